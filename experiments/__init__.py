@@ -1,0 +1,1 @@
+"""Baselines, benchmarks and reproductions: thin users of the public API."""
