@@ -1,1 +1,53 @@
-"""Event data sets."""
+"""Event data: recordings of event cameras, cut into time steps, in batches.
+
+- :class:`NMNIST` and :class:`SaccadeDigits` are map-style data sets of ``(events, label)``;
+  ``events`` is a structured array with the fields x, y, t (microseconds) and p.
+  ``SaccadeDigits`` needs no download: it is made on first use and kept in a cache.
+- :class:`Binning` says how a recording is cut into time steps (15 ms each by default), and
+  :func:`bin_events` does it for a whole batch: float32, shape (T, B, P, H, W).
+- :func:`make_loader` makes a loader of such batches from any of these sets, or from one of your own
+  with the same attributes; ``NMNIST.loader(...)`` and ``SaccadeDigits.loader(...)`` do all of it at
+  once. Order and augmentation depend on ``(seed, epoch)`` only.
+- :func:`split_validation` and :func:`kfold` split a training set: stratified, seeded.
+- :func:`read_events` and :func:`write_events` read and write the event files of N-MNIST;
+  :func:`first_saccade` and :func:`stabilize` do what tonic's options of these names do.
+
+tonic (GPL-3) is imported only when N-MNIST has to be downloaded.
+"""
+
+from spikeprop.datasets.bin_format import read_events, write_events
+from spikeprop.datasets.binning import Binning, bin_events
+from spikeprop.datasets.events import (
+    EVENT_DTYPE,
+    EventDataset,
+    Events,
+    first_saccade,
+    make_events,
+    shift_events,
+    stabilize,
+)
+from spikeprop.datasets.loader import EventLoader, make_loader
+from spikeprop.datasets.nmnist import NMNIST
+from spikeprop.datasets.saccade_digits import SaccadeDigits
+from spikeprop.datasets.splits import hold_out, kfold, split_validation
+
+__all__ = [
+    "EVENT_DTYPE",
+    "NMNIST",
+    "Binning",
+    "EventDataset",
+    "EventLoader",
+    "Events",
+    "SaccadeDigits",
+    "bin_events",
+    "first_saccade",
+    "hold_out",
+    "kfold",
+    "make_events",
+    "make_loader",
+    "read_events",
+    "shift_events",
+    "split_validation",
+    "stabilize",
+    "write_events",
+]

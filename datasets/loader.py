@@ -1,0 +1,191 @@
+"""Batches of frames for training: order and shifts depend on ``(seed, epoch)`` and nothing else.
+
+So a run that was killed goes on in any epoch with the very batches that it would have seen, and the
+global random state of the process is neither read nor moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from spikeprop.datasets._random import permutation, raw, symmetric
+from spikeprop.datasets.binning import Binning, bin_events, positive_int
+from spikeprop.datasets.events import Events, shift_events
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+_ORDER, _SHIFT = 1, 2  # keep the two uses of one seed apart
+
+Batch = tuple[Tensor, Tensor]
+
+
+class EventSet(Protocol):
+    """What a set must offer: every :class:`~spikeprop.datasets.events.EventDataset` does."""
+
+    sensor_size: tuple[int, int, int]
+    classes: list[str]
+    targets: NDArray[np.int64]
+    duration: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Events, int]: ...
+
+
+class EventLoader(DataLoader[Any]):
+    """A ``torch.utils.data.DataLoader`` with a stateless order; made by :func:`make_loader`.
+
+    Call ``set_epoch(epoch)`` before each pass (``ForwardLearner.fit`` does): without it every pass
+    sees the same order and the same shifts.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order and the shifts of the following passes."""
+        assert isinstance(self.sampler, _EpochSampler)
+        self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Any:
+        # Iterators of a DataLoader draw one number for their workers; from a generator of our own,
+        # always in the same state, not from the global one.
+        self.generator = torch.Generator().manual_seed(0)
+        return super().__iter__()
+
+
+class _EpochSampler(Sampler[tuple[int, int]]):
+    """Yields ``(epoch, index)``: worker processes learn the epoch from the key."""
+
+    def __init__(self, indices: NDArray[np.int64], shuffle: bool, seed: int) -> None:
+        self.indices, self.shuffle, self.seed, self.epoch = indices, shuffle, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = positive_int("epoch", epoch, least=0)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch, indices = self.epoch, self.indices
+        if self.shuffle:
+            indices = indices[permutation((self.seed, _ORDER, epoch), len(indices))]
+        return iter([(epoch, int(index)) for index in indices])
+
+
+class _Keyed(Dataset[tuple[Events, int]]):
+    """The set seen through ``(epoch, index)`` keys, with random shifts."""
+
+    def __init__(self, dataset: EventSet, shift: int, seed: int) -> None:
+        self.dataset, self.shift, self.seed = dataset, shift, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Events, int]:
+        epoch, index = key
+        events, label = self.dataset[index]
+        if self.shift:
+            words = raw((self.seed, _SHIFT, epoch, index), 2)
+            dx, dy = (int(v) for v in symmetric(words, self.shift))
+            events = shift_events(events, dx, dy, self.dataset.sensor_size)
+        return events, label
+
+
+class _Collate:
+    """Turns a list of items into a batch of frames (a class, so that workers can pickle it)."""
+
+    def __init__(self, binning: Binning, sensor_size: tuple[int, int, int], duration: int) -> None:
+        self.binning, self.sensor_size, self.duration = binning, sensor_size, duration
+
+    def __call__(self, items: list[tuple[Events, int]]) -> Batch:
+        recordings = [events for events, _ in items]
+        frames = bin_events(recordings, self.binning, self.sensor_size, self.duration)
+        return frames, torch.tensor([label for _, label in items], dtype=torch.int64)
+
+
+def make_loader(
+    dataset: EventSet,
+    *,
+    batch_size: int,
+    binning: Binning,
+    shuffle: bool,
+    seed: int,
+    shift: int = 0,
+    indices: Sequence[int] | NDArray[np.int64] | None = None,
+) -> EventLoader:
+    """Make a loader of ``(x, labels)`` from a set of recordings.
+
+    Parameters
+    ----------
+    dataset
+        A set of events.
+    batch_size
+        Recordings in a batch; the last batch of a pass may be smaller.
+    binning
+        How recordings are cut into time steps.
+    shuffle
+        A new random order in every epoch, instead of the given one.
+    seed
+        Seed of order and shifts.
+    shift
+        Random shift by -shift..shift pixels on each axis (for training only), new in every epoch.
+    indices
+        Use only these recordings, in this order where ``shuffle`` is False.
+
+    Returns
+    -------
+    EventLoader
+        Yields ``x``, float32, shape (T, B, P, H, W), and ``labels``, int64, shape (B,).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, there is no recording, or a label is not a class.
+    TypeError
+        If an argument has the wrong type.
+    """
+    if not isinstance(binning, Binning):
+        raise TypeError(f"binning must be a Binning, got {binning!r}")
+    batch_size = positive_int("batch_size", batch_size)
+    seed = positive_int("seed", seed, least=0)
+    shift = positive_int("shift", shift, least=0)
+    if shift >= min(dataset.sensor_size[:2]):
+        raise ValueError(
+            f"shift must be smaller than the sensor {dataset.sensor_size[:2]}, got {shift}"
+        )
+    chosen = np.arange(len(dataset)) if indices is None else _indices(indices, len(dataset))
+    if len(chosen) == 0:
+        raise ValueError("there is no recording to load: the set, or indices, is empty")
+    check_labels(np.asarray(dataset.targets)[chosen], len(dataset.classes))
+    return EventLoader(
+        _Keyed(dataset, shift, seed),
+        batch_size=batch_size,
+        sampler=_EpochSampler(chosen, bool(shuffle), seed),
+        collate_fn=_Collate(binning, dataset.sensor_size, dataset.duration),
+    )
+
+
+def check_labels(labels: NDArray[Any], classes: int) -> None:
+    """Raise ValueError unless every label is an integer in ``0 .. classes - 1``."""
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise ValueError(
+            f"label {int(wrong[0])} is out of range: {classes} classes allow 0 to {classes - 1}"
+        )
+
+
+def _indices(indices: Sequence[int] | NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    chosen = np.asarray(indices)
+    if chosen.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
+        raise TypeError(
+            f"indices must be a list of integers, got shape {chosen.shape}, {chosen.dtype}"
+        )
+    if chosen.min() < 0 or chosen.max() >= count:
+        raise ValueError(
+            f"indices reach from {chosen.min()} to {chosen.max()}; "
+            f"{count} recordings allow 0 to {count - 1}"
+        )
+    return chosen.astype(np.int64)

@@ -1,0 +1,142 @@
+"""Seeded, stratified splits of a training set; the same on every machine.
+
+The rule: the members of each class are put into a random order that depends on ``(seed, class)``
+only; the first ones of each class go into the held-out part. How many is ``count * n_class / n``
+rounded down, and what is still missing goes one each to the classes with the largest remainders
+(the lower label first where they tie).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from spikeprop.datasets._random import permutation
+from spikeprop.datasets.binning import positive_int
+
+_HOLD_OUT, _FOLDS = 1, 2
+
+Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def hold_out(targets: ArrayLike, count: int, seed: int = 0) -> Split:
+    """Split indices into ``(rest, held_out)``, ``count`` of them held out, stratified.
+
+    Parameters
+    ----------
+    targets : array of int, shape (N,)
+        Labels, 0 or more.
+    count
+        Size of the held-out part, 1 to N - 1.
+    seed
+        Seed of the choice.
+
+    Returns
+    -------
+    rest, held_out : ndarray of int64
+        Ascending indices; together all of ``0 .. N - 1``.
+
+    Raises
+    ------
+    ValueError
+        If ``targets`` is not a one-dimensional array of labels, or ``count`` or ``seed`` is out of
+        range.
+    """
+    labels = _labels(targets)
+    count = positive_int("count", count)
+    seed = positive_int("seed", seed, least=0)
+    if count >= len(labels):
+        raise ValueError(f"count must be below the number of recordings {len(labels)}, got {count}")
+    classes, sizes = np.unique(labels, return_counts=True)
+    shares = count * sizes // len(labels)
+    remainders = count * sizes % len(labels)
+    largest = np.argsort(-remainders, kind="stable")[: count - shares.sum()]
+    shares[largest] += 1
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label, share in zip(classes, shares, strict=True):
+        members = np.flatnonzero(labels == label)
+        order = permutation((seed, _HOLD_OUT, int(label)), len(members))
+        chosen[members[order[:share]]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def split_validation(targets: ArrayLike, fraction: float = 0.1, seed: int = 0) -> Split:
+    """Take a validation part out of a training set; see the module for the rule.
+
+    Parameters
+    ----------
+    targets : array of int, shape (N,)
+        Labels of the training set.
+    fraction
+        Share of the validation part, between 0 and 1 (exclusive); ``round(fraction * N)``
+        recordings, at least one.
+    seed
+        Seed of the choice.
+
+    Returns
+    -------
+    train, validation : ndarray of int64
+        Ascending indices into the training set.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    labels = _labels(targets)
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction must lie between 0 and 1 (exclusive), got {fraction!r}")
+    return hold_out(labels, max(1, round(fraction * len(labels))), seed)
+
+
+def kfold(targets: ArrayLike, folds: int, seed: int = 0) -> list[Split]:
+    """Split for cross-validation: every recording is in the test part of exactly one fold.
+
+    The members of each class, in a random order that depends on ``(seed, class)``, are dealt to the
+    folds in turn, going on from class to class: fold sizes differ by at most one, and so do the
+    numbers of a class in them.
+
+    Parameters
+    ----------
+    targets : array of int, shape (N,)
+        Labels.
+    folds
+        Number of folds, 2 to N.
+    seed
+        Seed of the order.
+
+    Returns
+    -------
+    list of (train, test)
+        Ascending indices, one pair a fold.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    labels = _labels(targets)
+    folds = positive_int("folds", folds, least=2)
+    seed = positive_int("seed", seed, least=0)
+    if folds > len(labels):
+        raise ValueError(f"folds must not exceed the {len(labels)} recordings, got {folds}")
+    dealt = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        dealt.append(members[permutation((seed, _FOLDS, int(label)), len(members))])
+    fold = np.empty(len(labels), dtype=np.int64)
+    fold[np.concatenate(dealt)] = np.arange(len(labels)) % folds
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
+
+
+def _labels(targets: ArrayLike) -> NDArray[Any]:
+    labels = np.asarray(targets)
+    if labels.ndim != 1 or len(labels) < 2 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            "targets must be a one-dimensional array of at least two integer labels, got shape "
+            f"{labels.shape}, {labels.dtype}"
+        )
+    if labels.min() < 0:
+        raise ValueError(f"label {labels.min()} is out of range: labels are 0 or more")
+    return labels
