@@ -62,16 +62,16 @@ class Camera:
     """
 
     size: int = 22
-    position: int = 18
-    rotation: int = 40
-    shear: int = 30
-    zoom: int = 30
-    contrast: int = 128
+    position: int = 5
+    rotation: int = 15
+    shear: int = 10
+    zoom: int = 15
+    contrast: int = 180
     background: int = 32
-    threshold: int = 330
+    threshold: int = 560
     mismatch: int = 80
     refractory_us: int = 3_000
-    noise: int = 26
+    noise: int = 20
     seed: int = 2015
 
 
