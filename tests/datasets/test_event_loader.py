@@ -60,6 +60,8 @@ def test_batches_hold_the_recordings_in_order():
     expected = bin_events(toy.recordings, Binning(), toy.sensor_size, toy.duration)
     assert torch.equal(x, expected)
     assert [x.shape[1] for x, _ in found] == [5, 5, 5, 5, 3]
+    assert len(loader()) == 5
+    assert len(loader().dataset) == 23
     labels = torch.cat([y for _, y in found])
     assert labels.dtype == torch.int64
     assert labels.tolist() == toy.targets.tolist()
