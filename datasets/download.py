@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import socket
 import sys
 import tempfile
@@ -94,12 +93,13 @@ def fetch(folder: Path, archive: Archive) -> Path:
             _download(archive, scratch)
             return _unpack(Path(scratch, archive.file), target, archive)
     except (OSError, RuntimeError, ImportError, zipfile.BadZipFile) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise FileNotFoundError(instructions(folder, archive, reason)) from error
+    finally:
         # Folders made for a download that came to nothing go again; rmdir spares filled ones.
         for made in new:
             with contextlib.suppress(OSError):
                 made.rmdir()
-        reason = f"{type(error).__name__}: {error}"
-        raise FileNotFoundError(instructions(folder, archive, reason)) from error
 
 
 def _download(archive: Archive, scratch: str) -> None:
@@ -123,7 +123,7 @@ def _unpack(file: Path, target: Path, archive: Archive) -> Path:
         unpacked = Path(scratch, archive.split)
         if not unpacked.is_dir():
             raise ValueError(f"{file} holds no folder {archive.split}")
-        shutil.move(unpacked, target / archive.split)
+        unpacked.replace(target / archive.split)
     return target / archive.split
 
 

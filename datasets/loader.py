@@ -80,6 +80,9 @@ class _Keyed(Dataset[tuple[Events, int]]):
     def __init__(self, dataset: EventSet, shift: int, seed: int) -> None:
         self.dataset, self.shift, self.seed = dataset, shift, seed
 
+    def __len__(self) -> int:
+        return len(self.dataset)
+
     def __getitem__(self, key: tuple[int, int]) -> tuple[Events, int]:
         epoch, index = key
         events, label = self.dataset[index]
