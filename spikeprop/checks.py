@@ -1,0 +1,167 @@
+"""Checks of what users hand in: each error names the argument, what was given and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeprop.blocks import Block
+
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+
+
+def one_of(name: str, value: object, allowed: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless ``value`` is among ``allowed``."""
+    if value not in allowed:
+        raise ValueError(f"{name} has to be one of {tuple(allowed)}, got {value!r}")
+
+
+def positive_integer(name: str, value: object) -> None:
+    """Raise unless ``value`` is an integer of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} has to be an integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} has to be at least 1, got {value}")
+
+
+def sequence(
+    x: Tensor, label: Tensor | None, num_classes: int, time: str, net: nn.Module
+) -> Tensor:
+    """Check a batch of sequences ``(T, B, *features)`` and its labels; return the labels as int64."""
+    _input("x", x, net)
+    if x.dim() < 3:
+        raise ValueError(
+            f"x has to be time-first, (T, B, *features) with at least three dimensions, got shape "
+            f"{tuple(x.shape)}"
+        )
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        raise ValueError(f"x needs at least one time step and one sample, got {tuple(x.shape)}")
+    if label is None:
+        return torch.empty(0)
+    return _labels(label, x.shape[1], num_classes, f"x of shape {tuple(x.shape)}", x.shape[0])
+
+
+def single_step(
+    x_t: Tensor, label: Tensor | None, num_classes: int, net: nn.Module
+) -> Tensor | None:
+    """Check one time step ``(B, *features)`` and its labels; return the labels as int64."""
+    _input("x_t", x_t, net)
+    if x_t.dim() < 2 or len(x_t) == 0:
+        raise ValueError(
+            f"x_t has to be one time step (B, *features) of at least one sample, got shape "
+            f"{tuple(x_t.shape)}"
+        )
+    if label is None:
+        return None
+    return _labels(label, len(x_t), num_classes, f"x_t of shape {tuple(x_t.shape)}", None)
+
+
+def _input(name: str, x: Tensor, net: nn.Module) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} has to be a torch.Tensor, got {type(x).__name__}")
+    wanted = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+    if x.dtype not in INTEGERS and x.dtype != wanted:
+        raise TypeError(
+            f"{name} has dtype {x.dtype}, the network computes in {wanted}: give {wanted}, integer "
+            f"counts or booleans, for instance {name}.to({wanted})"
+        )
+    if x.dtype not in INTEGERS and not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
+        place = tuple(int(i) for i in (~torch.isfinite(x)).nonzero()[0])
+        raise ValueError(f"{name} has a value that is not finite at index {place}")
+
+
+def _labels(
+    label: Tensor, n: int, num_classes: int, of_what: str, time_steps: int | None
+) -> Tensor:
+    if not isinstance(label, Tensor):
+        raise TypeError(f"label has to be a torch.Tensor, got {type(label).__name__}")
+    if label.dtype not in INTEGERS or label.dtype == torch.bool:
+        raise TypeError(f"label has to hold integers, got {label.dtype}")
+    if label.dim() != 1 or len(label) != n:
+        advice = ""
+        if label.dim() == 1 and len(label) == time_steps:
+            advice = "; x looks batch-first, and has to be time-first: x.transpose(0, 1)"
+        raise ValueError(
+            f"label has to have shape ({n},) for {of_what}, got {tuple(label.shape)}{advice}"
+        )
+    low, high = int(label.min()), int(label.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"label has to lie in 0 .. {num_classes - 1} (num_classes={num_classes}), got values "
+            f"from {low} to {high}"
+        )
+    return label.long()
+
+
+def same_features(shape: torch.Size, wanted: torch.Size | None) -> None:
+    """Raise unless one time step of one sample has the shape that the network was bound to."""
+    if shape != wanted:
+        raise ValueError(
+            f"x has features of shape {tuple(shape)}, but this learner was bound to "
+            f"{tuple(wanted or ())}; tensors are time-first, (T, B, *features)"
+        )
+
+
+def same_stream(n: int, wanted: int) -> None:
+    """Raise unless a stream keeps its number of samples."""
+    if n != wanted:
+        raise ValueError(
+            f"x_t has {n} samples, but this stream began with {wanted}; call reset() before "
+            f"another stream"
+        )
+
+
+def finite_weights(net: nn.Module) -> None:
+    """Raise ``ValueError`` if a parameter or buffer of the network is NaN or infinite."""
+    for name, value in net.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(f"the network's '{name}' has values that are NaN or infinite")
+
+
+def finite_loss(loss: Tensor, blocks: Sequence[Block], updates: int) -> None:
+    """Raise ``FloatingPointError`` naming the first block whose loss is NaN or infinite."""
+    for block, value in zip(blocks, loss.tolist(), strict=True):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise FloatingPointError(
+                f"the local loss of block '{block.name}' became {value} in update {updates}; its "
+                f"weights may be damaged. Lower the learning rate, or load the last checkpoint"
+            )
+
+
+def same_state(
+    state: dict[str, Any], version: int, rule: dict[str, Any], time: str, update_every: int
+) -> None:
+    """Raise ``ValueError`` unless a saved learner fits this one's version, rule and settings."""
+    found = state.get("version")
+    if found != version:
+        raise ValueError(
+            f"this learner's state has version {found!r}, this spikeprop reads version {version}"
+        )
+    mine = {**rule, "time": time, "update_every": update_every}
+    theirs = {**state["rule"], "time": state["time"], "update_every": state["update_every"]}
+    for key in sorted(mine.keys() | theirs.keys()):
+        if mine.get(key) != theirs.get(key):
+            raise ValueError(
+                f"the saved learner has {key}={theirs.get(key)!r}, this one {key}={mine.get(key)!r}"
+            )
+
+
+def same_network(saved: dict[str, Tensor], net: nn.Module) -> None:
+    """Raise ``ValueError`` unless the saved tensors belong to this network."""
+    mine = net.state_dict()
+    missing, unknown = sorted(mine.keys() - saved.keys()), sorted(saved.keys() - mine.keys())
+    if missing or unknown:
+        raise ValueError(
+            f"the saved network does not fit: missing {missing or 'nothing'}, unknown "
+            f"{unknown or 'nothing'}"
+        )
+    for name, value in mine.items():
+        grown = name.endswith("threshold")  # homeostasis gives each neuron one of its own
+        if saved[name].shape != value.shape and not grown:
+            raise ValueError(
+                f"the saved network's '{name}' has shape {tuple(saved[name].shape)}, this one's "
+                f"{tuple(value.shape)}"
+            )

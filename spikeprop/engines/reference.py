@@ -1,0 +1,308 @@
+"""The reference engine: eager, step by step, through forward hooks alone. Obviously right, not fast.
+
+Each block follows one recording batch through time (design notes, "Equations"):
+
+    trace_t = beta trace_{t-1} + x_t                    presynaptic input, seen by the neuron's filter
+    v_t     = v_{t-1} + w_t (mem_t   - v_{t-1})         evidence
+    e_t     = e_{t-1} + w_t (trace_t - e_{t-1})         = d v_t / d W while W stands still
+    grad_t  = delta_t (x) e_t                           the rule gives delta_t
+    the bias is a synapse from a constant 1 with a trace and an e of its own
+
+Nothing here is kept over time but the running values, and nothing travels back between blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeprop.blocks import Block
+from spikeprop.evidence import Evidence
+from spikeprop.membranes import decay_of, output_of
+from spikeprop.rules import Rule
+from spikeprop.synapses import pull_back, synapse_of
+
+__all__ = ["BlockPass", "Passage", "ReferenceEngine"]
+
+
+@dataclass
+class BlockPass:
+    """One block on its way along the time axis.
+
+    Attributes
+    ----------
+    t : int
+        Time steps seen.
+    labels : Tensor, optional
+        ``(B,)``; a stream sets them anew at each step, None for steps without a label.
+    logits, logits_sum, loss_sum : Tensor
+        Scores ``(B, C)`` of the last step and summed over time; local loss summed over time ``()``.
+    spikes, spike_sum : Tensor
+        Spikes summed over the recordings ``(*features)``, of the last step and over time.
+    """
+
+    block: Block
+    rule: Rule
+    tensors: dict[str, Tensor]
+    filters: tuple[Evidence, ...]
+    n_recordings: int
+    labels: Tensor | None
+    optimizer: torch.optim.Optimizer | None
+    update_every: int
+    t: int = 0
+    _inputs: int = 0
+    _pending: int = 0
+    _bias_trace: float = 0.0
+    _trace: Tensor | None = None
+    _eligibility: list[Tensor] = field(default_factory=list)
+    _bias_eligibility: list[float] = field(default_factory=list)
+    _evidence: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        synapse: Any = self.block.synapse
+        synapse_rule = synapse_of(synapse)
+        assert synapse_rule is not None, "find_blocks returns known synapses only"
+        self._synapse, self._module = synapse_rule, synapse
+        self._decay = decay_of(self.block.neuron)
+        # The first block's signal current is S c, not W x: its signal rows say nothing of W.
+        self._rows = slice(self.n_recordings) if self.block.index == 0 else slice(None)
+        self._tracks = self.optimizer is not None
+        self._bias_eligibility = [0.0] * len(self.filters)
+        if self._tracks:
+            self._weight_gradient = torch.zeros_like(synapse.weight, requires_grad=False)
+            trains_bias = synapse.bias is not None and synapse.bias.requires_grad
+            self._bias_gradient = (
+                torch.zeros_like(synapse.bias, requires_grad=False) if trains_bias else None
+            )
+        self.logits_sum: Tensor | float = 0.0
+        self.loss_sum: Tensor | float = 0.0
+        self.spike_sum: Tensor | float = 0.0
+        self.spikes: Tensor | float = 0.0
+        self.logits: Tensor | None = None
+
+    def begin_step(self, labels: Tensor | None) -> None:
+        """Prepare one step of a stream, with or without labels."""
+        self.labels = labels
+        self.loss_sum = 0.0
+
+    def take(self, x: Tensor) -> None:
+        """Note the presynaptic input ``x`` ``(R, *inputs)`` of a time step."""
+        self._inputs += 1
+        if not self._tracks:
+            return
+        x = x[self._rows]
+        if self._trace is None:
+            self._trace = torch.zeros_like(x)
+            self._eligibility = [torch.zeros_like(x) for _ in self.filters]
+        self._trace.mul_(self._decay).add_(x)
+        self._bias_trace = self._decay * self._bias_trace + 1.0
+        for k, evidence in enumerate(self.filters):
+            weight = evidence.weight(self._inputs)
+            self._eligibility[k].lerp_(self._trace, weight)
+            self._bias_eligibility[k] += weight * (self._bias_trace - self._bias_eligibility[k])
+
+    def see(self, spk: Tensor, mem: Tensor) -> None:
+        """Compare, and learn, after the neuron has made a time step; ``mem`` is ``(R, *features)``."""
+        self.t += 1
+        if self._inputs != self.t:
+            raise ValueError(
+                f"synapse '{self.block.name}' was called {self._inputs} times when neuron "
+                f"'{self.block.neuron_name}' made step {self.t}; an update at every step needs the "
+                f"synapse to be called once for each step"
+            )
+        if not self._evidence:
+            self._evidence = [torch.zeros_like(mem) for _ in self.filters]
+        for value, evidence in zip(self._evidence, self.filters, strict=True):
+            value.lerp_(mem, evidence.weight(self.t))
+        self.spikes = (spk[: self.n_recordings] != 0).sum(dim=0)
+        self.spike_sum = self.spike_sum + self.spikes
+        features = self.evidence
+        if self.labels is None:
+            self.logits = self.rule.logits(
+                self.block.index, features, self.n_recordings, self.tensors
+            )
+        else:
+            value, self.logits, delta = self.rule.modulate(
+                self.block.index, features, self.labels, self.tensors
+            )
+            self.loss_sum = self.loss_sum + value
+            if self._tracks:
+                self._accumulate(delta)
+        self.logits_sum = self.logits_sum + self.logits
+
+    @property
+    def evidence(self) -> Tensor:
+        """The evidence of all rows, features flattened and filters side by side, ``(R, F)``."""
+        flat = [value.flatten(1) for value in self._evidence]
+        return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
+
+    def _accumulate(self, delta: Tensor) -> None:
+        parts = delta.chunk(len(self.filters), dim=1)
+        for part, trace, bias_trace in zip(
+            parts, self._eligibility, self._bias_eligibility, strict=True
+        ):
+            at_current = part.reshape(-1, *self.block.features)[self._rows]
+            at_synapse = pull_back(self.block.chain, at_current)
+            self._synapse.add_weight_gradient(
+                self._module, self._weight_gradient, at_synapse, trace
+            )
+            if self._bias_gradient is not None:
+                gradient = self._synapse.bias_gradient(self._module, at_synapse)
+                self._bias_gradient.add_(gradient, alpha=bias_trace)
+        self._pending += 1
+        if self._pending == self.update_every:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let the optimiser step on what has been summed since its last step."""
+        if self.optimizer is None or self._pending == 0:
+            return
+        self._module.weight.grad = self._weight_gradient
+        if self._bias_gradient is not None:
+            self._module.bias.grad = self._bias_gradient
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._weight_gradient.zero_()
+        if self._bias_gradient is not None:
+            self._bias_gradient.zero_()
+        self._pending = 0
+
+
+@dataclass(frozen=True)
+class Passage:
+    """All blocks on their way along the time axis, for one batch or one stream."""
+
+    blocks: list[BlockPass]
+    n_recordings: int
+
+    @property
+    def steps(self) -> int:
+        """Time steps made."""
+        return self.blocks[0].t
+
+
+@dataclass(frozen=True)
+class ReferenceEngine:
+    """Runs a network as it is and learns in hooks.
+
+    Parameters
+    ----------
+    net : nn.Module
+        The user's network.
+    blocks : list of Block
+        Its blocks.
+    rule : Rule
+        Gives modulators; any rule.
+    tensors : dict of str to Tensor
+        What the rule drew.
+    time_inside : bool
+        Whether the network loops over time itself.
+    """
+
+    net: nn.Module
+    blocks: list[Block]
+    rule: Rule
+    tensors: dict[str, Tensor]
+    time_inside: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type in which the network computes."""
+        weight: Any = self.blocks[0].synapse.weight
+        dtype: torch.dtype = weight.dtype
+        return dtype
+
+    def begin(
+        self,
+        n_recordings: int,
+        filters: tuple[Evidence, ...],
+        labels: Tensor | None = None,
+        optimizers: Sequence[torch.optim.Optimizer | None] | None = None,
+        update_every: int = 1,
+    ) -> Passage:
+        """Start a batch of sequences, or a stream; blocks with an optimiser learn from labels."""
+        chosen = optimizers if optimizers is not None else [None] * len(self.blocks)
+        passes = [
+            BlockPass(
+                block,
+                self.rule,
+                self.tensors,
+                filters,
+                n_recordings,
+                labels,
+                optimizer,
+                update_every,
+            )
+            for block, optimizer in zip(self.blocks, chosen, strict=True)
+        ]
+        return Passage(passes, n_recordings)
+
+    def run(self, x: Tensor, passage: Passage) -> None:
+        """Run whole sequences ``(T, B, *features)``, then let what is left over be learned."""
+        with torch.no_grad(), self._hooked(passage):
+            if self.time_inside:
+                self.net(self._with_signal_rows(x, dim=1))
+            else:
+                for x_t in x:
+                    self.net(self._with_signal_rows(x_t, dim=0))
+            for block_pass in passage.blocks:
+                block_pass.flush()
+        for block_pass in passage.blocks:
+            if block_pass.t != len(x):
+                raise ValueError(
+                    f"x has {len(x)} time steps, but neuron '{block_pass.block.neuron_name}' made "
+                    f"{block_pass.t}; with time='inside' the network has to run over all of "
+                    f"dimension 0"
+                )
+
+    def step(self, x_t: Tensor, passage: Passage) -> None:
+        """Run one time step ``(B, *features)`` of a stream."""
+        with torch.no_grad(), self._hooked(passage):
+            self.net(self._with_signal_rows(x_t, dim=0))
+
+    def _with_signal_rows(self, x: Tensor, dim: int) -> Tensor:
+        """Append a row of zeros per class signal: a place for it in every later layer's batch."""
+        x = x.to(self.dtype)
+        signal = self.rule.current(self.tensors, 1)
+        if signal is None:
+            return x
+        shape = list(x.shape)
+        shape[dim] = len(signal)
+        return torch.cat([x, x.new_zeros(shape)], dim=dim)
+
+    @contextmanager
+    def _hooked(self, passage: Passage) -> Iterator[None]:
+        n = passage.n_recordings
+
+        def enter(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            signal = self.rule.current(self.tensors, passage.steps + 1)
+            if signal is None:
+                return inputs
+            return torch.cat([inputs[0][:n], signal.to(inputs[0].dtype)]), *inputs[1:]
+
+        handles = [self.blocks[0].neuron.register_forward_pre_hook(enter)]
+        for block_pass in passage.blocks:
+            handles += _follow(block_pass)
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
+    def before_synapse(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        block_pass.take(inputs[0])
+
+    def after_neuron(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        block_pass.see(*output_of(module, output))
+
+    return [
+        block_pass.block.synapse.register_forward_pre_hook(before_synapse),
+        block_pass.block.neuron.register_forward_hook(after_neuron),
+    ]

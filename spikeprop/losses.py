@@ -1,0 +1,221 @@
+"""Local losses: how a block compares its evidence with that of the class signals.
+
+A loss takes the evidence ``h`` of B recordings, the evidence ``s`` of C class signals and the
+labels, and gives its value, the logits that a prediction is read from, and its gradient with respect
+to both evidences in closed form (no autograd). Values are means over the B recordings.
+
+Sources: ``Dot`` (label-direct cross-entropy) and ``SquaredDistance`` are the losses of signal
+propagation (Kohan, Rietman, Siegelmann, arXiv 2204.01723, and the authors' tutorial, which names
+squared distance, dot product and cosine similarity). ``Cosine`` adds to the second of these a
+centring of the features and a temperature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["Cosine", "Dot", "LocalLoss", "LossValue", "SquaredDistance"]
+
+#: Below this norm a centred feature vector has no direction: it gives logits and gradients of zero.
+SMALLEST_NORM = 1e-8
+
+
+class LossValue(NamedTuple):
+    """What a local loss says of one block at one time step.
+
+    Attributes
+    ----------
+    value : Tensor
+        Mean loss of the recordings, shape ``()``.
+    logits : Tensor
+        Score of each class for each recording, shape ``(B, C)``.
+    delta_h, delta_s : Tensor
+        Gradient of ``value`` with respect to ``h`` ``(B, F)`` and ``s`` ``(C, F)``.
+    """
+
+    value: Tensor
+    logits: Tensor
+    delta_h: Tensor
+    delta_s: Tensor
+
+
+class LocalLoss(Protocol):
+    """What a rule asks of a loss; any object with these three methods will do."""
+
+    def __call__(self, h: Tensor, s: Tensor, labels: Tensor) -> LossValue:
+        """Return value, logits and both gradients; ``h (B, F)``, ``s (C, F)``, ``labels (B,)``."""
+        ...
+
+    def logits(self, h: Tensor, s: Tensor) -> Tensor:
+        """Return the scores ``(B, C)`` alone, for a prediction."""
+        ...
+
+    def linear_readout(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(weight (C, F), bias (C,))`` of a linear layer on ``h`` with the same argmax."""
+        ...
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy and its gradient with respect to the logits, ``(softmax - onehot) / B``."""
+    log_p = torch.log_softmax(logits, dim=1)
+    rows = torch.arange(len(labels), device=labels.device)
+    gradient = log_p.exp()
+    gradient[rows, labels] -= 1.0
+    return -log_p[rows, labels].mean(), gradient / len(labels)
+
+
+def _directions(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(z - mean) / norm`` over the features, and ``1 / norm`` (0 where there is none)."""
+    centred = z - z.mean(dim=1, keepdim=True)
+    norm = centred.norm(dim=1, keepdim=True)
+    inverse = torch.where(norm > SMALLEST_NORM, norm.reciprocal(), torch.zeros_like(norm))
+    return centred * inverse, inverse
+
+
+def _through_directions(delta: Tensor, direction: Tensor, inverse: Tensor) -> Tensor:
+    """Carry a gradient with respect to a direction back to the vector it was made of.
+
+    ``delta`` is a mix of centred vectors here, so that the centring needs no term of its own.
+    """
+    along = (delta * direction).sum(dim=1, keepdim=True)
+    return (delta - along * direction) * inverse
+
+
+@dataclass(frozen=True)
+class Cosine:
+    r"""Cross-entropy over cosine similarities of centred evidence.
+
+    .. math::
+
+        \hat h = \frac{h - \bar h}{\lVert h - \bar h \rVert}, \quad
+        \hat s = \frac{s - \bar s}{\lVert s - \bar s \rVert}, \quad
+        \text{logits} = \hat h \hat s^\top / \tau, \quad
+        \delta = \frac{1}{B}\left(\operatorname{softmax}(\text{logits}) - \text{onehot}\right)
+
+    .. math::
+
+        \frac{\partial L}{\partial h} = \frac{1}{\tau \lVert h - \bar h \rVert}
+            \left(\delta \hat s - (\delta \hat s \cdot \hat h)\, \hat h\right)
+
+    and the same for ``s`` with :math:`\delta^\top \hat h`.
+
+    Parameters
+    ----------
+    tau : float
+        Temperature, above 0.
+
+    Raises
+    ------
+    ValueError
+        If ``tau`` is not above 0.
+    """
+
+    tau: float = 0.07
+
+    def __post_init__(self) -> None:
+        _check_tau(self.tau)
+
+    def __call__(self, h: Tensor, s: Tensor, labels: Tensor) -> LossValue:
+        """Return value, logits and both gradients."""
+        h_dir, h_inv = _directions(h)
+        s_dir, s_inv = _directions(s)
+        logits = h_dir @ s_dir.T / self.tau
+        value, delta = _cross_entropy(logits, labels)
+        delta /= self.tau
+        return LossValue(
+            value,
+            logits,
+            _through_directions(delta @ s_dir, h_dir, h_inv),
+            _through_directions(delta.T @ h_dir, s_dir, s_inv),
+        )
+
+    def logits(self, h: Tensor, s: Tensor) -> Tensor:
+        """Return the scores ``(B, C)``."""
+        return _directions(h)[0] @ _directions(s)[0].T / self.tau
+
+    def linear_readout(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the centred, normalised class vectors: the norm of ``h`` moves no argmax."""
+        return _directions(s)[0] / self.tau, s.new_zeros(len(s))
+
+
+@dataclass(frozen=True)
+class Dot:
+    r"""Label-direct cross-entropy over dot products, :math:`\text{logits} = h s^\top / \tau`.
+
+    .. math::
+
+        \frac{\partial L}{\partial h} = \frac{\delta s}{\tau}, \quad
+        \frac{\partial L}{\partial s} = \frac{\delta^\top h}{\tau}, \quad
+        \delta = \frac{1}{B}\left(\operatorname{softmax}(\text{logits}) - \text{onehot}\right)
+
+    Parameters
+    ----------
+    tau : float
+        Temperature, above 0; the paper has none (1).
+
+    Raises
+    ------
+    ValueError
+        If ``tau`` is not above 0.
+    """
+
+    tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_tau(self.tau)
+
+    def __call__(self, h: Tensor, s: Tensor, labels: Tensor) -> LossValue:
+        """Return value, logits and both gradients."""
+        logits = self.logits(h, s)
+        value, delta = _cross_entropy(logits, labels)
+        delta /= self.tau
+        return LossValue(value, logits, delta @ s, delta.T @ h)
+
+    def logits(self, h: Tensor, s: Tensor) -> Tensor:
+        """Return the scores ``(B, C)``."""
+        return h @ s.T / self.tau
+
+    def linear_readout(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class vectors themselves."""
+        return s / self.tau, s.new_zeros(len(s))
+
+
+@dataclass(frozen=True)
+class SquaredDistance:
+    r"""Squared distance to the signal of the own class.
+
+    .. math::
+
+        L = \frac{1}{B} \sum_b \lVert h_b - s_{y_b} \rVert^2, \quad
+        \frac{\partial L}{\partial h_b} = \frac{2}{B}(h_b - s_{y_b}), \quad
+        \frac{\partial L}{\partial s_c} = -\frac{2}{B} \sum_{b: y_b = c} (h_b - s_c)
+
+    The nearest signal is the prediction. Nothing pushes classes apart, so that signals which go
+    through learned weights can collapse onto each other: use it with ``signal="projection"``.
+    """
+
+    def __call__(self, h: Tensor, s: Tensor, labels: Tensor) -> LossValue:
+        """Return value, logits and both gradients."""
+        difference = h - s[labels]
+        delta_h = difference * (2.0 / len(labels))
+        delta_s = torch.zeros_like(s).index_add_(0, labels, delta_h, alpha=-1.0)
+        value = difference.square().sum(dim=1).mean()
+        return LossValue(value, self.logits(h, s), delta_h, delta_s)
+
+    def logits(self, h: Tensor, s: Tensor) -> Tensor:
+        """Return the negative squared distances ``(B, C)``."""
+        squares = h.square().sum(dim=1, keepdim=True) + s.square().sum(dim=1)
+        return 2.0 * (h @ s.T) - squares
+
+    def linear_readout(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``2 s`` and ``-|s|^2``: the square of ``h`` moves no argmax."""
+        return 2.0 * s, -s.square().sum(dim=1)
+
+
+def _check_tau(tau: float) -> None:
+    if not tau > 0.0:
+        raise ValueError(f"tau has to be above 0, got {tau}")

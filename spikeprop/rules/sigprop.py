@@ -1,0 +1,196 @@
+r"""Signal propagation on voltage: the class travels through the network beside the recording.
+
+Per block and time step, rows ``h`` (B recordings) and ``s`` (C class signals) of the evidence
+``v = F(mem)``, with ``F`` a linear filter over time and :math:`a = \max(v^h, 0)` if rectified:
+
+.. math::
+
+    L_t = \text{loss}(a_t, v^s_t, \text{labels}), \quad
+    \delta^h_t = \frac{\partial L_t}{\partial a_t}\, 1[v^h_t > 0], \quad
+    \delta^s_t = \frac{\partial L_t}{\partial v^s_t}, \quad
+    \Delta W_t \propto -\delta_t^\top e_t, \quad e_t = F(\text{trace})_t
+
+Sources: the framework, the shared weights and the loss on voltage ("SP Voltage") are Kohan, Rietman
+and Siegelmann, "Signal Propagation", arXiv 2204.01723, and the authors' tutorial (section 3). The
+evidence filter, its rectification and the homeostasis are this project's.
+
+Local in time: yes. Local in space: yes. Surrogate needed: no. Feedback path, symmetric weights,
+layer-wise schedule, change of the network: none needed. Memory per block: one trace and one filtered
+trace per row and input; multiply-adds per step: those of the forward pass once more (the outer product).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_filters
+from spikeprop.homeostasis import Homeostasis
+from spikeprop.losses import Cosine, Dot, LocalLoss
+from spikeprop.rules.base import Modulation, Rule
+from spikeprop.signals import class_codes, random_projection
+
+__all__ = ["SPVoltage", "SigProp"]
+
+SIGNALS = ("propagated", "projection")
+READOUTS = ("last", "vote")
+
+
+@dataclass(frozen=True)
+class SigProp(Rule):
+    """Signal propagation with a loss on (rectified, filtered) voltage.
+
+    The defaults are the recipe that was measured best: running-mean evidence, rectified for the
+    recordings, cosine similarities, class signals through the shared weights, homeostasis.
+
+    Parameters
+    ----------
+    num_classes : int
+        Number of classes C, at least 2.
+    loss : LocalLoss
+        :class:`~spikeprop.losses.Cosine`, :class:`~spikeprop.losses.Dot`,
+        :class:`~spikeprop.losses.SquaredDistance`, or an object with the same methods.
+    evidence : Evidence or tuple of Evidence
+        Filter of the voltage over time in ``update``; several are set side by side.
+    rectify : bool
+        Whether recordings are compared by ``max(evidence, 0)``.
+    signal : {"propagated", "projection"}
+        Class signals that go through the shared weights behind the batch, or one fixed random
+        vector per class and layer (then nothing but the recordings runs through the network).
+    signal_scale : float
+        Standard deviation of the random projection ``S``, above 0.
+    codes : Tensor, optional
+        Class codes ``(C, D)``; one-hot if not given.
+    homeostasis : Homeostasis, optional
+        Control of the thresholds after each sequence; None for none.
+    predict_from : {"last", "vote"}
+        Whether predictions come from the last block or from the sum over all blocks' logits.
+    stream_evidence, stream_homeostasis
+        The same for :meth:`~spikeprop.ForwardLearner.step`, where sequences have no end and the
+        thresholds move a little at each time step.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is outside its range.
+    """
+
+    num_classes: int
+    loss: LocalLoss = Cosine()  # noqa: RUF009 - frozen
+    evidence: Evidence | tuple[Evidence, ...] = RunningMean()  # noqa: RUF009 - frozen
+    rectify: bool = True
+    signal: str = "propagated"
+    signal_scale: float = 0.3
+    codes: Tensor | None = None
+    homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
+    predict_from: str = "last"
+    stream_evidence: Evidence | tuple[Evidence, ...] = Leaky(0.1)  # noqa: RUF009 - frozen
+    stream_homeostasis: Homeostasis | None = Homeostasis(gain=0.005)  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 2:
+            raise ValueError(f"num_classes has to be at least 2, got {self.num_classes}")
+        if self.signal not in SIGNALS:
+            raise ValueError(f"signal has to be one of {SIGNALS}, got {self.signal!r}")
+        if self.predict_from not in READOUTS:
+            raise ValueError(f"predict_from has to be one of {READOUTS}, got {self.predict_from!r}")
+        if not self.signal_scale > 0.0:
+            raise ValueError(f"signal_scale has to be above 0, got {self.signal_scale}")
+        as_filters(self.evidence)
+        as_filters(self.stream_evidence)
+        class_codes(self.num_classes, self.codes)
+
+    def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw ``S`` (propagated), or one class vector per layer (projection)."""
+        codes = class_codes(self.num_classes, self.codes)
+        shapes = shapes[:1] if self.signal == "propagated" else shapes
+        return {
+            f"signal.{block}": random_projection(codes, shape, self.signal_scale, generator)
+            for block, shape in enumerate(shapes)
+        }
+
+    def current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
+        """Return ``S c`` for every class, the same at every step; None for projections."""
+        return tensors["signal.0"] if self.signal == "propagated" else None
+
+    def modulate(
+        self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
+    ) -> Modulation:
+        """Return the closed-form gradient of the local loss with respect to the evidence."""
+        h, s = self._compared(block, evidence, len(labels), tensors)
+        value, logits, delta_h, delta_s = self.loss(h, s, labels)
+        if self.rectify:
+            delta_h = delta_h * (h > 0)
+        delta = torch.cat([delta_h, delta_s]) if self.signal == "propagated" else delta_h
+        return Modulation(value, logits, delta)
+
+    def logits(
+        self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
+    ) -> Tensor:
+        """Return the similarity of each recording with each class signal."""
+        return self.loss.logits(*self._compared(block, evidence, n_recordings, tensors))
+
+    def linear_readout(
+        self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, bool]:
+        """Return the class evidence as a linear layer on the recording's evidence."""
+        _, s = self._compared(block, evidence, n_recordings, tensors)
+        return *self.loss.linear_readout(s), self.rectify
+
+    def _compared(
+        self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        h = evidence[:n_recordings]
+        if self.rectify:
+            h = h.clamp_min(0)
+        if self.signal == "propagated":
+            return h, evidence[n_recordings:]
+        vectors = tensors[f"signal.{block}"].flatten(1)
+        # Several filters side by side: the class vector stands beside each of them.
+        return h, vectors.repeat(1, evidence.shape[1] // vectors.shape[1])
+
+    def config(self) -> dict[str, Any]:
+        """Return the rule's name and hyper-parameters; codes as their shape."""
+        return {
+            "rule": type(self).__name__,
+            "num_classes": self.num_classes,
+            "loss": describe(self.loss),
+            "evidence": [describe(item) for item in as_filters(self.evidence)],
+            "rectify": self.rectify,
+            "signal": self.signal,
+            "signal_scale": self.signal_scale,
+            "codes": None if self.codes is None else list(self.codes.shape),
+            "homeostasis": None if self.homeostasis is None else describe(self.homeostasis),
+            "predict_from": self.predict_from,
+            "stream_evidence": [describe(item) for item in as_filters(self.stream_evidence)],
+            "stream_homeostasis": None
+            if self.stream_homeostasis is None
+            else describe(self.stream_homeostasis),
+        }
+
+
+@dataclass(frozen=True)
+class SPVoltage(SigProp):
+    """The plain rule of the paper: the loss on the voltage of the present time step.
+
+    "SP Voltage" with the label-direct cross-entropy over dot products: no filter, no
+    rectification, no homeostasis. The paper's other named loss is
+    ``SPVoltage(..., loss=SquaredDistance(), signal="projection")``. Parameters as :class:`SigProp`.
+    """
+
+    loss: LocalLoss = Dot()  # noqa: RUF009 - frozen
+    evidence: Evidence | tuple[Evidence, ...] = Instantaneous()  # noqa: RUF009 - frozen
+    rectify: bool = False
+    homeostasis: Homeostasis | None = None
+    stream_evidence: Evidence | tuple[Evidence, ...] = Instantaneous()  # noqa: RUF009 - frozen
+    stream_homeostasis: Homeostasis | None = None
+
+
+def describe(part: Any) -> dict[str, Any]:
+    """Return a part's class name and, for a dataclass, its fields."""
+    fields = asdict(part) if is_dataclass(part) and not isinstance(part, type) else {}
+    return {"name": type(part).__name__, **fields}

@@ -1,0 +1,170 @@
+"""Synapses: the modules that turn presynaptic spikes into current, and their closed-form gradients.
+
+A synapse is a chain of modules that are linear in their input, of which one is trained:
+
+    current = A_n(... A_1(trained(x)))          trained: Linear, Conv2d;  A: pooling, flatten, ...
+
+The gradient of a local loss at the current, ``delta``, reaches the trained module through the
+transposes of the ``A`` (:func:`pull_back`), and its weight as the vector-Jacobian product at the
+eligibility trace (``delta^T trace`` for a ``Linear``). Both are small tables, :data:`SYNAPSES` and
+:data:`TRANSPOSES`; a user's own linear module gets an entry of its own there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["SYNAPSES", "TRANSPOSES", "Synapse", "pull_back", "synapse_of", "transpose_of"]
+
+
+class Synapse(NamedTuple):
+    """Closed-form gradients of a trained module.
+
+    Attributes
+    ----------
+    add_weight_gradient : callable
+        ``(module, gradient, delta, trace)``: add the gradient of the weight to ``gradient`` in
+        place. ``delta`` is shaped as the module's output, ``trace`` as its input.
+    bias_gradient : callable
+        ``(module, delta)``: return the gradient of the bias for a bias trace of 1.
+    check : callable
+        ``(name, module)``: raise ``ValueError`` for a setting that the closed form does not cover.
+    """
+
+    add_weight_gradient: Callable[[Any, Tensor, Tensor, Tensor], None]
+    bias_gradient: Callable[[Any, Tensor], Tensor]
+    check: Callable[[str, Any], None]
+
+
+def _linear_weight(module: nn.Linear, gradient: Tensor, delta: Tensor, trace: Tensor) -> None:
+    gradient.addmm_(delta.reshape(-1, delta.shape[-1]).T, trace.reshape(-1, trace.shape[-1]))
+
+
+def _linear_bias(module: nn.Linear, delta: Tensor) -> Tensor:
+    return delta.reshape(-1, delta.shape[-1]).sum(dim=0)
+
+
+def _conv2d_weight(module: nn.Conv2d, gradient: Tensor, delta: Tensor, trace: Tensor) -> None:
+    gradient += torch.nn.grad.conv2d_weight(
+        trace,
+        module.weight.shape,
+        delta.contiguous(),
+        module.stride,
+        module.padding,
+        module.dilation,
+        module.groups,
+    )
+
+
+def _conv2d_bias(module: nn.Conv2d, delta: Tensor) -> Tensor:
+    return delta.sum(dim=(0, 2, 3))
+
+
+def _check_conv2d(name: str, module: nn.Conv2d) -> None:
+    if module.padding_mode != "zeros":
+        raise ValueError(
+            f"synapse '{name}': padding_mode={module.padding_mode!r} is not covered by the closed "
+            f"form; use padding_mode='zeros'"
+        )
+    if isinstance(module.padding, str):
+        raise ValueError(
+            f"synapse '{name}': padding={module.padding!r} is not covered by the closed form; give "
+            f"the padding as numbers"
+        )
+
+
+def _anything(name: str, module: nn.Module) -> None:
+    """Accept every setting of the module."""
+
+
+SYNAPSES: dict[type[nn.Module], Synapse] = {
+    nn.Linear: Synapse(_linear_weight, _linear_bias, _anything),
+    nn.Conv2d: Synapse(_conv2d_weight, _conv2d_bias, _check_conv2d),
+}
+
+
+def _identity(module: nn.Module, delta: Tensor, shape: torch.Size) -> Tensor:
+    return delta
+
+
+def _reshape(module: nn.Module, delta: Tensor, shape: torch.Size) -> Tensor:
+    return delta.reshape(-1, *shape[1:])
+
+
+def _avg_pool(module: nn.AvgPool2d, delta: Tensor, shape: torch.Size) -> Tensor:
+    pair = torch.nn.modules.utils._pair
+    stand_in = delta.new_empty((len(delta), *shape[1:]))  # the operator reads its shape alone
+    return torch.ops.aten.avg_pool2d_backward(
+        delta.contiguous(),
+        stand_in,
+        pair(module.kernel_size),
+        pair(module.stride),
+        pair(module.padding),
+        module.ceil_mode,
+        module.count_include_pad,
+        module.divisor_override,
+    )
+
+
+def _adaptive_avg_pool(module: nn.AdaptiveAvgPool2d, delta: Tensor, shape: torch.Size) -> Tensor:
+    stand_in = delta.new_empty((len(delta), *shape[1:]))
+    return torch.ops.aten._adaptive_avg_pool2d_backward(delta.contiguous(), stand_in)
+
+
+def _batch_norm(
+    module: nn.BatchNorm1d | nn.BatchNorm2d, delta: Tensor, shape: torch.Size
+) -> Tensor:
+    if module.running_var is None:
+        raise ValueError("a batch norm in a synapse needs track_running_stats=True")
+    scale = torch.rsqrt(module.running_var + module.eps)
+    if module.weight is not None:
+        scale = scale * module.weight
+    return delta * scale.reshape(-1, *[1] * (delta.dim() - 2))
+
+
+#: ``(module, delta at its output, shape of its input) -> delta at its input``
+TRANSPOSES: dict[type[nn.Module], Callable[[Any, Tensor, torch.Size], Tensor]] = {
+    nn.Identity: _identity,
+    nn.Flatten: _reshape,
+    nn.Unflatten: _reshape,
+    nn.AvgPool2d: _avg_pool,
+    nn.AdaptiveAvgPool2d: _adaptive_avg_pool,
+    nn.BatchNorm1d: _batch_norm,
+    nn.BatchNorm2d: _batch_norm,
+}
+
+
+def synapse_of(module: nn.Module) -> Synapse | None:
+    """Return the closed-form gradients of ``module``, or None if it is not a known synapse."""
+    return next((SYNAPSES[cls] for cls in type(module).__mro__ if cls in SYNAPSES), None)
+
+
+def transpose_of(module: nn.Module) -> Callable[[Any, Tensor, torch.Size], Tensor] | None:
+    """Return the transpose of ``module``, or None if it is not known to be linear."""
+    return next((TRANSPOSES[cls] for cls in type(module).__mro__ if cls in TRANSPOSES), None)
+
+
+def pull_back(chain: list[tuple[nn.Module, torch.Size]], delta: Tensor) -> Tensor:
+    """Carry ``delta`` from the current back to the output of the trained module.
+
+    Parameters
+    ----------
+    chain : list of (module, input shape)
+        The modules behind the trained one, in the order of the forward pass.
+    delta : Tensor
+        Gradient with respect to the current, ``(rows, *features)``.
+
+    Returns
+    -------
+    Tensor
+        Gradient with respect to the trained module's output.
+    """
+    for module, shape in reversed(chain):
+        transpose = transpose_of(module)
+        assert transpose is not None, "find_blocks lets no other module into a chain"
+        delta = transpose(module, delta, shape)
+    return delta
