@@ -84,7 +84,7 @@ def binning(config: TrainConfig) -> Binning:
     return Binning(config.time_window, None, None, config.binary)
 
 
-def test_loader(config: TrainConfig, dataset: EventDataset) -> EventLoader:
+def evaluation_loader(config: TrainConfig, dataset: EventDataset) -> EventLoader:
     """Batches in the order of the set, without augmentation."""
     return make_loader(
         dataset,
@@ -123,6 +123,9 @@ def open_data(config: TrainConfig) -> Data:
         "name": train_set.name,
         "note": "; ".join(note for note in (train_set.note, test_set.note) if note) or None,
         "classes": train_set.classes,
+        "sensor_size": list(train_set.sensor_size),
+        "input_shape": [polarities, height, width],
+        "duration_us": train_set.duration,
         "train": len(kept),
         "validation": len(train_set) - len(kept),
         "test": len(test_set),
@@ -132,7 +135,7 @@ def open_data(config: TrainConfig) -> Data:
     return Data(
         train,
         validation,
-        test_loader(config, test_set),
+        evaluation_loader(config, test_set),
         train_set.classes,
         (polarities, height, width),
         summary,
