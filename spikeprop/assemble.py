@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from spikeprop.datasets import (
     make_loader,
     split_validation,
 )
+from spikeprop.datasets._files import data_root
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.learner import ForwardLearner
@@ -75,8 +77,13 @@ def open_dataset(config: TrainConfig, *, train: bool) -> EventDataset:
     )
 
 
+def data_folder(given: Path | None) -> Path:
+    """Return the folder that data sets lie in."""
+    return data_root(given)
+
+
 def binning(config: TrainConfig) -> Binning:
-    """How recordings are cut into time steps."""
+    """Say how recordings are cut into time steps."""
     if config.n_time_bins is not None:
         return Binning(None, config.n_time_bins, None, config.binary)
     if config.event_count is not None:
@@ -85,7 +92,7 @@ def binning(config: TrainConfig) -> Binning:
 
 
 def evaluation_loader(config: TrainConfig, dataset: EventDataset) -> EventLoader:
-    """Batches in the order of the set, without augmentation."""
+    """Make batches in the order of the set, without augmentation."""
     return make_loader(
         dataset,
         batch_size=config.batch_size,
@@ -143,7 +150,7 @@ def open_data(config: TrainConfig) -> Data:
 
 
 def fingerprint(dataset: EventDataset) -> str:
-    """SHA-256 of all labels and of 64 recordings spread over the set.
+    """Return the SHA-256 of all labels and of 64 recordings spread over the set.
 
     Not of every recording: N-MNIST has 60,000 files.
     """
@@ -157,7 +164,7 @@ def fingerprint(dataset: EventDataset) -> str:
 
 
 def build_network(config: TrainConfig, input_shape: tuple[int, ...]) -> nn.Sequential:
-    """A fully connected network that maps one time step; its weights depend on the seed alone."""
+    """Build a fully connected network that maps one time step, from the seed alone."""
     layers: list[nn.Module] = [nn.Flatten()]
     inputs = int(np.prod(input_shape))
     with torch.random.fork_rng(devices=[]):
@@ -171,7 +178,7 @@ def build_network(config: TrainConfig, input_shape: tuple[int, ...]) -> nn.Seque
 
 
 def build_rule(config: TrainConfig, num_classes: int) -> Rule:
-    """The learning rule."""
+    """Build the learning rule."""
     if config.rule != "sigprop":
         return RULES[config.rule](num_classes)
     local_losses = {
@@ -202,7 +209,7 @@ def build_rule(config: TrainConfig, num_classes: int) -> Rule:
 def build_learner(
     config: TrainConfig, input_shape: tuple[int, ...], num_classes: int
 ) -> ForwardLearner:
-    """The learner of a configuration, before its first update.
+    """Build the learner of a configuration, before its first update.
 
     Raises
     ------
@@ -221,7 +228,7 @@ def build_learner(
 
 
 def device(name: str) -> torch.device:
-    """The device called ``name``.
+    """Return the device called ``name``.
 
     Raises
     ------

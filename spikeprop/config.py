@@ -215,7 +215,7 @@ HOW_TO_RUN = ("data_dir", "name", "runs_dir", "resume", "quiet")
 
 
 def to_json(config: TrainConfig) -> str:
-    """The text of a run folder's ``config.json``: the format, its version and every option."""
+    """Return the text of a run folder's ``config.json``: the format, its version and every option."""
     from spikeprop._version import __version__
 
     options = {
@@ -227,7 +227,7 @@ def to_json(config: TrainConfig) -> str:
 
 
 def from_json(text: str, source: str = "the configuration") -> TrainConfig:
-    """The configuration that :func:`to_json` wrote.
+    """Read the configuration that :func:`to_json` wrote.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def from_json(text: str, source: str = "the configuration") -> TrainConfig:
 
 
 def differences(given: TrainConfig, stored: TrainConfig) -> list[str]:
-    """Options given on the command line that contradict a stored run, as ``--option new (run: old)``.
+    """List options given that contradict a stored run, as ``--option new (run: old)``.
 
     An option that has its default counts as not given.
     """

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from spikeprop import runs
-from spikeprop.assemble import binning, build_learner, device, open_dataset, evaluation_loader
+from spikeprop.assemble import binning, build_learner, device, evaluation_loader, open_dataset
 from spikeprop.config import TrainConfig
 from spikeprop.datasets import EVENT_DTYPE, EventDataset, Events, bin_events, read_events
 from spikeprop.datasets import first_saccade as keep_first_saccade
@@ -57,7 +57,7 @@ class Prediction:
 
 
 def load(path: str | Path, *, on: str | None = None) -> tuple[ForwardLearner, TrainConfig, Any]:
-    """The trained learner of a finished run, its configuration and its metrics.
+    """Load the trained learner of a finished run, its configuration and its metrics.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def load(path: str | Path, *, on: str | None = None) -> tuple[ForwardLearner, Tr
 def evaluate(
     path: str | Path, *, data_dir: Path | None = None, on: str | None = None
 ) -> tuple[Evaluation, EventDataset]:
-    """Accuracy of a finished run on the test split of its data set.
+    """Measure the accuracy of a finished run on the test split of its data set.
 
     Parameters
     ----------

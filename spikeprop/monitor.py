@@ -30,7 +30,7 @@ Row = dict[str, float | int]
 
 
 def row_of(result: EpochResult, learning_rate: float = math.nan) -> Row:
-    """One epoch as a flat table row; layers count from 1.
+    """Return an epoch as a flat table row; layers count from 1.
 
     ``learning_rate`` is that after the epoch's last update.
     """
@@ -48,7 +48,7 @@ def row_of(result: EpochResult, learning_rate: float = math.nan) -> Row:
 
 
 def epoch_line(result: EpochResult, epochs: int) -> str:
-    """One epoch as a line for people."""
+    """Return an epoch as a line for people."""
     parts = [
         f"epoch {result.epoch:>{len(str(epochs))}}/{epochs}",
         f"train {100 * result.train_accuracy:.1f} %",
@@ -65,7 +65,7 @@ def epoch_line(result: EpochResult, epochs: int) -> str:
 
 
 def learning_rate(learner: ForwardLearner) -> float:
-    """The learning rate of the first block that is trained; NaN if there is none."""
+    """Return the learning rate of the first block that is trained; NaN if there is none."""
     for optimizer in learner.optimizers:
         if optimizer is not None:
             return float(optimizer.param_groups[0]["lr"])
@@ -93,8 +93,10 @@ class PlainProgress(Callback):
 
 
 class ProgressBars(PlainProgress):
-    """A bar for the running epoch, with accuracy per layer, spike rate and samples/s, and a line for
-    each that is over. Use it as a context manager, so that the terminal is put right at the end.
+    """A bar for the running epoch, with accuracy per layer, spike rate and samples/s.
+
+    Epochs that are over have a line each. Use it as a context manager, so that the terminal is put
+    right at the end.
     """
 
     def __init__(self, epochs: int, console: Console | None = None) -> None:

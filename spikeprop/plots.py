@@ -25,7 +25,7 @@ GREY = "#555555"
 
 
 def record_spikes(learner: ForwardLearner, x: Tensor) -> list[Tensor]:
-    """Spikes of every block for one recording, from a plain forward pass.
+    """Return the spikes of every block for one recording, from a plain forward pass.
 
     Parameters
     ----------
@@ -95,23 +95,39 @@ def save_curves(
     x, labels = next(iter(test))
     recording = x[:, 0]
     predicted = int(learner.predict(x[:, :1])[0])
-    title = f"one test recording: class {classes[int(labels[0])]}, predicted {classes[predicted]}"
+    names = classes[int(labels[0])], classes[predicted]
     layers = [recording.flatten(start_dim=1), *record_spikes(learner, recording)]
     style: dict[str, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(11, 3.6 + 1.5 * len(layers)), layout="constrained")
+        figure = Figure(figsize=(13, 3.4 + 1.6 * len(layers)), layout="constrained")
         FigureCanvasAgg(figure)
-        top, bottom = figure.subfigures(2, 1, height_ratios=[3.2, 0.4 + 1.5 * len(layers)])
-        accuracy, loss, rate = top.subplots(1, 3)
+        top, bottom = figure.subfigures(2, 1, height_ratios=[3.0, 0.4 + 1.6 * len(layers)])
+        accuracy, loss, rate, picture = top.subplots(1, 4, width_ratios=[1, 1, 1, 0.8])
         _draw_accuracy(accuracy, rows)
         _draw_layers(loss, rows, "train_loss", "local loss")
         _draw_layers(rate, rows, "rate", "spikes per neuron and step")
-        bottom.suptitle(title, fontsize=10)
+        _draw_recording(picture, recording)
+        picture.set_title(f"test recording: a {names[0]}, predicted {names[1]}", fontsize=9)
         axes = bottom.subplots(len(layers), 1, sharex=True, squeeze=False)[:, 0]
+        axes[0].set_title("spikes of that recording", fontsize=9)
         for index, (axis, spikes) in enumerate(zip(axes, layers, strict=True)):
             _draw_raster(axis, spikes, index)
         axes[-1].set_xlabel("time step")
+        axes[-1].xaxis.get_major_locator().set_params(integer=True)
         write_atomically(path, lambda file: figure.savefig(file, dpi=110, format="png"))
+
+
+def _draw_recording(axis: Any, recording: Tensor) -> None:
+    """All events of a recording as an image: ON red, OFF blue; without polarities in grey."""
+    frame = recording.sum(dim=0)
+    signed = frame[1] - frame[0] if len(frame) == 2 else frame[0]
+    limit = max(float(signed.abs().max()), 1.0)
+    axis.imshow(signed.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.set_xlabel("ON events red, OFF events blue" if len(frame) == 2 else "events")
+    for spine in axis.spines.values():
+        spine.set_visible(False)
 
 
 def _draw_accuracy(axis: Any, rows: Sequence[dict[str, Any]]) -> None:
@@ -146,13 +162,14 @@ def _finish_curve(axis: Any, rows: Sequence[dict[str, Any]], label: str) -> None
 
 def _draw_raster(axis: Any, spikes: Tensor, index: int) -> None:
     steps, neurons = spikes.shape
-    time, neuron = torch.nonzero(spikes, as_tuple=True)
+    time, neuron = (where.numpy() for where in torch.nonzero(spikes, as_tuple=True))
     colour = GREY if index == 0 else COLOURS[(index - 1) % len(COLOURS)]
-    axis.scatter(time, neuron, s=3, marker="|" if steps > 100 else "s", lw=0.6, color=colour)
+    # A dash as long as its time step: dots would leave short recordings mostly white.
+    axis.hlines(neuron, time - 0.42, time + 0.42, color=colour, lw=0.35 if neurons > 600 else 0.8)
     axis.set_ylim(-1, neurons)
     axis.set_xlim(-0.5, steps - 0.5)
-    name = "input" if index == 0 else f"layer {index}"
-    axis.set_ylabel(f"{name}\n{neurons} neurons" if index else f"{name}\n{neurons} pixels")
+    name, unit = ("input", "pixels") if index == 0 else (f"layer {index}", "neurons")
+    axis.set_ylabel(f"{name}\n{neurons} {unit}")
     axis.set_title(f"{len(time)} spikes", loc="right", fontsize=8, color=GREY, pad=2)
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -59,7 +60,10 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file in one step."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # The innermost lists (rows of a confusion matrix) each on a line of their own.
+    text = re.sub(r"\[[^][{}\"]*\]", lambda row: re.sub(r"\s+", " ", row[0]), text)
+    write_text(path, text + "\n")
 
 
 class RunFolder:
@@ -96,7 +100,7 @@ class RunFolder:
         try:
             text = path.read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
-            raise FileNotFoundError(f"{self.path} is not a run folder: it has no {CONFIG}") from None
+            raise FileNotFoundError(f"{self.path} is no run folder: it has no {CONFIG}") from None
         except UnicodeDecodeError:
             raise ValueError(f"{path} is not a text file") from None
         return from_json(text, str(path))
@@ -166,7 +170,7 @@ def _numbered(parent: Path, stem: str) -> Path:
 
 
 def find_unfinished(config: TrainConfig) -> RunFolder:
-    """The folder that ``config.resume`` asks to go on with.
+    """Find the folder that ``config.resume`` asks to go on with.
 
     ``"latest"`` (what ``--resume`` alone means) is the run called ``config.name``, or else the
     unfinished run in ``config.runs_dir`` that was written to last.

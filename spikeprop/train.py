@@ -93,7 +93,7 @@ def count_backward_passes() -> Iterator[_Counter]:
 
 
 def peak_memory_mib() -> float | None:
-    """Largest resident memory of this process so far in MiB; None where the system cannot tell."""
+    """Return the largest resident memory of this process so far in MiB; None where the system cannot tell."""
     try:
         import resource
     except ImportError:  # Windows
@@ -261,7 +261,7 @@ def _metrics(
     progress: _Progress,
     evaluation: Evaluation,
 ) -> dict[str, Any]:
-    peak = max(progress.peak_memory_mib, peak_memory_mib() or 0.0)
+    peak = progress.peak_memory_mib
     metrics: dict[str, Any] = {
         "test_accuracy": evaluation.accuracy,
         **evaluation_summary(evaluation, data.classes),
@@ -291,21 +291,21 @@ def _metrics(
 
 
 def evaluation_summary(evaluation: Evaluation, classes: list[str]) -> dict[str, Any]:
-    """An evaluation as JSON can write it; a class without samples has no accuracy (None)."""
-    per_class = evaluation.per_class.tolist()
+    """Return an evaluation as JSON can write it; a class without samples has accuracy None."""
+    counts = evaluation.confusion.tolist()
     return {
         "samples": evaluation.samples,
-        "layer_accuracy": evaluation.block_accuracy.tolist(),
+        "layer_accuracy": [round(value, 6) for value in evaluation.block_accuracy.tolist()],
         "per_class_accuracy": {
-            name: value if value == value else None  # NaN is not JSON
-            for name, value in zip(classes, per_class, strict=True)
+            name: row[index] / sum(row) if sum(row) else None
+            for index, (name, row) in enumerate(zip(classes, counts, strict=True))
         },
-        "confusion_matrix": evaluation.confusion.tolist(),
+        "confusion_matrix": counts,
     }
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, the platform and what the numbers depend on."""
+    """Return the versions of Python, the platform and what the numbers depend on."""
     packages = ("torch", "numpy", "snntorch", "scikit-learn")
     return {
         "spikeprop": __version__,
