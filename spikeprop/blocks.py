@@ -204,5 +204,3 @@ def _check_each_once(kind: str, names: list[str]) -> None:
             f"{kind} '{twice[0]}' is used more than once in one time step; forward learning needs a "
             f"{kind} of its own for each block"
         )
-
-

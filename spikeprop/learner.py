@@ -506,7 +506,10 @@ class ForwardLearner:
             accuracy = (logits.argmax(dim=2) == label).to(logits.dtype).mean(dim=1)
         spikes_seen = [b.spikes if stream else b.spike_sum / b.t for b in passage.blocks]
         rate = torch.stack(
-            [torch.as_tensor(s, dtype=logits.dtype).mean() / passage.n_recordings for s in spikes_seen]
+            [
+                torch.as_tensor(s, dtype=logits.dtype).mean() / passage.n_recordings
+                for s in spikes_seen
+            ]
         )
         return Metrics(loss, accuracy, rate, logits, self._read_out(logits))
 
