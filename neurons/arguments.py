@@ -103,57 +103,5 @@ def check_floating(name: str, value: Tensor) -> None:
         )
 
 
-def check_signal(current: Tensor, signal: Tensor) -> None:
-    """Make sure that one step's signal rows fit behind one step's current.
-
-    Parameters
-    ----------
-    current : torch.Tensor
-        Input current of one time step, ``(B, *features)``.
-    signal : torch.Tensor
-        Signal current of one time step, ``(C, *features)``.
-
-    Raises
-    ------
-    TypeError
-        If ``signal`` is not a floating tensor.
-    ValueError
-        If the features differ, or ``current`` has no rows.
-    """
-    check_floating("signal", signal)
-    if current.dim() == 0 or current.dim() != signal.dim() or current.shape[1:] != signal.shape[1:]:
-        raise ValueError(
-            f"signal must have rows like the current's, (C, *features), but has shape "
-            f"{tuple(signal.shape)} for a current of shape {tuple(current.shape)}"
-        )
-
-
-def check_fits(name: str, value: Tensor, shape: torch.Size) -> None:
-    """Make sure that a parameter broadcasts with a current of this shape without enlarging it.
-
-    Parameters
-    ----------
-    name : str
-        The parameter's name, for messages.
-    value : torch.Tensor
-        The parameter, scalar or per neuron.
-    shape : torch.Size
-        The current's shape, ``(rows, *features)``.
-
-    Raises
-    ------
-    ValueError
-        If it does not fit.
-    """
-    if value.dim() == 0 or value.shape == shape[-value.dim() :]:
-        return
-    own = (1,) * (len(shape) - value.dim()) + tuple(value.shape)
-    if len(own) != len(shape) or any(n not in (1, m) for n, m in zip(own, shape, strict=True)):
-        raise ValueError(
-            f"{name} has shape {tuple(value.shape)}, which does not fit a current of shape "
-            f"{tuple(shape)}; it has to be a scalar or broadcast with the current's features"
-        )
-
-
 def _brief(tensor: Tensor) -> str:
     return str(tensor.item()) if tensor.dim() == 0 else f"a tensor with {tensor.flatten().tolist()}"

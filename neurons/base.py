@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import snntorch as snn
 import torch
-from spikeprop.neurons.arguments import check_floating, check_signal
+from spikeprop.neurons.arguments import check_floating
 from spikeprop.neurons.reset import register
+from spikeprop.neurons.shapes import check_signal, fit_state, rows_of
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class SpikingNeuron(_Leaky):
         if signal is not None:
             check_signal(current, signal)
             current = torch.cat((current, signal))
-        current, mem = _fit(current, mem, hidden)
+        current, mem = fit_state(current, mem, hidden)
         spk, mem = self.step_function(current)(current, mem)
         # Straight into __dict__: nn.Module's own attribute machinery would cost as much as the step
         # of a small layer.
@@ -180,15 +181,23 @@ class SpikingNeuron(_Leaky):
                 "current must be (T, B, *features) with at least one time step, but has shape "
                 f"{tuple(current.shape)}"
             )
-        rows = _rows(current, signal)
-        first, mem = _fit(rows(0), mem, hidden=False)
+        rows = rows_of(current, signal)
+        first, mem = fit_state(rows(0), mem, hidden=False)
         step = self.step_function(first)
-        spks, mems = [], []
+        if torch.is_grad_enabled():
+            pairs = []
+            for t in range(current.shape[0]):
+                spk, mem = step(first if t == 0 else rows(t).to(first.dtype), mem)
+                pairs.append((spk, mem))
+            spks, mems = zip(*pairs, strict=True)
+            return torch.stack(spks), torch.stack(mems)
+        # Without a graph the outputs can be filled as they come, at half the peak memory.
+        all_spk = first.new_empty((current.shape[0], *first.shape))
+        all_mem = torch.empty_like(all_spk)
         for t in range(current.shape[0]):
             spk, mem = step(first if t == 0 else rows(t).to(first.dtype), mem)
-            spks.append(spk)
-            mems.append(mem)
-        return torch.stack(spks), torch.stack(mems)
+            all_spk[t], all_mem[t] = spk, mem
+        return all_spk, all_mem
 
     # State ----------------------------------------------------------------------------------------
 
@@ -320,43 +329,3 @@ class SpikingNeuron(_Leaky):
                 # Swapping .data keeps a learnable one the same Parameter to its optimiser.
                 own.data = own.detach().reshape(()).expand(given.shape).clone()
         super()._load_from_state_dict(adapted, prefix, *args, **kwargs)
-
-
-def _rows(current: Tensor, signal: Tensor | None) -> Callable[[int], Tensor]:
-    """Give the rows of each time step, without a copy of the whole sequence."""
-    if signal is None:
-        return lambda t: current[t]
-    check_floating("signal", signal)
-    held = signal.dim() == current.dim() - 1
-    if not held and signal.shape[:1] != current.shape[:1]:
-        raise ValueError(
-            "signal must be (T, C, *features) or (C, *features), but has shape "
-            f"{tuple(signal.shape)} for a current of shape {tuple(current.shape)}"
-        )
-    check_signal(current[0], signal if held else signal[0])
-    return lambda t: torch.cat((current[t], signal if held else signal[t]))
-
-
-def _fit(current: Tensor, mem: Tensor | None, hidden: bool) -> tuple[Tensor, Tensor]:
-    """Bring current and state to one shape and one dtype; no state means zeros."""
-    if mem is None:
-        return current, torch.zeros_like(current)
-    if mem.shape != current.shape:
-        check_floating("mem", mem)
-        if mem.shape == (0,):
-            return current, torch.zeros_like(current)
-        if hidden:
-            raise ValueError(
-                f"the hidden voltage has shape {tuple(mem.shape)} from the step before, but this "
-                f"step's current has shape {tuple(current.shape)} (signal rows included); call "
-                "spikeprop.neurons.reset(net) between sequences"
-            )
-        raise ValueError(
-            f"mem has shape {tuple(mem.shape)}, but must have the current's, "
-            f"{tuple(current.shape)} (signal rows included)"
-        )
-    if mem.dtype != current.dtype:
-        check_floating("mem", mem)
-        dtype = torch.promote_types(mem.dtype, current.dtype)
-        return current.to(dtype), mem.to(dtype)
-    return current, mem

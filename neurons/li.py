@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from spikeprop.neurons.arguments import Values, as_decay, check_fits
+from spikeprop.neurons.arguments import Values, as_decay
 from spikeprop.neurons.base import SpikingNeuron, StepFunction
+from spikeprop.neurons.shapes import check_fits
 from torch import Tensor
 
 

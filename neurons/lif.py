@@ -22,49 +22,16 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
-from snntorch import surrogate
-from spikeprop.neurons.arguments import Values, as_decay, as_parameter, check_fits
+from spikeprop.neurons.arguments import Values, as_decay, as_parameter
 from spikeprop.neurons.base import SpikingNeuron, StepFunction
+from spikeprop.neurons.shapes import check_fits
+from spikeprop.neurons.surrogates import atan, heaviside, is_step
 from torch import Tensor
 
 ResetMechanism = Literal["subtract", "zero", "none"]
 
 # In snnTorch's order: its checkpoints store the index.
 RESET_MECHANISMS: tuple[ResetMechanism, ...] = ("subtract", "zero", "none")
-
-
-def atan(shift: Tensor) -> Tensor:
-    """Heaviside step forward, snnTorch's default arctangent surrogate (alpha = 2) backward.
-
-    Parameters
-    ----------
-    shift : torch.Tensor
-        Voltage minus threshold.
-
-    Returns
-    -------
-    torch.Tensor
-        1 where ``shift > 0``, else 0.
-    """
-    # A function of this module's own, since snnTorch's closure cannot be pickled.
-    spikes: Tensor = surrogate.ATan.apply(shift, 2.0)
-    return spikes
-
-
-def heaviside(shift: Tensor) -> Tensor:
-    """Heaviside step without a derivative.
-
-    Parameters
-    ----------
-    shift : torch.Tensor
-        Voltage minus threshold.
-
-    Returns
-    -------
-    torch.Tensor
-        1 where ``shift > 0``, else 0.
-    """
-    return (shift > 0).to(shift.dtype)
 
 
 class LIFParameters(NamedTuple):
@@ -121,17 +88,20 @@ def lif_step(current: Tensor, mem: Tensor, p: LIFParameters) -> tuple[Tensor, Te
     spk, mem : torch.Tensor
         Spikes and voltage of this step, of the same shape and dtype.
     """
-    # In-place arithmetic only ever touches the product made here, which autograd does not keep.
+    # In place only on the product made here, which autograd does not keep. The sums stay separate
+    # operations: fused ones round differently from one place in a tensor to another, and a row's
+    # numbers must not depend on the rows beside it. (The reset's own product is exact: 0 or 1.)
     if p.reset == "none":
         new = (p.beta * mem).add_(current)
     elif p.reset == "subtract":
         reset = _reset_signal(mem, p)
-        new = (p.beta * mem).add_(current).sub_(reset * p.threshold)
+        new = (p.beta * mem).add_(current).addcmul_(reset, p.threshold, value=-1)
     else:
         reset = _reset_signal(mem, p)
-        new = (p.beta * (mem - reset * mem)).add_(current)
+        new = (p.beta * mem.addcmul(reset, mem, value=-1)).add_(current)
     if p.state_quant is not None:
         new = p.state_quant(new)
+    # As in snnTorch, spikes that passed inhibition are not graded.
     spk = _inhibited(new, p) if p.inhibition else _spikes(new, p) * p.factor
     if not p.reset_delay and p.reset != "none":
         # What the delayed reset took already is not taken twice.
@@ -292,12 +262,6 @@ class LIF(SpikingNeuron):
         check_fits("threshold", threshold, shape)
         check_fits("graded_spikes_factor", factor, shape)
         spike_grad = self.spike_grad
-        # All of snnTorch's surrogates are the Heaviside step forward; of others we know nothing.
-        exact = (
-            spike_grad is atan
-            or spike_grad is heaviside
-            or getattr(spike_grad, "__module__", None) == surrogate.__name__
-        )
         parameters = LIFParameters(
             beta.to(dtype),
             threshold.to(dtype),
@@ -305,7 +269,7 @@ class LIF(SpikingNeuron):
             self._reset_mechanism,
             self.reset_delay,
             spike_grad,
-            exact,
+            is_step(spike_grad),
             self.inhibition,
             self.state_quant or None,
         )
@@ -328,17 +292,16 @@ class LIF(SpikingNeuron):
     ) -> None:
         key = prefix + "reset_mechanism_val"
         given = state_dict.get(key)
-        known = given is None or (
-            given.numel() == 1 and given.item() in range(len(RESET_MECHANISMS))
-        )
-        if not known:
-            error_msgs.append(f"{key} must be 0, 1 or 2 ({RESET_MECHANISMS}), not {given}")
-            state_dict[key] = self.reset_mechanism_val
+        if isinstance(given, Tensor):
+            if given.numel() == 1 and given.item() in range(len(RESET_MECHANISMS)):
+                # The checkpoint knows how its network was trained.
+                self._reset_mechanism = RESET_MECHANISMS[int(given)]
+            else:
+                error_msgs.append(f"{key} must be 0, 1 or 2 ({RESET_MECHANISMS}), not {given}")
+                state_dict[key] = self.reset_mechanism_val
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-        # The checkpoint knows how its network was trained.
-        self._reset_mechanism = RESET_MECHANISMS[int(self.reset_mechanism_val)]
 
 
 class IF(LIF):

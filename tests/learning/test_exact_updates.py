@@ -79,7 +79,7 @@ def block_gradients(
             v + f.weight(t) * (mem - v) for v, f in zip(evidence, filters, strict=True)
         ]
         v = torch.cat([e.flatten(1) for e in evidence], dim=1)
-        h = v[:B].clamp_min(0) if rule.rectify else v[:B]
+        h = torch.relu(v[:B]) if rule.rectify else v[:B]  # its derivative at 0 is 0
         s = v[B:] if vectors is None else vectors.flatten(1).repeat(1, len(filters))
         total = total + by_autograd(rule.loss, h, s, labels)
     return list(torch.autograd.grad(total, parameters)), torch.stack(spk)
