@@ -252,7 +252,8 @@ def _print_evaluation(evaluation: Evaluation, classes: list[str]) -> None:
     rows = zip(classes, evaluation.confusion.tolist(), evaluation.per_class.tolist(), strict=True)
     for name, counts, share in rows:
         numbers = "".join(f"{count:>{width}}" for count in counts)
-        print(f"{name:>{width}}{numbers}{100 * share:>8.1f}")
+        shown = "-" if sum(counts) == 0 else f"{100 * share:.1f}"
+        print(f"{name:>{width}}{numbers}{shown:>8}")
 
 
 def _predict(config: PredictConfig) -> None:

@@ -215,7 +215,7 @@ HOW_TO_RUN = ("data_dir", "name", "runs_dir", "resume", "quiet")
 
 
 def to_json(config: TrainConfig) -> str:
-    """Return the text of a run folder's ``config.json``: the format, its version and every option."""
+    """Return the text of ``config.json``: the format, its version and every option."""
     from spikeprop._version import __version__
 
     options = {

@@ -14,6 +14,7 @@ import torch
 
 from spikeprop import runs
 from spikeprop.assemble import binning, build_learner, device, evaluation_loader, open_dataset
+from spikeprop.checks import finite_weights
 from spikeprop.config import TrainConfig
 from spikeprop.datasets import EVENT_DTYPE, EventDataset, Events, bin_events, read_events
 from spikeprop.datasets import first_saccade as keep_first_saccade
@@ -88,6 +89,7 @@ def load(path: str | Path, *, on: str | None = None) -> tuple[ForwardLearner, Tr
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / runs.METRICS} is damaged: {error!r}") from None
     learner.load(folder / runs.LEARNER)
+    finite_weights(learner.net)
     return learner.to(config.device), config, metrics
 
 

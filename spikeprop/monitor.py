@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor
 
 from spikeprop.fit import Callback, EpochResult
@@ -110,7 +117,7 @@ class ProgressBars(PlainProgress):
             console=self.console,
             transient=True,
         )
-        self._task = self._bars.add_task("", total=None, figures="", visible=False)
+        self._task: TaskID | None = None
         self._sums = torch.zeros(())
         self._samples = 0
         self._start = 0.0
@@ -125,13 +132,9 @@ class ProgressBars(PlainProgress):
     def on_epoch_start(self, learner: ForwardLearner, epoch: int, n_batches: int | None) -> None:
         """Start the epoch's bar."""
         self._sums, self._samples, self._start = torch.zeros(()), 0, time.perf_counter()
-        self._bars.reset(
-            self._task,
-            total=n_batches,
-            description=f"epoch {epoch}/{self.epochs}",
-            visible=True,
-            figures="",
-        )
+        self._remove()
+        description = f"epoch {epoch}/{self.epochs}"
+        self._task = self._bars.add_task(description, total=n_batches, figures="")
 
     def on_batch_end(
         self, learner: ForwardLearner, epoch: int, batch: int, metrics: Metrics
@@ -143,12 +146,18 @@ class ProgressBars(PlainProgress):
         accuracy, rate = self._sums / self._samples
         speed = self._samples / max(time.perf_counter() - self._start, 1e-9)
         figures = f"layers {_percents(accuracy)} %  rate {_rates(rate)}  {speed:.0f} samples/s"
-        self._bars.update(self._task, completed=batch, figures=figures)
+        if self._task is not None:
+            self._bars.update(self._task, completed=batch, figures=figures)
 
     def on_epoch_end(self, learner: ForwardLearner, result: EpochResult) -> None:
         """Take the bar away and print the epoch's line."""
-        self._bars.update(self._task, visible=False)
+        self._remove()
         super().on_epoch_end(learner, result)
+
+    def _remove(self) -> None:
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
 
 
 class CsvLog(Callback):

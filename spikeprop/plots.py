@@ -107,9 +107,9 @@ def save_curves(
         _draw_layers(loss, rows, "train_loss", "local loss")
         _draw_layers(rate, rows, "rate", "spikes per neuron and step")
         _draw_recording(picture, recording)
-        picture.set_title(f"test recording: a {names[0]}, predicted {names[1]}", fontsize=9)
+        picture.set_xlabel(f"test recording: a {names[0]}, predicted {names[1]}")
         axes = bottom.subplots(len(layers), 1, sharex=True, squeeze=False)[:, 0]
-        axes[0].set_title("spikes of that recording", fontsize=9)
+        axes[0].set_title("spikes of that recording", fontsize=9, loc="left")
         for index, (axis, spikes) in enumerate(zip(axes, layers, strict=True)):
             _draw_raster(axis, spikes, index)
         axes[-1].set_xlabel("time step")
@@ -125,7 +125,6 @@ def _draw_recording(axis: Any, recording: Tensor) -> None:
     axis.imshow(signed.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     axis.set_xticks([])
     axis.set_yticks([])
-    axis.set_xlabel("ON events red, OFF events blue" if len(frame) == 2 else "events")
     for spine in axis.spines.values():
         spine.set_visible(False)
 

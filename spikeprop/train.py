@@ -93,7 +93,7 @@ def count_backward_passes() -> Iterator[_Counter]:
 
 
 def peak_memory_mib() -> float | None:
-    """Return the largest resident memory of this process so far in MiB; None where the system cannot tell."""
+    """Return the largest resident memory of this process in MiB; None if the system cannot."""
     try:
         import resource
     except ImportError:  # Windows
