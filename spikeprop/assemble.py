@@ -181,7 +181,7 @@ def build_rule(config: TrainConfig, num_classes: int) -> Rule:
     """Build the learning rule."""
     if config.rule != "sigprop":
         return RULES[config.rule](num_classes)
-    local_losses = {
+    local_losses: dict[str, losses.LocalLoss] = {
         "cosine": losses.Cosine(tau=config.tau),
         "dot": losses.Dot(),
         "squared-distance": losses.SquaredDistance(),

@@ -154,7 +154,7 @@ def parse(arguments: Sequence[str]) -> Any:
         given = _complete_resume(given)
     union: Any = None
     for name, kind in COMMANDS.items():
-        command = Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]  # type: ignore[valid-type]
+        command: Any = Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]
         union = command if union is None else union | command
     complaint = io.StringIO()
     try:
@@ -257,7 +257,7 @@ def _print_evaluation(evaluation: Evaluation, classes: list[str]) -> None:
 
 
 def _predict(config: PredictConfig) -> None:
-    from spikeprop import inference
+    from spikeprop import inference, runs
 
     if bool(config.files) == (config.split is not None):
         raise ValueError("give event files or --split, one of the two")
@@ -276,7 +276,7 @@ def _predict(config: PredictConfig) -> None:
             label = "" if item.label is None else f"  (is {item.label})"
             print(f"{item.recording}  {item.prediction}{label}")
     else:
-        classes = inference.RunFolder(config.run).metrics()["data"]["classes"]
+        classes = runs.RunFolder(config.run).metrics()["data"]["classes"]
         inference.write_predictions(config.output, found, classes)
     labelled = [item for item in found if item.label is not None]
     if labelled:

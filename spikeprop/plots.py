@@ -97,11 +97,12 @@ def save_curves(
     predicted = int(learner.predict(x[:, :1])[0])
     names = classes[int(labels[0])], classes[predicted]
     layers = [recording.flatten(start_dim=1), *record_spikes(learner, recording)]
-    style: dict[str, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    style: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(13, 3.4 + 1.6 * len(layers)), layout="constrained")
         FigureCanvasAgg(figure)
-        top, bottom = figure.subfigures(2, 1, height_ratios=[3.0, 0.4 + 1.6 * len(layers)])
+        parts: Any = figure.subfigures(2, 1, height_ratios=[3.0, 0.4 + 1.6 * len(layers)])
+        top, bottom = parts
         accuracy, loss, rate, picture = top.subplots(1, 4, width_ratios=[1, 1, 1, 0.8])
         _draw_accuracy(accuracy, rows)
         _draw_layers(loss, rows, "train_loss", "local loss")

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from spikeprop.datasets import write_events
+from tiny_events import recording, tiny_arguments, write_tiny_events
+
 from spikeprop import cli, runs
 from spikeprop.cli import main
 from spikeprop.config import TrainConfig
-from spikeprop.datasets import write_events
 from spikeprop.monitor import CsvLog
-from tiny_events import recording, tiny_arguments, write_tiny_events
 
 COMMANDS = ("train", "evaluate", "predict", "data")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from spikeprop.config import SIGPROP_OPTIONS, TrainConfig, differences, from_json, to_json
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+
 from spikeprop.fit import EpochResult, Evaluation
 from spikeprop.monitor import (
     CsvLog,

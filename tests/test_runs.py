@@ -14,12 +14,13 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from tiny_events import tiny_arguments, tiny_options, write_tiny_events
+
 from spikeprop import inference, runs
 from spikeprop.checkpoint import load_state
 from spikeprop.config import TrainConfig
 from spikeprop.monitor import CsvLog
 from spikeprop.train import count_backward_passes, peak_memory_mib, train
-from tiny_events import tiny_arguments, tiny_options, write_tiny_events
 
 TIMES = {"seconds", "samples_per_second"}
 
@@ -40,7 +41,7 @@ def config(data: Path, folder: Path, **changes: Any) -> TrainConfig:
 
 
 def quiet_console() -> Console:
-    return Console(file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    return Console(file=open(os.devnull, "w"))  # noqa: PTH123
 
 
 def table(folder: runs.RunFolder) -> list[dict[str, str]]:
@@ -180,9 +181,7 @@ def test_resume_gives_the_same_bits(
     assert not (path / runs.METRICS).exists()
     assert (path / runs.CHECKPOINT).exists() == (epoch > 1)
     torch.rand(7)  # a resumed process has another global random state
-    resumed = train(
-        TrainConfig(resume="latest", runs_dir=tmp_path, quiet=True), quiet_console()
-    )
+    resumed = train(TrainConfig(resume="latest", runs_dir=tmp_path, quiet=True), quiet_console())
     assert resumed.path == path
     assert_same_run(resumed, finished)
 
@@ -296,7 +295,7 @@ def test_a_damaged_checkpoint_is_an_error(
 def test_an_existing_run_is_not_overwritten(data: Path, tmp_path: Path) -> None:
     first = runs.create(config(data, tmp_path, name="a"))
     before = (first / runs.CONFIG).read_bytes()
-    with pytest.raises(FileExistsError, match="already a run in .*choose another --name"):
+    with pytest.raises(FileExistsError, match=r"already a run in .*choose another --name"):
         runs.create(config(data, tmp_path, name="a", epochs=99))
     assert (first / runs.CONFIG).read_bytes() == before
     numbered = [runs.create(config(data, tmp_path)).path.name for _ in range(3)]
