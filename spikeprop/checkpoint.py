@@ -1,7 +1,7 @@
 """Nested state in one file: tensors by safetensors, everything else as JSON in its header.
 
-Loading never executes code. A file appears whole or not at all: it is written beside its place, flushed
-to disk, and renamed.
+Loading never executes code. A file appears whole or not at all: it is written beside its place,
+flushed to disk, and renamed.
 """
 
 from __future__ import annotations

@@ -75,9 +75,7 @@ def block_gradients(
         # In this order "zero" leaves an exact zero, and the gate at zero is no matter of rounding.
         mem = (beta * mem - reset_term(neuron.reset_mechanism, beta, mem, threshold)) + current
         spk.append((mem > threshold).to(mem).detach())
-        evidence = [
-            v + f.weight(t) * (mem - v) for v, f in zip(evidence, filters, strict=True)
-        ]
+        evidence = [v + f.weight(t) * (mem - v) for v, f in zip(evidence, filters, strict=True)]
         v = torch.cat([e.flatten(1) for e in evidence], dim=1)
         h = torch.relu(v[:B]) if rule.rectify else v[:B]  # its derivative at 0 is 0
         s = v[B:] if vectors is None else vectors.flatten(1).repeat(1, len(filters))
@@ -139,8 +137,9 @@ def compare(net: nn.Sequential, rule: SigProp, x: Tensor, labels: Tensor) -> Non
     ends = [modules.index(b.neuron) for b in learner.blocks]
     start = 0
     for k, (place, end) in enumerate(zip(places, ends, strict=True)):
-        before, behind = nn.Sequential(*modules[start:place]), nn.Sequential(
-            *modules[place + 1 : end]
+        before, behind = (
+            nn.Sequential(*modules[start:place]),
+            nn.Sequential(*modules[place + 1 : end]),
         )
         inputs = torch.stack([before(x_t) for x_t in inputs])
         signal = engine.tensors["signal.0"] if rows and k == 0 else None
@@ -192,9 +191,7 @@ def test_convolutional_update_equals_autograd(loss: str, evidence: str, reset: s
 def test_plain_rule_of_the_paper_equals_autograd(signal: str) -> None:
     torch.manual_seed(3)
     x = (torch.rand(8, B, 3, 4) < 0.4).double()
-    compare(
-        dense("subtract"), SPVoltage(C, signal=signal), x, torch.tensor([0, 1, 2, 1, 0])
-    )
+    compare(dense("subtract"), SPVoltage(C, signal=signal), x, torch.tensor([0, 1, 2, 1, 0]))
 
 
 def test_integrate_and_fire_and_leaky_readout_equal_autograd() -> None:
