@@ -80,7 +80,7 @@ class PredictConfig:
 class DataConfig:
     """Show a data set; the embedded one is made where it is missing, N-MNIST is downloaded."""
 
-    dataset: DatasetName = "saccade-digits"
+    dataset: tyro.conf.Positional[DatasetName] = "saccade-digits"
     """Data set: saccade-digits is embedded (nothing to download), nmnist lies in --data-dir."""
 
     data_dir: Path | None = None
@@ -152,6 +152,8 @@ def parse(arguments: Sequence[str]) -> Any:
         raise SystemExit(0)
     if given[:1] == ["train"]:
         given = _complete_resume(given)
+    elif given[:1] == ["data"]:  # as in `train --dataset`; the flag may be left out here
+        given = [argument for argument in given if argument != "--dataset"]
     union: Any = None
     for name, kind in COMMANDS.items():
         command: Any = Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]
