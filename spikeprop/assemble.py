@@ -1,0 +1,244 @@
+"""From a configuration to its data, network and learner."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from spikeprop import losses
+from spikeprop.config import TrainConfig
+from spikeprop.datasets import (
+    NMNIST,
+    Binning,
+    EventDataset,
+    EventLoader,
+    SaccadeDigits,
+    make_loader,
+    split_validation,
+)
+from spikeprop.datasets._files import data_root
+from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean
+from spikeprop.homeostasis import Homeostasis
+from spikeprop.learner import ForwardLearner
+from spikeprop.neurons import LIF
+from spikeprop.rules import RULES, Rule, SigProp
+
+DATASETS: dict[str, type[NMNIST] | type[SaccadeDigits]] = {
+    "saccade-digits": SaccadeDigits,
+    "nmnist": NMNIST,
+}
+FINGERPRINT_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Data:
+    """The recordings of a run.
+
+    Attributes
+    ----------
+    train, validation, test : EventLoader
+        Loaders of ``(x (T, B, P, H, W), labels (B,))``; ``validation`` is None without one.
+    classes : list of str
+        Names of the classes.
+    input_shape : tuple of int
+        One time step of one recording, ``(P, H, W)``.
+    summary : dict
+        Name, counts, note and fingerprints, for ``metrics.json``.
+    """
+
+    train: EventLoader
+    validation: EventLoader | None
+    test: EventLoader
+    classes: list[str]
+    input_shape: tuple[int, int, int]
+    summary: dict[str, Any]
+
+
+def open_dataset(config: TrainConfig, *, train: bool) -> EventDataset:
+    """Open one split of the configured data set.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the data are missing; the message says which files to put where.
+    """
+    return DATASETS[config.dataset](
+        config.data_dir,
+        train=train,
+        first_saccade_only=config.first_saccade_only,
+        stabilize=config.stabilize,
+    )
+
+
+def data_folder(given: Path | None) -> Path:
+    """Return the folder that data sets lie in."""
+    return data_root(given)
+
+
+def binning(config: TrainConfig) -> Binning:
+    """Say how recordings are cut into time steps."""
+    if config.n_time_bins is not None:
+        return Binning(None, config.n_time_bins, None, config.binary)
+    if config.event_count is not None:
+        return Binning(None, None, config.event_count, config.binary)
+    return Binning(config.time_window, None, None, config.binary)
+
+
+def evaluation_loader(config: TrainConfig, dataset: EventDataset) -> EventLoader:
+    """Make batches in the order of the set, without augmentation."""
+    return make_loader(
+        dataset,
+        batch_size=config.batch_size,
+        binning=binning(config),
+        shuffle=False,
+        seed=config.seed,
+    )
+
+
+def open_data(config: TrainConfig) -> Data:
+    """Open both splits, and take the validation part out of the training split.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the data are missing; the message says which files to put where.
+    ValueError
+        If an option does not fit the data.
+    """
+    train_set, test_set = open_dataset(config, train=True), open_dataset(config, train=False)
+    make = partial(
+        make_loader,
+        train_set,
+        batch_size=config.batch_size,
+        binning=binning(config),
+        seed=config.seed,
+    )
+    kept, validation = np.arange(len(train_set)), None
+    if config.validation > 0:
+        kept, held_out = split_validation(train_set.targets, config.validation, config.seed)
+        validation = make(shuffle=False, indices=held_out)
+    train = make(shuffle=True, shift=config.shift, indices=kept)
+    width, height, polarities = train_set.sensor_size
+    summary = {
+        "name": train_set.name,
+        "note": "; ".join(note for note in (train_set.note, test_set.note) if note) or None,
+        "classes": train_set.classes,
+        "sensor_size": list(train_set.sensor_size),
+        "input_shape": [polarities, height, width],
+        "duration_us": train_set.duration,
+        "train": len(kept),
+        "validation": len(train_set) - len(kept),
+        "test": len(test_set),
+        "train_sha256": fingerprint(train_set),
+        "test_sha256": fingerprint(test_set),
+    }
+    return Data(
+        train,
+        validation,
+        evaluation_loader(config, test_set),
+        train_set.classes,
+        (polarities, height, width),
+        summary,
+    )
+
+
+def fingerprint(dataset: EventDataset) -> str:
+    """Return the SHA-256 of all labels and of 64 recordings spread over the set.
+
+    Not of every recording: N-MNIST has 60,000 files.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(dataset.targets, dtype="<i8").tobytes())
+    count = min(FINGERPRINT_SAMPLES, len(dataset))
+    for index in np.linspace(0, len(dataset) - 1, count).round().astype(int):
+        events, _ = dataset[int(index)]
+        for name in ("x", "y", "t", "p"):
+            digest.update(np.ascontiguousarray(events[name], dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def build_network(config: TrainConfig, input_shape: tuple[int, ...]) -> nn.Sequential:
+    """Build a fully connected network that maps one time step, from the seed alone."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    inputs = int(np.prod(input_shape))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        for index, outputs in enumerate(config.hidden):
+            if index > 0 and config.dropout > 0:
+                layers.append(nn.Dropout(config.dropout))
+            layers += [nn.Linear(inputs, outputs), LIF(beta=config.beta, init_hidden=True)]
+            inputs = outputs
+    return nn.Sequential(*layers)
+
+
+def build_rule(config: TrainConfig, num_classes: int) -> Rule:
+    """Build the learning rule."""
+    if config.rule != "sigprop":
+        return RULES[config.rule](num_classes)
+    local_losses: dict[str, losses.LocalLoss] = {
+        "cosine": losses.Cosine(tau=config.tau),
+        "dot": losses.Dot(),
+        "squared-distance": losses.SquaredDistance(),
+    }
+    filters: dict[str, Evidence] = {
+        "running-mean": RunningMean(),
+        "instantaneous": Instantaneous(),
+        "leaky": Leaky(config.evidence_alpha),
+    }
+    homeostasis = None
+    if config.homeostasis is not None:
+        homeostasis = Homeostasis(target=config.homeostasis, gain=config.homeostasis_gain)
+    return SigProp(
+        num_classes,
+        loss=local_losses[config.loss],
+        evidence=filters[config.evidence],
+        rectify=config.rectify,
+        signal=config.signal,
+        signal_scale=config.signal_scale,
+        homeostasis=homeostasis,
+        predict_from=config.predict_from,
+    )
+
+
+def build_learner(
+    config: TrainConfig, input_shape: tuple[int, ...], num_classes: int
+) -> ForwardLearner:
+    """Build the learner of a configuration, before its first update.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there.
+    """
+    learner = ForwardLearner(
+        build_network(config, input_shape),
+        build_rule(config, num_classes),
+        optimizer=partial(torch.optim.Adam, lr=config.lr, fused=True),
+        update_every=config.update_every,
+        seed=config.seed,
+    )
+    learner.bind(input_shape)
+    return learner.to(device(config.device))
+
+
+def device(name: str) -> torch.device:
+    """Return the device called ``name``.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    try:
+        found = torch.device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used: {reason}") from None
+    return found

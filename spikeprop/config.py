@@ -1,0 +1,326 @@
+"""What one training run is: every option with its meaning, default and unit, in one place.
+
+The command line, the run folder and the experiments all read their defaults here. This module
+imports nothing heavy, so ``spikeprop train --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+FORMAT = "spikeprop-run"
+VERSION = 1
+
+DatasetName = Literal["saccade-digits", "nmnist"]
+RuleName = Literal["sigprop", "sp-voltage"]
+EvidenceName = Literal["running-mean", "instantaneous", "leaky"]
+LossName = Literal["cosine", "dot", "squared-distance"]
+SignalName = Literal["propagated", "projection"]
+ReadoutName = Literal["last", "vote"]
+ScheduleName = Literal["cosine", "constant"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run of a fully connected spiking network on a data set of events.
+
+    Raises
+    ------
+    TypeError
+        If an option has the wrong type.
+    ValueError
+        If an option is outside its range; the message names it, its value and the range.
+    """
+
+    dataset: DatasetName = "saccade-digits"
+    """Data set: saccade-digits is embedded (nothing to download), nmnist lies in --data-dir."""
+
+    data_dir: Path | None = None
+    """Folder of the data set; None is the default cache."""
+
+    first_saccade_only: bool = False
+    """Keep only the first of the three saccades of a recording."""
+
+    stabilize: bool = False
+    """Take the motion of the saccades out of the coordinates."""
+
+    time_window: int = 15_000
+    """Time bins, one a time step, of this length; unless one of the next two is given [µs]."""
+
+    n_time_bins: int | None = None
+    """Cut every recording into this many equal time bins instead [bins]."""
+
+    event_count: int | None = None
+    """Fill every time bin with this many events instead [events]."""
+
+    binary: bool = True
+    """A cell of a time bin holds a spike or none; otherwise the number of its events."""
+
+    shift: int = 0
+    """Augmentation: random shift of every training recording by up to so many pixels [pixels]."""
+
+    validation: float = 0.1
+    """Share of the training recordings kept for validation, per class; 0 is none [fraction]."""
+
+    rule: RuleName = "sigprop"
+    """Learning rule: sigprop is the tuned recipe, sp-voltage the paper's plain one."""
+
+    loss: LossName = "cosine"
+    """sigprop: local loss, on the similarity of the recording with each class signal."""
+
+    tau: float = 0.07
+    """sigprop: temperature of the cosine loss."""
+
+    evidence: EvidenceName = "running-mean"
+    """sigprop: filter over time through which the loss sees the voltage."""
+
+    evidence_alpha: float = 0.1
+    """sigprop: weight of the newest time step in leaky evidence [fraction]."""
+
+    rectify: bool = True
+    """sigprop: cut evidence below zero off."""
+
+    signal: SignalName = "propagated"
+    """sigprop: class signals pass the shared weights, or a random projection for each layer."""
+
+    signal_scale: float = 0.3
+    """sigprop: standard deviation of the class signal's current [thresholds]."""
+
+    homeostasis: float | None = 0.1
+    """sigprop: firing rate that thresholds keep; None is off [spikes per neuron and step]."""
+
+    homeostasis_gain: float = 0.1
+    """sigprop: largest change of a threshold's logarithm per batch."""
+
+    predict_from: ReadoutName = "last"
+    """sigprop: predict from the last layer or by a vote of all."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Sizes of the spiking layers, first to last [neurons]."""
+
+    beta: float = 0.9
+    """Decay of the membrane voltage [per time step]."""
+
+    dropout: float = 0.0
+    """Share of the inputs that are dropped before every layer but the first [fraction]."""
+
+    epochs: int = 12
+    """Passes through the training recordings [epochs]."""
+
+    batch_size: int = 50
+    """Recordings per batch [recordings]."""
+
+    lr: float = 1e-4
+    """Learning rate of Adam at the start."""
+
+    schedule: ScheduleName = "cosine"
+    """How the learning rate goes on: down to zero along a cosine, or constant."""
+
+    update_every: int = 1
+    """Update the weights after every so many time steps [time steps]."""
+
+    seed: int = 0
+    """Seed of weights, class signals, batches, augmentation and the validation split."""
+
+    device: str = "cpu"
+    """Where to compute: cpu, cuda or cuda:N."""
+
+    threads: int = 0
+    """CPU threads, 0 is torch's own choice; the same number gives the same bits [threads]."""
+
+    name: str | None = None
+    """Name of the run folder; None takes the data set's name and the next free number."""
+
+    runs_dir: Path = Path("runs")
+    """Folder that run folders are made in."""
+
+    resume: str | None = None
+    """Go on with a stopped run: its folder; alone, the run --name or the latest unfinished."""
+
+    quiet: bool = False
+    """Print nothing but the result."""
+
+    def __post_init__(self) -> None:
+        hints = _hints(type(self))
+        for field in dataclasses.fields(self):
+            value = _convert(field.name, getattr(self, field.name), hints[field.name])
+            object.__setattr__(self, field.name, value)
+        for name in COUNTS:
+            _at_least(self, name, 1)
+        for name in ("shift", "seed", "threads"):
+            _at_least(self, name, 0)
+        if self.n_time_bins is not None and self.event_count is not None:
+            raise ValueError(
+                "n_time_bins and event_count are two ways to cut a recording: give one of them, "
+                f"not both (got {self.n_time_bins} and {self.event_count})"
+            )
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must be one or more sizes of at least 1, got {self.hidden}")
+        _inside(self, "beta", 0.0, 1.0, "[]")
+        _inside(self, "validation", 0.0, 1.0, "[)")
+        _inside(self, "dropout", 0.0, 1.0, "[)")
+        _inside(self, "evidence_alpha", 0.0, 1.0, "(]")
+        _inside(self, "homeostasis", 0.0, 1.0, "(]")
+        _inside(self, "homeostasis_gain", 0.0, math.inf, "[)")
+        for name in ("lr", "tau", "signal_scale"):
+            _inside(self, name, 0.0, math.inf, "()")
+        if self.rule != "sigprop":
+            self._refuse_options_of_sigprop()
+        if self.name is not None and (
+            self.name in ("", ".", "..") or Path(self.name).name != self.name
+        ):
+            raise ValueError(
+                f"name must be the name of one folder inside runs_dir, got {self.name!r}"
+            )
+
+    def _refuse_options_of_sigprop(self) -> None:
+        given = [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.name in SIGPROP_OPTIONS and getattr(self, field.name) != field.default
+        ]
+        if given:
+            raise ValueError(
+                f"rule {self.rule!r} is the paper's plain recipe and has no {', '.join(given)}; "
+                "use rule 'sigprop' to choose them"
+            )
+
+
+SIGPROP_OPTIONS = (
+    "loss",
+    "tau",
+    "evidence",
+    "evidence_alpha",
+    "rectify",
+    "signal",
+    "signal_scale",
+    "homeostasis",
+    "homeostasis_gain",
+    "predict_from",
+)
+"""Options that only the rule ``sigprop`` reads."""
+
+COUNTS = ("time_window", "n_time_bins", "event_count", "epochs", "batch_size", "update_every")
+"""Options that count something, from 1."""
+
+HOW_TO_RUN = ("data_dir", "name", "runs_dir", "resume", "quiet")
+"""Options that say where and how to run, and may differ when a run is resumed."""
+
+
+def to_json(config: TrainConfig) -> str:
+    """Return the text of ``config.json``: the format, its version and every option."""
+    from spikeprop._version import __version__
+
+    options = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in dataclasses.asdict(config).items()
+    }
+    head = {"format": FORMAT, "version": VERSION, "spikeprop": __version__, "config": options}
+    return json.dumps(head, indent=2) + "\n"
+
+
+def from_json(text: str, source: str = "the configuration") -> TrainConfig:
+    """Read the configuration that :func:`to_json` wrote.
+
+    Parameters
+    ----------
+    text
+        The JSON text.
+    source
+        What error messages call it; the command line gives the file's path.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, no run configuration, of another version, or has unknown or missing
+        options, or one with a value that is not allowed.
+    """
+    try:
+        head = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source} is not valid JSON: {error}") from None
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise ValueError(f"{source} is not the configuration of a spikeprop run")
+    if head.get("version") != VERSION:
+        raise ValueError(
+            f"{source} has version {head.get('version')!r} (written by spikeprop "
+            f"{head.get('spikeprop')}), and this spikeprop reads version {VERSION}"
+        )
+    options = head.get("config")
+    if not isinstance(options, dict):
+        raise ValueError(f"{source} has no options under 'config'")
+    names = {field.name for field in dataclasses.fields(TrainConfig)}
+    for kind, wrong in (("unknown", set(options) - names), ("no", names - set(options))):
+        if wrong:
+            raise ValueError(
+                f"{source} has {kind} option{'s' * (len(wrong) > 1)} {', '.join(sorted(wrong))}: "
+                f"it was written by spikeprop {head.get('spikeprop')}, another version"
+            )
+    try:
+        return TrainConfig(**options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def differences(given: TrainConfig, stored: TrainConfig) -> list[str]:
+    """List options given that contradict a stored run, as ``--option new (run: old)``.
+
+    An option that has its default counts as not given.
+    """
+    found = []
+    for field in dataclasses.fields(TrainConfig):
+        new, old = getattr(given, field.name), getattr(stored, field.name)
+        if field.name not in HOW_TO_RUN and new not in (field.default, old):
+            found.append(f"--{field.name.replace('_', '-')} {new} (run: {old})")
+    return found
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _convert(name: str, value: Any, hint: Any) -> Any:
+    """``value`` as the type ``hint``; numbers and paths that mean the same are taken, no others."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{name} must be one of {', '.join(arguments)}, got {value!r}")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _convert(name, value, next(a for a in arguments if a is not type(None)))
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"{name} must be a sequence of {arguments[0].__name__}, got {value!r}")
+        return tuple(_convert(name, item, arguments[0]) for item in value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise TypeError(f"{name} must be of type {hint.__name__}, got {value!r}")
+    return value
+
+
+def _at_least(config: TrainConfig, name: str, low: int) -> None:
+    value = getattr(config, name)
+    if value is not None and value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+def _inside(config: TrainConfig, name: str, low: float, high: float, ends: str) -> None:
+    value = getattr(config, name)
+    if value is None:
+        return
+    above = value > low or (ends[0] == "[" and value == low)
+    below = value < high or (ends[1] == "]" and value == high)
+    if not (above and below):
+        raise ValueError(f"{name} must be in {ends[0]}{low:g}, {high:g}{ends[1]}, got {value}")
