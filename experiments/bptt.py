@@ -7,8 +7,8 @@ Layer by layer: a synapse sees the whole sequence in one matrix product, and onl
 over time. That is the same network and the same gradient as stepping through time with all layers,
 and was measured faster on CPUs, so that the baseline is no straw man in time.
 
-Source: J. K. Eshraghian et al., "Training spiking neural networks using lessons from deep learning",
-Proceedings of the IEEE 111, 2023; the tutorials of snnTorch.
+Source: J. K. Eshraghian et al., "Training spiking neural networks using lessons from deep
+learning", Proceedings of the IEEE 111, 2023; the tutorials of snnTorch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import snntorch as snn
@@ -88,7 +89,7 @@ class SpikingMLP(nn.Module):
         super().__init__()
         if len(sizes) < 2:
             raise ValueError(f"sizes has to name inputs and classes at least, got {list(sizes)}")
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(pairwise(sizes))
         self.synapses = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
         # A readout that is read by its voltage integrates undisturbed: it does not reset.
         last = "none" if config.readout == "membrane" else "subtract"
@@ -181,7 +182,7 @@ class BPTT:
 
 
 def cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Let the step size fall to zero along a half cosine over ``steps`` updates, as ``fit`` does."""
+    """Let the step size fall to zero along half a cosine over ``steps`` updates, like ``fit``."""
     return torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 0.5 * (1.0 + math.cos(math.pi * min(step / steps, 1.0)))
     )

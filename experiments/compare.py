@@ -263,7 +263,7 @@ def compare(config: CompareConfig, say: Callable[[str], None] = lambda line: Non
         chosen={method: asdict(item) for method, item in chosen.items()},
         cells=cells,
         memory_mib=work.memory() if work.config.memory else {},
-        trials={method: work.config.trials for method in METHODS},
+        trials=dict.fromkeys(METHODS, work.config.trials),
     )
     work.store.put({f"summary {work.fingerprint[:12]}": report.summary()})
     work.store.write_csv()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from spikeprop.experiments.bptt import cosine
@@ -127,7 +128,7 @@ def _optimizer(parameters: list[nn.Parameter], config: ForwardConfig) -> torch.o
 def network(sizes: Sequence[int], config: ForwardConfig) -> nn.Sequential:
     """Return the plain network: flatten, then pairs of ``Linear`` and ``LIF``."""
     layers: list[nn.Module] = [nn.Flatten()]
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+    pairs = list(pairwise(sizes))
     for i, (inputs, outputs) in enumerate(pairs):
         if config.dropout:
             layers.append(nn.Dropout(config.dropout))

@@ -67,7 +67,7 @@ def _score(features: Floats, labels: NDArray[np.int64], split: Split, strength: 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300))
     # Threads only get in each other's way in problems of this size (measured: up to 15 x slower).
     with warnings.catch_warnings(), threadpool_limits(1):
-        # Weak regularisation separates small training parts perfectly: its optimum lies at infinity.
+        # Weak regularisation separates few recordings perfectly: its optimum lies at infinity.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features[split.train], labels[split.train])
     return float(model.score(features[split.test], labels[split.test]))

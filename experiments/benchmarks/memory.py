@@ -1,10 +1,10 @@
 """Peak memory against the length of the sequence: streaming beside BPTT, each in a fresh process.
 
-    python -m spikeprop.experiments.benchmarks.memory
+``python -m spikeprop.experiments.benchmarks.memory``
 
 The figure is the peak during the work over the size of the process just before its first step.
-Forward learning streams through ``ForwardLearner.step`` with inputs made step by step; BPTT runs the
-same number of steps as one sequence and has to hold all of it.
+Forward learning streams through ``ForwardLearner.step`` with inputs made step by step; BPTT runs
+the same number of steps as one sequence and has to hold all of it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Time per update beside BPTT, measured in turn on the same batches; the median of the ratios.
 
-python -m spikeprop.experiments.benchmarks.speed
+``python -m spikeprop.experiments.benchmarks.speed``
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from spikeprop.experiments.bptt import BPTT
 from spikeprop.experiments.forward import Forward, ForwardConfig
 
-__all__ = ["SpeedConfig", "Speed", "main", "measure_speed"]
+__all__ = ["Speed", "SpeedConfig", "main", "measure_speed"]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """One piece of work whose peak memory is measured; run in a fresh process, result as JSON.
 
-python -m spikeprop.experiments.benchmarks.work '{"method": "spikeprop", "steps": 1000}'
+``python -m spikeprop.experiments.benchmarks.work '{"method": "bptt", "steps": 1000}'``
 """
 
 from __future__ import annotations
