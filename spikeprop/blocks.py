@@ -1,8 +1,9 @@
 """Finds the blocks of a plain module: the pairs of a synapse and the neuron that it feeds.
 
-The network runs once on zeros, while hooks note which tensor each leaf module took and which it gave.
-From each neuron the current is followed back, module by module, to the module that is trained. What
-cannot be followed (a function call between two modules, say) is refused with advice, never guessed.
+The network runs once on zeros, while hooks note which tensor each leaf module took and which it
+gave. From each neuron the current is followed back, module by module, to the module that is
+trained. What cannot be followed (a function call between two modules, say) is refused with advice,
+never guessed.
 """
 
 from __future__ import annotations
@@ -187,9 +188,9 @@ def _block(index: int, calls: list[_Call], place: int) -> Block:
     raise ValueError(
         f"the current of neuron '{neuron.name}' could not be followed back to a Linear or "
         f"Conv2d{behind}: something that is not a module made it (a function call such as "
-        f"F.max_pool2d, an addition, an index into a whole sequence). Call the synapse at each time "
-        f"step and give what it returns to the neuron; use modules (nn.Flatten, nn.AvgPool2d) for "
-        f"what lies between, and move max pooling behind the neuron"
+        f"F.max_pool2d, an addition, an index into a whole sequence). Call the synapse at each "
+        f"time step and give what it returns to the neuron; use modules (nn.Flatten, "
+        f"nn.AvgPool2d) for what lies between, and move max pooling behind the neuron"
     )
 
 
@@ -201,8 +202,7 @@ def _check_each_once(kind: str, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            f"{kind} '{twice[0]}' is used more than once in one time step; forward learning needs a "
-            f"{kind} of its own for each block"
+            f"{kind} '{twice[0]}' is used more than once in one time step; forward learning needs "
+            f"a {kind} of its own for each block. If the network's forward() loops over time "
+            f"itself, pass time='inside'"
         )
-
-

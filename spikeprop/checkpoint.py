@@ -1,7 +1,7 @@
 """Nested state in one file: tensors by safetensors, everything else as JSON in its header.
 
-Loading never executes code. A file appears whole or not at all: it is written beside its place, flushed
-to disk, and renamed.
+Loading never executes code. A file appears whole or not at all: it is written beside its place,
+flushed to disk, and renamed.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
         for key in value:
             if not isinstance(key, (str, int)):
                 raise TypeError(f"state '{name}' has the key {key!r}; keys are strings or integers")
-        return {"dict": [[k, _pack(v, f"{name}.{k}".lstrip("."), tensors)] for k, v in value.items()]}
+        return {
+            "dict": [[k, _pack(v, f"{name}.{k}".lstrip("."), tensors)] for k, v in value.items()]
+        }
     if isinstance(value, (list, tuple)):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [_pack(v, f"{name}.{i}", tensors) for i, v in enumerate(value)]}

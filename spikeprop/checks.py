@@ -1,4 +1,4 @@
-"""Checks of what users hand in: each error names the argument, what was given and what is allowed."""
+"""Checks of what users hand in: an error names the argument, what was given and what is allowed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def positive_integer(name: str, value: object) -> None:
 def sequence(
     x: Tensor, label: Tensor | None, num_classes: int, time: str, net: nn.Module
 ) -> Tensor:
-    """Check a batch of sequences ``(T, B, *features)`` and its labels; return the labels as int64."""
+    """Check a batch of sequences ``(T, B, *features)``; return its labels as int64."""
     _input("x", x, net)
     if x.dim() < 3:
         raise ValueError(

@@ -5,8 +5,8 @@ Every filter here is a weighted step towards the newest value,
     v_t = v_{t-1} + w_t (z_t - v_{t-1}),    v_0 = 0,
 
 and differs from its neighbours by the weight ``w_t`` alone. It is linear in ``z``, so that the very
-same filter applied to the eligibility trace gives ``e_t = d v_t / d W`` (design notes, "Equations").
-Several filters side by side give one feature per neuron and filter.
+same filter applied to the eligibility trace gives ``e_t = d v_t / d W`` (design notes,
+"Equations"). Several filters side by side give one feature per neuron and filter.
 """
 
 from __future__ import annotations

@@ -140,7 +140,8 @@ class TensorBatches:
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self._epoch)
             order = torch.randperm(len(self.labels), generator=generator)
-        for rows in order.split(self.batch_size):
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
             yield self.x[:, rows], self.labels[rows]
 
 

@@ -49,7 +49,9 @@ class Homeostasis:
         if not self.gain >= 0.0:
             raise ValueError(f"gain has to be at least 0, got {self.gain}")
         if not 0.0 < self.low <= self.high:
-            raise ValueError(f"low and high have to obey 0 < low <= high, got {self.low}, {self.high}")
+            raise ValueError(
+                f"low and high have to obey 0 < low <= high, got {self.low}, {self.high}"
+            )
         if not 0.0 < self.smoothing <= 1.0:
             raise ValueError(f"smoothing has to be above 0 and at most 1, got {self.smoothing}")
 

@@ -74,9 +74,9 @@ class ForwardLearner:
     Parameters
     ----------
     net : nn.Module
-        A network with pairs of synapse (``Linear``, ``Conv2d``) and neuron (:mod:`spikeprop.neurons`
-        or ``snntorch.Leaky``). By default it maps one time step and its neurons keep their state
-        (``init_hidden=True``).
+        A network with pairs of synapse (``Linear``, ``Conv2d``) and neuron
+        (:mod:`spikeprop.neurons` or ``snntorch.Leaky``). By default it maps one time step and its
+        neurons keep their state (``init_hidden=True``).
     rule : Rule
         For instance ``SigProp(num_classes=10)``.
     optimizer : callable, optional
@@ -212,7 +212,7 @@ class ForwardLearner:
         return optimizer
 
     def set_scheduler(self, scheduler: SchedulerFactory | None) -> None:
-        """Put a new learning-rate scheduler on every block's optimiser; None for a constant rate."""
+        """Put a new scheduler on every block's optimiser; None for a constant rate."""
         self._make_scheduler = scheduler
         trained = [optimizer for optimizer in self.optimizers if optimizer is not None]
         self.schedulers = [] if scheduler is None else [scheduler(item) for item in trained]
@@ -443,7 +443,7 @@ class ForwardLearner:
         return evaluate(self, data, batch_size=batch_size)
 
     def export(self, *, time_steps: int, fold_thresholds: bool = False) -> nn.Module:
-        """Return a plain network whose readout is part of it; see :func:`spikeprop.readout.export`."""
+        """Return a plain network with its readout; see :func:`spikeprop.readout.export`."""
         from spikeprop.readout import export
 
         return export(self, time_steps=time_steps, fold_thresholds=fold_thresholds)
@@ -506,7 +506,10 @@ class ForwardLearner:
             accuracy = (logits.argmax(dim=2) == label).to(logits.dtype).mean(dim=1)
         spikes_seen = [b.spikes if stream else b.spike_sum / b.t for b in passage.blocks]
         rate = torch.stack(
-            [torch.as_tensor(s, dtype=logits.dtype).mean() / passage.n_recordings for s in spikes_seen]
+            [
+                torch.as_tensor(s, dtype=logits.dtype).mean() / passage.n_recordings
+                for s in spikes_seen
+            ]
         )
         return Metrics(loss, accuracy, rate, logits, self._read_out(logits))
 

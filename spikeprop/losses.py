@@ -1,8 +1,8 @@
 """Local losses: how a block compares its evidence with that of the class signals.
 
 A loss takes the evidence ``h`` of B recordings, the evidence ``s`` of C class signals and the
-labels, and gives its value, the logits that a prediction is read from, and its gradient with respect
-to both evidences in closed form (no autograd). Values are means over the B recordings.
+labels, and gives its value, the logits that a prediction is read from, and its gradient with
+respect to both evidences in closed form (no autograd). Values are means over the B recordings.
 
 Sources: ``Dot`` (label-direct cross-entropy) and ``SquaredDistance`` are the losses of signal
 propagation (Kohan, Rietman, Siegelmann, arXiv 2204.01723, and the authors' tutorial, which names
@@ -60,7 +60,7 @@ class LocalLoss(Protocol):
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy and its gradient with respect to the logits, ``(softmax - onehot) / B``."""
+    """Mean cross-entropy, and its gradient at the logits, ``(softmax - onehot) / B``."""
     log_p = torch.log_softmax(logits, dim=1)
     rows = torch.arange(len(labels), device=labels.device)
     gradient = log_p.exp()

@@ -1,7 +1,7 @@
 """What a learner needs to know of a neuron: its voltage, its decay and its thresholds.
 
-The neurons of :mod:`spikeprop.neurons` and ``snntorch.Leaky`` share one contract, so that an unchanged
-snnTorch network trains too. Everything else is refused by name.
+The neurons of :mod:`spikeprop.neurons` and ``snntorch.Leaky`` share one contract, so that an
+unchanged snnTorch network trains too. Everything else is refused by name.
 """
 
 from __future__ import annotations
@@ -82,5 +82,5 @@ def set_thresholds(neuron: nn.Module, shape: torch.Size) -> Tensor:
             threshold.data = values
         else:
             neuron.threshold = values
-    result: Any = neuron.threshold
-    return result.detach()
+    now: Tensor = neuron.threshold.detach()  # type: ignore[operator]
+    return now

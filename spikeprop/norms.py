@@ -1,9 +1,9 @@
 """Batch norm in a forward-learning network.
 
-While a network learns, its batch norms compute with their running statistics: they are then linear in
-their input, every update stays exact, and a stream of single samples is served as well. The statistics
-themselves follow the recordings (never the signal rows) once per ``update``. Scale and shift stay as
-they were given: they can be folded into the weights and need no rule of their own.
+While a network learns, its batch norms compute with their running statistics: they are then linear
+in their input, every update stays exact, and a stream of single samples is served as well. The
+statistics themselves follow the recordings (never the signal rows) once per ``update``. Scale and
+shift stay as they were given: they can be folded into the weights and need no rule of their own.
 """
 
 from __future__ import annotations

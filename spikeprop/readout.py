@@ -1,8 +1,8 @@
 """Export: a plain network whose readout is part of it.
 
 After learning, the evidence of a class signal in the last block is a fixed vector, and comparing a
-recording with it is a linear layer: ``scores = readout(max(v_T, 0))`` with ``v_T`` the evidence of the
-last neuron's voltage at the end of the recording.
+recording with it is a linear layer: ``scores = readout(max(v_T, 0))`` with ``v_T`` the evidence of
+the last neuron's voltage at the end of the recording.
 """
 
 from __future__ import annotations

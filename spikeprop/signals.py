@@ -1,9 +1,9 @@
 """Signals: a context, encoded as an input along the time axis.
 
-The context here is a class, written as a code ``c`` (one-hot unless given). A fixed random projection
-``S`` turns it into the current ``S c`` of the first neuron layer, the same at every time step; from
-there on it travels through the network's own synapses (signal propagation: ``t_1 = f(S_1 c + d_1)``
-in the authors' tutorial, then the shared weights).
+The context here is a class, written as a code ``c`` (one-hot unless given). A fixed random
+projection ``S`` turns it into the current ``S c`` of the first neuron layer, the same at every time
+step; from there on it travels through the network's own synapses (signal propagation: ``t_1 = f(S_1
+c + d_1)`` in the authors' tutorial, then the shared weights).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 __all__ = ["SYNAPSES", "TRANSPOSES", "Synapse", "pull_back", "synapse_of", "transpose_of"]
 
@@ -49,7 +50,7 @@ def _linear_bias(module: nn.Linear, delta: Tensor) -> Tensor:
 
 
 def _conv2d_weight(module: nn.Conv2d, gradient: Tensor, delta: Tensor, trace: Tensor) -> None:
-    gradient += torch.nn.grad.conv2d_weight(
+    gradient += conv2d_weight(  # type: ignore[no-untyped-call]
         trace,
         module.weight.shape,
         delta.contiguous(),
@@ -98,7 +99,7 @@ def _reshape(module: nn.Module, delta: Tensor, shape: torch.Size) -> Tensor:
 def _avg_pool(module: nn.AvgPool2d, delta: Tensor, shape: torch.Size) -> Tensor:
     pair = torch.nn.modules.utils._pair
     stand_in = delta.new_empty((len(delta), *shape[1:]))  # the operator reads its shape alone
-    return torch.ops.aten.avg_pool2d_backward(
+    at_input: Tensor = torch.ops.aten.avg_pool2d_backward(
         delta.contiguous(),
         stand_in,
         pair(module.kernel_size),
@@ -108,11 +109,13 @@ def _avg_pool(module: nn.AvgPool2d, delta: Tensor, shape: torch.Size) -> Tensor:
         module.count_include_pad,
         module.divisor_override,
     )
+    return at_input
 
 
 def _adaptive_avg_pool(module: nn.AdaptiveAvgPool2d, delta: Tensor, shape: torch.Size) -> Tensor:
     stand_in = delta.new_empty((len(delta), *shape[1:]))
-    return torch.ops.aten._adaptive_avg_pool2d_backward(delta.contiguous(), stand_in)
+    at_input: Tensor = torch.ops.aten._adaptive_avg_pool2d_backward(delta.contiguous(), stand_in)
+    return at_input
 
 
 def _batch_norm(

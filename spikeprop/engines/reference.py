@@ -1,8 +1,8 @@
-"""The reference engine: eager, step by step, through forward hooks alone. Obviously right, not fast.
+"""The reference engine: eager, step by step, through forward hooks alone; not fast.
 
 Each block follows one recording batch through time (design notes, "Equations"):
 
-    trace_t = beta trace_{t-1} + x_t                    presynaptic input, seen by the neuron's filter
+    trace_t = beta trace_{t-1} + x_t                    presynaptic input, filtered as the voltage
     v_t     = v_{t-1} + w_t (mem_t   - v_{t-1})         evidence
     e_t     = e_{t-1} + w_t (trace_t - e_{t-1})         = d v_t / d W while W stands still
     grad_t  = delta_t (x) e_t                           the rule gives delta_t
@@ -107,7 +107,7 @@ class BlockPass:
             self._bias_eligibility[k] += weight * (self._bias_trace - self._bias_eligibility[k])
 
     def see(self, spk: Tensor, mem: Tensor) -> None:
-        """Compare, and learn, after the neuron has made a time step; ``mem`` is ``(R, *features)``."""
+        """Compare, and learn, after the neuron has made a step; ``mem`` is ``(R, *features)``."""
         self.t += 1
         if self._inputs != self.t:
             raise ValueError(

@@ -1,7 +1,7 @@
 """What a rule is: a function from what a block saw to the modulator of its synapse.
 
-A rule never computes a weight's gradient and never knows how the network is run; an engine does both,
-and never knows which rule it runs.
+A rule never computes a weight's gradient and never knows how the network is run; an engine does
+both, and never knows which rule it runs.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Modulation(NamedTuple):
 class Rule(ABC):
     """A learning rule, put to work by :class:`spikeprop.ForwardLearner`.
 
-    A rule is a frozen set of hyper-parameters. What it draws at random for a network (class signals,
-    say) is a dictionary of tensors that the learner keeps and hands back at each call.
+    A rule is a frozen set of hyper-parameters. What it draws at random for a network (class
+    signals, say) is a dictionary of tensors that the learner keeps and hands back at each call.
     """
 
     num_classes: int
@@ -73,7 +73,8 @@ class Rule(ABC):
         block : int
             Index of the block.
         evidence : Tensor
-            ``(R, F)``: B recordings, then the signal rows; features flattened, filters side by side.
+            ``(R, F)``: B recordings, then the signal rows; features flattened, filters side by
+            side.
         labels : Tensor
             ``(B,)``, int64.
         tensors : dict of str to Tensor

@@ -15,8 +15,9 @@ and Siegelmann, "Signal Propagation", arXiv 2204.01723, and the authors' tutoria
 evidence filter, its rectification and the homeostasis are this project's.
 
 Local in time: yes. Local in space: yes. Surrogate needed: no. Feedback path, symmetric weights,
-layer-wise schedule, change of the network: none needed. Memory per block: one trace and one filtered
-trace per row and input; multiply-adds per step: those of the forward pass once more (the outer product).
+layer-wise schedule, change of the network: none needed. Memory per block: one trace and one
+filtered trace per row and input; multiply-adds per step: those of the forward pass once more (the
+outer product).
 """
 
 from __future__ import annotations

@@ -1,0 +1,82 @@
+"""Clearing hidden state, by our own verb and by snnTorch's.
+
+``snntorch.utils.reset`` clears every neuron in the list ``snntorch.SpikingNeuron.instances``, which
+in snnTorch holds each layer strongly and so for ever. Our neurons enter a *handle* instead: it
+answers for its neuron while that lives, and is nothing but an inert object afterwards. (A
+``weakref.proxy`` would raise from the ``isinstance`` test inside snnTorch's loop as soon as its
+neuron is gone, and removing entries when a neuron dies would shorten the list under that loop.)
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import snntorch as snn
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from spikeprop.neurons.base import SpikingNeuron
+
+
+class _Handle:
+    """Stands for a neuron in snnTorch's list without keeping it alive."""
+
+    __slots__ = ("_neuron",)
+
+    def __init__(self, neuron: SpikingNeuron) -> None:
+        self._neuron = weakref.ref(neuron)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        # What ``isinstance(handle, snn.Leaky)`` looks at.
+        neuron = self._neuron()
+        return _Handle if neuron is None else type(neuron)
+
+    @property
+    def mem(self) -> Tensor:
+        neuron = self._neuron()
+        return torch.zeros(0) if neuron is None else neuron.mem
+
+    @mem.setter
+    def mem(self, value: Tensor) -> None:
+        # snnTorch's loop only ever assigns zeros of the old shape. A fresh start says the same and
+        # leaves the next sequence free to have another batch size.
+        neuron = self._neuron()
+        if neuron is not None:
+            neuron.reset_mem()
+
+
+def register(neuron: SpikingNeuron) -> None:
+    """Let ``snntorch.utils.reset`` find a neuron, for as long as it lives."""
+    instances: list[Any] = snn.Leaky.instances
+    instances[:] = [
+        entry for entry in instances if not (type(entry) is _Handle and entry._neuron() is None)
+    ]
+    instances.append(_Handle(neuron))
+
+
+def reset(net: nn.Module) -> None:
+    """Clear the hidden state of every neuron in a network, so that the next step starts fresh.
+
+    Unlike ``snntorch.utils.reset`` it looks into modules of any depth, and touches no other
+    network.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        Any module: a network, a part of one, or a single neuron. Our neurons and snnTorch's are
+        cleared; everything else stays as it is.
+
+    Raises
+    ------
+    TypeError
+        If ``net`` is not a module.
+    """
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a torch.nn.Module, not {type(net).__name__}")
+    for module in net.modules():
+        # snnTorch's state-space neurons (such as snn.StateLeaky) hold no state and lack the method.
+        if isinstance(module, snn.SpikingNeuron) and hasattr(module, "reset_mem"):
+            module.reset_mem()

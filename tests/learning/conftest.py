@@ -1,0 +1,8 @@
+"""Makes the toy problem importable, whatever folder pytest was started in."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
