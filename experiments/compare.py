@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+
 from spikeprop.datasets import Binning
 from spikeprop.experiments.forward import ForwardConfig
 from spikeprop.experiments.frozen import frozen_network
@@ -248,7 +249,6 @@ def compare(config: CompareConfig, say: Callable[[str], None] = lambda line: Non
     FileNotFoundError
         If the data are missing.
     """
-    torch.set_num_threads(config.threads)
     work = Comparison(config, say)
     say(f"{len(work.recordings)} recordings, data {work.fingerprint[:12]}")
     chosen = work.tune()
@@ -279,6 +279,7 @@ def main() -> int:
     import tyro
 
     config = tyro.cli(CompareConfig, description=__doc__)
+    torch.set_num_threads(config.threads)
     try:
         report = compare(config, say=lambda line: print(line, file=sys.stderr, flush=True))
     except (ValueError, FileNotFoundError, RuntimeError) as error:

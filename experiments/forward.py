@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from torch import Tensor, nn
+
 from spikeprop.experiments.bptt import cosine
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.learner import ForwardLearner
 from spikeprop.losses import Cosine
 from spikeprop.neurons import LIF
 from spikeprop.rules import SigProp
-from torch import Tensor, nn
 
 __all__ = ["Forward", "ForwardConfig"]
 

@@ -18,12 +18,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+
 from spikeprop.datasets import Binning
 from spikeprop.experiments.forward import Forward, ForwardConfig
 from spikeprop.experiments.linear import Floats, linear
 from spikeprop.experiments.recordings import Recordings, Split, loader
 from spikeprop.neurons import reset
-from torch import Tensor, nn
 
 __all__ = ["FrozenResult", "frozen_network", "random_features"]
 

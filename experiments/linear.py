@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
 from spikeprop.datasets import Binning
 from spikeprop.experiments.recordings import Recordings, Split, loader
 
@@ -62,7 +63,7 @@ def _score(features: Floats, labels: NDArray[np.int64], split: Split, strength: 
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300))
     # Threads only get in each other's way in problems of this size (measured: up to 15 x slower).

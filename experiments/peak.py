@@ -3,7 +3,8 @@
 A figure is the highest resident set size during some work, less the resident set size just before
 it. It is measured in a process of its own: the heap of one that has done other work hides what the
 next piece of work needs. On Linux the peak comes from ``VmHWM``, which ``/proc/self/clear_refs``
-sets back; ``ru_maxrss`` would not do, since a child inherits it from a large parent. Where there is no ``/proc``, ``ru_maxrss`` is all there is, and figures are lower bounds.
+sets back; ``ru_maxrss`` would not do, since a child inherits it from a large parent. Where there is
+no ``/proc``, ``ru_maxrss`` is all there is, and figures are lower bounds.
 """
 
 from __future__ import annotations

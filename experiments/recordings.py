@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from spikeprop.datasets import (
     NMNIST,
     Binning,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 import torch
+
 from spikeprop.experiments.bptt import BPTT
 from spikeprop.experiments.forward import Forward, ForwardConfig
 
@@ -52,7 +53,6 @@ class Speed:
 
 def measure_speed(config: SpeedConfig) -> list[Speed]:
     """Time forward learning, with an update every step and every sequence, and BPTT."""
-    torch.set_num_threads(config.threads)
     generator = torch.Generator().manual_seed(0)
     shape = (config.steps, config.batch, config.sizes[0])
     x = torch.empty(shape).bernoulli_(config.density, generator=generator)
@@ -91,6 +91,7 @@ def main() -> int:
     import tyro
 
     config = tyro.cli(SpeedConfig, description=__doc__)
+    torch.set_num_threads(config.threads)
     print(
         f"T {config.steps}, batch {config.batch}, {'-'.join(map(str, config.sizes))}, "
         f"{config.threads} thread(s), {config.repeats} rounds"

@@ -10,10 +10,11 @@ import sys
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from spikeprop.experiments.bptt import BPTT
 from spikeprop.experiments.forward import Forward
 from spikeprop.experiments.peak import peak_mib, reset_peak, rss_mib
-from torch import Tensor
 
 __all__ = ["WORKS", "Task", "measure"]
 
@@ -61,7 +62,6 @@ class Task:
 
 def measure(task: Task) -> dict[str, float]:
     """Do the work and return MiB before it, at the peak, and the difference."""
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     label = torch.randint(task.sizes[-1], (task.batch,))
     kind = Forward if task.method == "spikeprop" else BPTT
@@ -96,4 +96,5 @@ def _sequence(task: Task) -> Tensor:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # each thread has buffers of its own
     print(json.dumps(measure(Task(**json.loads(sys.argv[1])))))
