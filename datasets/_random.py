@@ -22,7 +22,8 @@ def raw(key: Sequence[int], count: int) -> NDArray[np.uint64]:
 def below(words: NDArray[np.uint64], limit: int) -> NDArray[np.int64]:
     """Map 64-bit words to integers ``0 .. limit - 1`` (``limit`` up to 2**31; bias < 2**-32)."""
     high = words >> np.uint64(32)
-    return ((high * np.uint64(limit)) >> np.uint64(32)).astype(np.int64)
+    scaled: NDArray[np.uint64] = (high * np.uint64(limit)) >> np.uint64(32)
+    return scaled.astype(np.int64)
 
 
 def symmetric(words: NDArray[np.uint64], bound: int) -> NDArray[np.int64]:

@@ -62,16 +62,16 @@ class Camera:
     """
 
     size: int = 22
-    position: int = 18
-    rotation: int = 40
-    shear: int = 30
-    zoom: int = 30
-    contrast: int = 128
+    position: int = 5
+    rotation: int = 15
+    shear: int = 10
+    zoom: int = 15
+    contrast: int = 180
     background: int = 32
-    threshold: int = 330
+    threshold: int = 560
     mismatch: int = 80
     refractory_us: int = 3_000
-    noise: int = 26
+    noise: int = 20
     seed: int = 2015
 
 
@@ -202,7 +202,8 @@ def _field(
     def coordinate(along_x: NDArray[np.int64], along_y: NDArray[np.int64]) -> NDArray[np.int32]:
         in_x = (dx * along_x[:, None] + middle).astype(np.int32)
         in_y = (dy * along_y[:, None]).astype(np.int32)
-        return np.clip(in_y[:, :, None] + in_x[:, None, :], 0, last)
+        inside: NDArray[np.int32] = np.clip(in_y[:, :, None] + in_x[:, None, :], 0, last)
+        return inside
 
     qx = coordinate(pitch, pitch * (shear - turn) // 256)
     qy = coordinate(pitch * turn // 256, pitch)
@@ -236,11 +237,9 @@ def _thresholds(camera: Camera) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """ON and OFF threshold of every pixel of the sensor."""
     words = raw([camera.seed, 0], 4 * _PIXELS).reshape(4, _PIXELS)
     # The sum of two uniform deviations: most pixels are near the nominal value.
-    half = camera.mismatch / 2
+    half = camera.mismatch // 2
     on, off = (
-        camera.threshold
-        * (256 + symmetric(a, math.floor(half)) + symmetric(b, math.ceil(half)))
-        // 256
+        camera.threshold * (256 + symmetric(a, half) + symmetric(b, camera.mismatch - half)) // 256
         for a, b in (words[:2], words[2:])
     )
     return on.astype(np.int16), off.astype(np.int16)
@@ -258,7 +257,7 @@ def _events(
         x, y = (int(v) for v in positions[step])
         phase = brightness[y % SUBPIXELS, x % SUBPIXELS]
         top, left = y // SUBPIXELS, x // SUBPIXELS
-        window = phase[:, top : top + SIDE, left : left + SIDE]
+        window: NDArray[np.int16] = phase[:, top : top + SIDE, left : left + SIDE]
         return window.reshape(n, _PIXELS)
 
     level = view(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,6 @@ EVENT_DTYPE = np.dtype([("x", np.int64), ("y", np.int64), ("t", np.int64), ("p",
 
 FIRST_SACCADE_US = 100_000
 """Events before this time belong to the first saccade (tonic's rule)."""
-
-_Set = TypeVar("_Set", bound="EventDataset")
 
 
 def make_events(x: Any, y: Any, t: Any, p: Any) -> Events:
@@ -137,7 +135,7 @@ class EventDataset(Dataset[tuple[Events, int]]):
 
     @classmethod
     def loader(
-        cls: type[_Set],
+        cls,
         root: str | os.PathLike[str] | None = None,
         train: bool = True,
         *,
@@ -187,7 +185,8 @@ class EventDataset(Dataset[tuple[Events, int]]):
         from spikeprop.datasets.loader import make_loader
 
         binning = Binning(time_window, n_time_bins, event_count, binary)
-        dataset = cls(  # type: ignore[call-arg]
+        build: Any = cls  # sub-classes take a root first, which this class does not
+        dataset = build(
             root, train=train, first_saccade_only=first_saccade_only, stabilize=stabilize
         )
         return make_loader(

@@ -22,7 +22,7 @@ from spikeprop.datasets.splits import hold_out
 
 CAMERA = Camera()
 FILE = "saccade_digits_v1.npz"
-SHA256 = "dbe056900578e5f2fd129791f133600717a74256e711e207b595c96a4b9d466b"
+SHA256 = "5c22768d33d97e75841e40146a82bec4703519c46ee194995f7e3e8aa0622117"
 N_TEST = 397
 SPLIT_SEED = 2015
 
