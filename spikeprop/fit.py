@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from spikeprop import checks
+from spikeprop.metrics import Metrics, read_out
 
 if TYPE_CHECKING:
-    from spikeprop.learner import ForwardLearner, Metrics, SchedulerFactory
+    from spikeprop.learner import ForwardLearner, SchedulerFactory
 
 __all__ = ["Callback", "EpochResult", "Evaluation", "TensorBatches", "evaluate", "fit"]
 
@@ -275,10 +276,10 @@ def evaluate(
         checks.sequence(x, label, classes, learner.time, learner.net)
         label = label.cpu().long()
         logits = learner.logits(x).cpu()
-        chosen = logits[-1] if learner.rule.predict_from == "last" else logits.sum(dim=0)
-        confusion += torch.bincount(
-            label * classes + chosen.argmax(dim=1), minlength=classes * classes
-        ).reshape(classes, classes)
+        chosen = read_out(logits, learner.rule.predict_from)
+        confusion += torch.bincount(label * classes + chosen, minlength=classes * classes).reshape(
+            classes, classes
+        )
         right = right + (logits.argmax(dim=2) == label).sum(dim=1)
         samples += len(label)
     if samples == 0:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,10 +15,12 @@ from spikeprop.blocks import Block, find_blocks
 from spikeprop.checkpoint import load_state, save_state
 from spikeprop.engines import ENGINES, Passage, ReferenceEngine
 from spikeprop.evidence import as_filters
-from spikeprop.membranes import set_thresholds, spikes
+from spikeprop.metrics import Metrics, final_logits, mean_logits, measure, read_out
 from spikeprop.neurons import reset
 from spikeprop.norms import batch_norms, following_statistics
 from spikeprop.rules import Rule
+from spikeprop.surroundings import mode, randomness
+from spikeprop.thresholds import StreamRates, give_thresholds, keep_rates
 
 if TYPE_CHECKING:
     from spikeprop.fit import Callback, EpochResult, Evaluation
@@ -33,31 +33,6 @@ SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LR
 #: Version of what ``state_dict`` holds; raised when an older file could be misread.
 STATE_VERSION = 1
 TIMES = ("step", "inside")
-
-
-class Metrics(NamedTuple):
-    """What one ``update`` or ``step`` measured, block by block.
-
-    Attributes
-    ----------
-    loss : Tensor
-        Mean local loss over time ``(n_blocks,)``; zeros where no label was given.
-    accuracy : Tensor
-        Share of recordings that each block classifies rightly ``(n_blocks,)``, before and while it
-        learns from them; NaN where no label was given.
-    rate : Tensor
-        Mean spikes per neuron and time step ``(n_blocks,)``.
-    logits : Tensor
-        Scores averaged over time ``(n_blocks, B, C)``.
-    prediction : Tensor
-        Predicted classes ``(B,)``.
-    """
-
-    loss: Tensor
-    accuracy: Tensor
-    rate: Tensor
-    logits: Tensor
-    prediction: Tensor
 
 
 def default_optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -140,7 +115,7 @@ class ForwardLearner:
         self._input_shape: torch.Size | None = None
         self._time_steps = 1
         self._stream: Passage | None = None
-        self._stream_rates: list[Tensor] = []
+        self._stream_rates: StreamRates | None = None
         self._waiting_schedules: list[dict[str, Any]] = []
 
     # ------------------------------------------------------------------ the network
@@ -189,9 +164,7 @@ class ForwardLearner:
         drawn = self.rule.draw([block.features for block in blocks], generator)
         tensors = {name: value.to(like) for name, value in drawn.items()}
         if self.rule.homeostasis is not None or self.rule.stream_homeostasis is not None:
-            for block in blocks:
-                if spikes(block.neuron):
-                    set_thresholds(block.neuron, _threshold_shape(block))
+            give_thresholds(blocks)
         self._engine = ReferenceEngine(
             self.net, blocks, self.rule, tensors, time_inside=self.time == "inside"
         )
@@ -290,18 +263,18 @@ class ForwardLearner:
         passage = engine.begin(
             n, as_filters(self.rule.evidence), label, self.optimizers, self.update_every
         )
-        with self._mode(training=True), following_statistics(self.net, n), self._randomness():
+        with (
+            mode(self.net, training=True),
+            following_statistics(self.net, n),
+            randomness(self.seed, self.updates, self.device),
+        ):
             engine.run(x, passage)
         self.updates += 1
         reset(self.net)
-        metrics = self._metrics(passage, label)
+        metrics = measure(passage, label, self.rule.predict_from, last_step=False)
         checks.finite_loss(metrics.loss, self.blocks, self.updates)
         if self.rule.homeostasis is not None:
-            for item in passage.blocks:
-                if spikes(item.block.neuron):
-                    threshold = set_thresholds(item.block.neuron, _threshold_shape(item.block))
-                    rate = torch.as_tensor(item.spike_sum) / (n * item.t)
-                    self.rule.homeostasis.adjust_(threshold, _per_threshold(rate, threshold))
+            keep_rates(self.rule.homeostasis, passage)
         for scheduler in self.schedulers:
             scheduler.step()
         return metrics
@@ -349,34 +322,24 @@ class ForwardLearner:
                 self.optimizers,
                 self.update_every,
             )
-            self._stream_rates = []
+            control = self.rule.stream_homeostasis
+            self._stream_rates = None if control is None else StreamRates(control)
         checks.same_stream(len(x_t), self._stream.n_recordings)
         label = None if label is None else label.to(self.device)
         for item in self._stream.blocks:
             item.begin_step(label)
-        with self._mode(training=label is not None), self._randomness():
+        with (
+            mode(self.net, training=label is not None),
+            randomness(self.seed, self.updates, self.device),
+        ):
             engine.step(x_t, self._stream)
-        metrics = self._metrics(self._stream, label)
+        metrics = measure(self._stream, label, self.rule.predict_from, last_step=True)
         if label is not None:
             self.updates += 1
             checks.finite_loss(metrics.loss, self.blocks, self.updates)
-            self._stream_homeostasis(self._stream)
+            if self._stream_rates is not None:
+                self._stream_rates.follow(self._stream)
         return metrics
-
-    def _stream_homeostasis(self, stream: Passage) -> None:
-        control = self.rule.stream_homeostasis
-        if control is None:
-            return
-        for i, item in enumerate(stream.blocks):
-            if not spikes(item.block.neuron):
-                continue
-            threshold = set_thresholds(item.block.neuron, _threshold_shape(item.block))
-            now = torch.as_tensor(item.spikes) / stream.n_recordings
-            now = _per_threshold(now, threshold)
-            while len(self._stream_rates) <= i:
-                self._stream_rates.append(torch.full_like(now, control.target))
-            self._stream_rates[i].lerp_(now, control.smoothing)
-            control.adjust_(threshold, self._stream_rates[i])
 
     def fit(
         self,
@@ -426,13 +389,11 @@ class ForwardLearner:
             If shape, type or finiteness of ``x`` (or of a weight) is wrong.
         """
         passage = self._observe(x)
-        if final:
-            return torch.stack([torch.as_tensor(item.logits) for item in passage.blocks])
-        return _mean_logits(passage)
+        return final_logits(passage) if final else mean_logits(passage)
 
     def predict(self, x: Tensor, *, final: bool = False) -> Tensor:
         """Return the class of each recording, ``(B,)``; parameters as :meth:`logits`."""
-        return self._read_out(self.logits(x, final=final))
+        return read_out(self.logits(x, final=final), self.rule.predict_from)
 
     def evaluate(
         self, data: Iterable[Any] | tuple[Tensor, Tensor], *, batch_size: int = 50
@@ -482,36 +443,10 @@ class ForwardLearner:
         engine = self._ready(x, features_from=2)
         self.reset()
         passage = engine.begin(x.shape[1], as_filters(self.rule.evidence))
-        with self._mode(training=False):
+        with mode(self.net, training=False):
             engine.run(x.to(self.device), passage)
         reset(self.net)
         return passage
-
-    def _read_out(self, logits: Tensor) -> Tensor:
-        chosen = logits[-1] if self.rule.predict_from == "last" else logits.sum(dim=0)
-        return chosen.argmax(dim=1)
-
-    def _metrics(self, passage: Passage, label: Tensor | None) -> Metrics:
-        stream = passage is self._stream
-        logits = (
-            torch.stack([torch.as_tensor(item.logits) for item in passage.blocks])
-            if stream
-            else _mean_logits(passage)
-        )
-        zeros = logits.new_zeros(len(passage.blocks))
-        loss, accuracy = zeros, torch.full_like(zeros, float("nan"))
-        if label is not None:
-            steps = 1 if stream else passage.steps
-            loss = torch.stack([torch.as_tensor(b.loss_sum) for b in passage.blocks]) / steps
-            accuracy = (logits.argmax(dim=2) == label).to(logits.dtype).mean(dim=1)
-        spikes_seen = [b.spikes if stream else b.spike_sum / b.t for b in passage.blocks]
-        rate = torch.stack(
-            [
-                torch.as_tensor(s, dtype=logits.dtype).mean() / passage.n_recordings
-                for s in spikes_seen
-            ]
-        )
-        return Metrics(loss, accuracy, rate, logits, self._read_out(logits))
 
     # ------------------------------------------------------------------ state
 
@@ -589,46 +524,6 @@ class ForwardLearner:
         """
         self.load_state_dict(load_state(path))
         return self
-
-    # ------------------------------------------------------------------ surroundings of a pass
-
-    @contextmanager
-    def _mode(self, *, training: bool) -> Iterator[None]:
-        """Set dropout by ``training``; batch norms always use their running statistics."""
-        before = [(module, module.training) for module in self.net.modules()]
-        self.net.train(training)
-        for norm in batch_norms(self.net):
-            norm.eval()
-        try:
-            yield
-        finally:
-            for module, mode in before:
-                module.training = mode
-
-    @contextmanager
-    def _randomness(self) -> Iterator[None]:
-        """Make dropout a function of the seed and the number of updates, whatever else is drawn."""
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
-            words = np.random.SeedSequence((self.seed, self.updates)).generate_state(1)
-            torch.manual_seed(int(words[0]))
-            yield
-
-
-def _mean_logits(passage: Passage) -> Tensor:
-    return torch.stack([torch.as_tensor(b.logits_sum) / b.t for b in passage.blocks])
-
-
-def _threshold_shape(block: Block) -> torch.Size:
-    """One threshold per neuron of a dense layer, one per channel of a convolutional one."""
-    channels, *space = block.features
-    return torch.Size([channels, *[1] * len(space)])
-
-
-def _per_threshold(rate: Tensor, threshold: Tensor) -> Tensor:
-    dims = tuple(range(1, threshold.dim()))
-    rate = rate.to(threshold.dtype)
-    return rate.mean(dim=dims, keepdim=True) if dims else rate
 
 
 def _warn_of_untrained(net: nn.Module, blocks: list[Block]) -> None:

@@ -1,0 +1,74 @@
+"""What a learner reports of an update or of a step of a stream."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikeprop.engines import Passage
+
+__all__ = ["Metrics", "final_logits", "mean_logits", "measure", "read_out"]
+
+
+class Metrics(NamedTuple):
+    """What one ``update`` or ``step`` measured, block by block.
+
+    Attributes
+    ----------
+    loss : Tensor
+        Mean local loss over time ``(n_blocks,)``; zeros where no label was given.
+    accuracy : Tensor
+        Share of recordings that each block classifies rightly ``(n_blocks,)``, before and while it
+        learns from them; NaN where no label was given.
+    rate : Tensor
+        Mean spikes per neuron and time step ``(n_blocks,)``.
+    logits : Tensor
+        Scores ``(n_blocks, B, C)``: the mean over time of an ``update``, those of the present
+        evidence in a ``step``.
+    prediction : Tensor
+        Predicted classes ``(B,)``.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+    rate: Tensor
+    logits: Tensor
+    prediction: Tensor
+
+
+def measure(
+    passage: Passage, label: Tensor | None, predict_from: str, *, last_step: bool
+) -> Metrics:
+    """Return the metrics of a passage: of all its time steps, or of the last one alone."""
+    if last_step:
+        steps, logits = 1, final_logits(passage)
+        spikes = [torch.as_tensor(item.spikes) for item in passage.blocks]
+    else:
+        steps, logits = passage.steps, mean_logits(passage)
+        spikes = [torch.as_tensor(item.spike_sum) for item in passage.blocks]
+    loss = logits.new_zeros(len(passage.blocks))
+    accuracy = torch.full_like(loss, float("nan"))
+    if label is not None:
+        loss = torch.stack([torch.as_tensor(item.loss_sum) for item in passage.blocks]) / steps
+        accuracy = (logits.argmax(dim=2) == label).to(logits.dtype).mean(dim=1)
+    rate = torch.stack([item.to(logits.dtype).mean() for item in spikes])
+    rate /= steps * passage.n_recordings
+    return Metrics(loss, accuracy, rate, logits, read_out(logits, predict_from))
+
+
+def mean_logits(passage: Passage) -> Tensor:
+    """Return the scores averaged over time ``(n_blocks, B, C)``."""
+    return torch.stack([torch.as_tensor(item.logits_sum) / item.t for item in passage.blocks])
+
+
+def final_logits(passage: Passage) -> Tensor:
+    """Return the scores of the last time step ``(n_blocks, B, C)``."""
+    return torch.stack([torch.as_tensor(item.logits) for item in passage.blocks])
+
+
+def read_out(logits: Tensor, predict_from: str) -> Tensor:
+    """Return the predicted classes ``(B,)`` by the last block or by the sum of all blocks."""
+    chosen = logits[-1] if predict_from == "last" else logits.sum(dim=0)
+    return chosen.argmax(dim=1)

@@ -1,0 +1,70 @@
+"""Applies homeostasis to the thresholds of a network's neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from spikeprop.blocks import Block
+from spikeprop.engines import Passage
+from spikeprop.homeostasis import Homeostasis
+from spikeprop.membranes import set_thresholds, spikes
+
+__all__ = ["StreamRates", "give_thresholds", "keep_rates"]
+
+
+def give_thresholds(blocks: Sequence[Block]) -> None:
+    """Give every spiking neuron a threshold of its own, per channel in a convolutional layer."""
+    for block in blocks:
+        if spikes(block.neuron):
+            _thresholds(block)
+
+
+def keep_rates(control: Homeostasis, passage: Passage) -> None:
+    """Move the thresholds once, by the rates of a batch of whole sequences."""
+    for item in passage.blocks:
+        if spikes(item.block.neuron):
+            threshold = _thresholds(item.block)
+            rate = torch.as_tensor(item.spike_sum) / (passage.n_recordings * item.t)
+            control.adjust_(threshold, _per_threshold(rate, threshold))
+
+
+class StreamRates:
+    """Moves the thresholds a little at each time step of a stream, by leaky averages of the rates.
+
+    Parameters
+    ----------
+    control : Homeostasis
+        Its ``smoothing`` is the weight of the newest time step.
+    """
+
+    def __init__(self, control: Homeostasis) -> None:
+        self._control = control
+        self._rates: dict[int, Tensor] = {}
+
+    def follow(self, passage: Passage) -> None:
+        """Take note of the last step's spikes, and move the thresholds."""
+        for item in passage.blocks:
+            if not spikes(item.block.neuron):
+                continue
+            threshold = _thresholds(item.block)
+            now = torch.as_tensor(item.spikes) / passage.n_recordings
+            now = _per_threshold(now, threshold)
+            # It starts at the target: the first steps, before any neuron can fire, move nothing.
+            start = torch.full_like(now, self._control.target)
+            rate = self._rates.setdefault(item.block.index, start)
+            rate.lerp_(now, self._control.smoothing)
+            self._control.adjust_(threshold, rate)
+
+
+def _thresholds(block: Block) -> Tensor:
+    channels, *space = block.features
+    return set_thresholds(block.neuron, torch.Size([channels, *[1] * len(space)]))
+
+
+def _per_threshold(rate: Tensor, threshold: Tensor) -> Tensor:
+    dims = tuple(range(1, threshold.dim()))
+    rate = rate.to(threshold.dtype)
+    return rate.mean(dim=dims, keepdim=True) if dims else rate
