@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+
 from spikeprop.datasets._files import write_atomically
 from spikeprop.datasets.events import Events, make_events
 

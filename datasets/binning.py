@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from spikeprop.datasets.events import Events
 from torch import Tensor
+
+from spikeprop.datasets.events import Events
 
 TIME_WINDOW = 15_000
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from spikeprop.datasets._random import below, raw, symmetric
 
 SIDE = 34

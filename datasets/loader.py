@@ -12,11 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
 from spikeprop.datasets._random import permutation, raw, symmetric
 from spikeprop.datasets.binning import Binning, bin_events, positive_int
 from spikeprop.datasets.events import Events, shift_events
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 _ORDER, _SHIFT = 1, 2  # keep the two uses of one seed apart
 

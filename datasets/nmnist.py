@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from spikeprop.datasets._files import data_root
 from spikeprop.datasets.bin_format import read_events
 from spikeprop.datasets.download import ARCHIVES, fetch, instructions

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from spikeprop.datasets._files import data_root, write_atomically
 from spikeprop.datasets.camera import Camera, record, unpack
 from spikeprop.datasets.events import EventDataset, Events, make_events

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from spikeprop.datasets._random import permutation
 from spikeprop.datasets.binning import positive_int
 

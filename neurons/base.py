@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import snntorch as snn
 import torch
+from torch import Tensor, nn
+
 from spikeprop.neurons.arguments import check_floating
 from spikeprop.neurons.reset import register
 from spikeprop.neurons.shapes import check_signal, fit_state, rows_of
-from torch import Tensor, nn
 
 if TYPE_CHECKING:
     # snnTorch is untyped: to the type checker it would turn every attribute below into Any.

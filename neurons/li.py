@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from torch import Tensor
+
 from spikeprop.neurons.arguments import Values, as_decay
 from spikeprop.neurons.base import SpikingNeuron, StepFunction
 from spikeprop.neurons.shapes import check_fits
-from torch import Tensor
 
 
 def li_step(current: Tensor, mem: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,11 +22,12 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
+
 from spikeprop.neurons.arguments import Values, as_decay, as_parameter
 from spikeprop.neurons.base import SpikingNeuron, StepFunction
 from spikeprop.neurons.shapes import check_fits
 from spikeprop.neurons.surrogates import atan, heaviside, is_step
-from torch import Tensor
 
 ResetMechanism = Literal["subtract", "zero", "none"]
 

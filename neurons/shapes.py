@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from spikeprop.neurons.arguments import check_floating
 from torch import Tensor
+
+from spikeprop.neurons.arguments import check_floating
 
 
 def check_signal(current: Tensor, signal: Tensor) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from spikeprop.datasets import EVENT_DTYPE, make_events, read_events, write_events
 from spikeprop.datasets.bin_format import OVERFLOW_Y
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from spikeprop.datasets import Binning, bin_events, make_events
 
 SENSOR = (9, 7, 2)  # width and height differ, so that a swap shows

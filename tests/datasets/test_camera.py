@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from spikeprop.datasets import make_events, stabilize
 from spikeprop.datasets.camera import (
     DURATION_US,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from spikeprop.datasets import Binning, bin_events, make_events, make_loader, shift_events
 
 

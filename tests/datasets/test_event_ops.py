@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from spikeprop.datasets import (
     EVENT_DTYPE,
     EventDataset,

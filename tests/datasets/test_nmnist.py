@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+
 from spikeprop.datasets import NMNIST, make_events, stabilize, write_events
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+
 from spikeprop.datasets import SaccadeDigits, saccade_digits
 from spikeprop.datasets.bin_format import read_events, write_events
 from spikeprop.datasets.camera import record

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from spikeprop.datasets import hold_out, kfold, split_validation
 from spikeprop.datasets._random import below, permutation, raw, symmetric
 

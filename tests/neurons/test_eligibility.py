@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from spikeprop.neurons import IF, LI, LIF, SpikingNeuron
 from torch import Tensor
+
+from spikeprop.neurons import IF, LI, LIF, SpikingNeuron
 
 RESETS = ["subtract", "zero", "none"]
 

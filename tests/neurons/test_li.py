@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import snntorch as snn
 import torch
+
 from spikeprop.neurons import LI
 
 

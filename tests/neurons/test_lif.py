@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from snntorch import surrogate
 from snntorch.functional import quant
-from spikeprop.neurons import IF, LI, LIF
 from torch import Tensor, nn
+
+from spikeprop.neurons import IF, LI, LIF
 
 RESETS = ["subtract", "zero", "none"]
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import snntorch as snn
 import torch
-from spikeprop.neurons import IF, LI, LIF
 from torch import Tensor, nn
+
+from spikeprop.neurons import IF, LI, LIF
 
 VECTOR = torch.linspace(0.5, 1.5, 5)
 

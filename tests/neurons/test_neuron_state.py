@@ -14,8 +14,9 @@ import pytest
 import snntorch as snn
 import torch
 from snntorch import utils
-from spikeprop.neurons import IF, LI, LIF, SpikingNeuron, reset
 from torch import Tensor, nn
+
+from spikeprop.neurons import IF, LI, LIF, SpikingNeuron, reset
 
 FAMILIES: list[Callable[..., SpikingNeuron]] = [
     lambda **options: LIF(0.9, **options),

@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spikeprop.neurons import IF, LI, LIF, SpikingNeuron
 from torch import Tensor
+
+from spikeprop.neurons import IF, LI, LIF, SpikingNeuron
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
