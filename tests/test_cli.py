@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spikeprop.datasets import write_events
 from tiny_events import recording, tiny_arguments, write_tiny_events
 
 from spikeprop import cli, runs
 from spikeprop.cli import main
 from spikeprop.config import TrainConfig
+from spikeprop.datasets import write_events
 from spikeprop.monitor import CsvLog
 
 COMMANDS = ("train", "evaluate", "predict", "data")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from spikeprop.neurons import LIF
 from torch import nn
 
 from spikeprop import ForwardLearner
+from spikeprop.neurons import LIF
 from spikeprop.plots import record_spikes, save_curves
 from spikeprop.rules import SigProp
 

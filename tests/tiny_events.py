@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from spikeprop.datasets import make_events, write_events
 
 DIGITS = (0, 1, 2)
