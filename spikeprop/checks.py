@@ -27,9 +27,7 @@ def positive_integer(name: str, value: object) -> None:
         raise ValueError(f"{name} has to be at least 1, got {value}")
 
 
-def sequence(
-    x: Tensor, label: Tensor | None, num_classes: int, time: str, net: nn.Module
-) -> Tensor:
+def sequence(x: Tensor, label: Tensor | None, num_classes: int, net: nn.Module) -> Tensor:
     """Check a batch of sequences ``(T, B, *features)``; return its labels as int64."""
     _input("x", x, net)
     if x.dim() < 3:
@@ -116,9 +114,14 @@ def same_stream(n: int, wanted: int) -> None:
 
 def finite_weights(net: nn.Module) -> None:
     """Raise ``ValueError`` if a parameter or buffer of the network is NaN or infinite."""
-    for name, value in net.state_dict().items():
+    finite("the network", net.state_dict())
+
+
+def finite(owner: str, tensors: dict[str, Tensor]) -> None:
+    """Raise ``ValueError`` naming the first of ``owner``'s tensors that is NaN or infinite."""
+    for name, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ValueError(f"the network's '{name}' has values that are NaN or infinite")
+            raise ValueError(f"{owner}'s '{name}' has values that are NaN or infinite")
 
 
 def finite_loss(loss: Tensor, blocks: Sequence[Block], updates: int) -> None:

@@ -273,7 +273,7 @@ def evaluate(
     right = torch.zeros(())
     samples = 0
     for x, label in _batches(data, batch_size, shuffle=False, seed=0):
-        checks.sequence(x, label, classes, learner.time, learner.net)
+        checks.sequence(x, label, classes, learner.net)
         label = label.cpu().long()
         logits = learner.logits(x).cpu()
         chosen = read_out(logits, learner.rule.predict_from)

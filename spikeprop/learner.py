@@ -255,7 +255,8 @@ class ForwardLearner:
         FloatingPointError
             If a block's loss becomes NaN or infinite; the message names the block.
         """
-        label = checks.sequence(x, label, self.rule.num_classes, self.time, self.net)
+        label = checks.sequence(x, label, self.rule.num_classes, self.net)
+        checks.finite_weights(self.net)
         engine = self._ready(x, features_from=2)
         x, label = x.to(self.device), label.to(self.device)
         self.reset()
@@ -439,7 +440,8 @@ class ForwardLearner:
         reset(self.net)
 
     def _observe(self, x: Tensor) -> Passage:
-        checks.sequence(x, None, self.rule.num_classes, self.time, self.net)
+        checks.sequence(x, None, self.rule.num_classes, self.net)
+        checks.finite_weights(self.net)
         engine = self._ready(x, features_from=2)
         self.reset()
         passage = engine.begin(x.shape[1], as_filters(self.rule.evidence))
@@ -482,6 +484,7 @@ class ForwardLearner:
         """
         checks.same_state(state, STATE_VERSION, self.rule.config(), self.time, self.update_every)
         checks.same_network(state["network"], self.net)
+        checks.finite("the saved network", state["network"])
         if self._engine is None:
             self.bind(state["input_shape"], state["time_steps"])
         engine = self._bound()

@@ -76,12 +76,28 @@ def test_nan_in_weights_is_refused() -> None:
         ForwardLearner(net, SigProp(CLASSES)).update(X, LABELS)
 
 
-def test_a_loss_that_explodes_names_its_block() -> None:
+def test_nan_that_comes_later_is_refused_by_update_predict_and_load() -> None:
     net = network()
     learner = ForwardLearner(net, SigProp(CLASSES))
     learner.update(X, LABELS)
+    state = learner.state_dict()
+    state["network"] = {k: v.clone() for k, v in state["network"].items()}
+    state["network"]["0.bias"][1] = float("inf")
+    with pytest.raises(ValueError, match=r"saved network's '0\.bias'"):
+        learner.load_state_dict(state)
+    learner.predict(X)
     with torch.no_grad():
-        net[2].weight.fill_(float("inf"))
+        net[2].weight[1, 1] = float("nan")
+    for call in (lambda: learner.update(X, LABELS), lambda: learner.predict(X)):
+        with pytest.raises(ValueError, match=r"'2\.weight' has values that are NaN"):
+            call()
+
+
+def test_a_loss_that_explodes_names_its_block() -> None:
+    learner = ForwardLearner(network(), SigProp(CLASSES, loss=Dot()))
+    learner.update(X, LABELS)
+    with torch.no_grad():
+        learner.net[2].weight.mul_(1e30)
     with pytest.raises(FloatingPointError, match="block '2'"):
         learner.update(X, LABELS)
 
