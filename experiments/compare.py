@@ -24,7 +24,7 @@ from typing import Any, Literal
 import torch
 
 from spikeprop.datasets import Binning
-from spikeprop.experiments.forward import ForwardConfig
+from spikeprop.experiments.forward import Forward, ForwardConfig
 from spikeprop.experiments.frozen import frozen_network
 from spikeprop.experiments.linear import linear, summed_frames
 from spikeprop.experiments.peak import measure_in_child
@@ -62,7 +62,7 @@ class CompareConfig:
     """Recordings in a batch."""
     time_window: int = 15_000
     """Duration of a time step, in microseconds."""
-    shift: int = 0
+    shift: int = 1
     """Random shift of training recordings by up to this many pixels, for both methods."""
     seeds: int = 5
     """Number of seeds on the data set's own split; not used with folds."""
@@ -212,6 +212,8 @@ class Comparison:
                     "update_seconds": timings[name].median,
                     "config": asdict(configs[name]),
                 }
+                if isinstance(model, Forward):
+                    new[keys[name]]["block_accuracy"] = model.block_accuracy(test)
             if set(METHODS) <= set(missing):
                 ratio = time_ratio(timings[METHODS[0]], timings[METHODS[1]])
                 new[keys[METHODS[0]]]["time_ratio"] = ratio

@@ -57,7 +57,7 @@ class ForwardConfig:
     rate: float = 0.1
     update_every: int = 1
     beta: float = 0.9
-    predict_from: str = "last"
+    predict_from: str = "vote"
     freeze: str = "none"
 
     def __post_init__(self) -> None:
@@ -118,6 +118,11 @@ class Forward:
     def accuracy(self, data: Iterable[tuple[Tensor, Tensor]]) -> float:
         """Return the share of right predictions on batches of ``(x, label)``."""
         return self.learner.evaluate(data).accuracy
+
+    def block_accuracy(self, data: Iterable[tuple[Tensor, Tensor]]) -> list[float]:
+        """Return the same read from each block alone."""
+        accuracies: list[float] = self.learner.evaluate(data).block_accuracy.tolist()
+        return accuracies
 
 
 def _optimizer(parameters: list[nn.Parameter], config: ForwardConfig) -> torch.optim.Optimizer:

@@ -103,7 +103,7 @@ def test_finished_cells_are_not_run_again(
     compare(config, again.append)
     assert again == lines
     with pytest.raises(AssertionError, match="run again"):
-        compare(replace(config, shift=1))
+        compare(replace(config, shift=2))
 
 
 def test_what_is_missing_is_run(finished: tuple[CompareConfig, list[str]], tmp_path: Path) -> None:
