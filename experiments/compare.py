@@ -56,7 +56,7 @@ class CompareConfig:
     """Folder of results.json and results.csv; what is finished there is not run again."""
     hidden: tuple[int, ...] = (256, 256)
     """Neurons in each hidden layer."""
-    epochs: int = 12
+    epochs: int = 24
     """Passes over the training part, the same for both methods."""
     batch_size: int = 50
     """Recordings in a batch."""

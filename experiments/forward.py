@@ -57,7 +57,7 @@ class ForwardConfig:
     rate: float = 0.1
     update_every: int = 1
     beta: float = 0.9
-    predict_from: str = "vote"
+    predict_from: str = "last"
     freeze: str = "none"
 
     def __post_init__(self) -> None:

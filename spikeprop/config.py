@@ -111,7 +111,7 @@ class TrainConfig:
     dropout: float = 0.0
     """Share of the inputs that are dropped before every layer but the first [fraction]."""
 
-    epochs: int = 12
+    epochs: int = 24
     """Passes through the training recordings [epochs]."""
 
     batch_size: int = 50
