@@ -26,7 +26,7 @@ class MemoryConfig:
     steps: tuple[int, ...] = (100, 1000, 5000)
     """Time steps T that forward learning streams."""
     bptt_steps: tuple[int, ...] = (100, 1000)
-    """Time steps T of BPTT; 1,000 take about 1.5 GiB at the default sizes."""
+    """Time steps T of BPTT; 1,000 take about 1.7 GiB at the default sizes."""
     batch: int = 64
     """Streams (recordings) side by side."""
     sizes: tuple[int, ...] = (2312, 256, 256, 10)
