@@ -8,6 +8,7 @@
 - :func:`make_loader` makes a loader of such batches from any of these sets, or from one of your own
   with the same attributes; ``NMNIST.loader(...)`` and ``SaccadeDigits.loader(...)`` do all of it at
   once. Order and augmentation depend on ``(seed, epoch)`` only.
+- :class:`EventBatch` is the same batch as sparse events, never made dense.
 - :func:`split_validation` and :func:`kfold` split a training set: stratified, seeded.
 - :func:`read_events` and :func:`write_events` read and write the event files of N-MNIST;
   :func:`first_saccade` and :func:`stabilize` do what tonic's options of these names do.
@@ -29,12 +30,14 @@ from spikeprop.datasets.events import (
 from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.nmnist import NMNIST
 from spikeprop.datasets.saccade_digits import SaccadeDigits
+from spikeprop.datasets.sparse import EventBatch
 from spikeprop.datasets.splits import hold_out, kfold, split_validation
 
 __all__ = [
     "EVENT_DTYPE",
     "NMNIST",
     "Binning",
+    "EventBatch",
     "EventDataset",
     "EventLoader",
     "Events",
