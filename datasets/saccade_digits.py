@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeprop.datasets._files import data_root, write_atomically
 from spikeprop.datasets.camera import Camera, record, unpack
 from spikeprop.datasets.events import EventDataset, Events, make_events
+from spikeprop.datasets.files import data_root, write_atomically
 from spikeprop.datasets.splits import hold_out
 
 CAMERA = Camera()
@@ -98,7 +98,7 @@ def load_or_make(path: Path) -> _Arrays:
             f" ({np.__version__}) and scikit-learn."
         )
     try:
-        write_atomically(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+        write_atomically(path, lambda file: np.savez(file, **arrays), parents=True)  # type: ignore[arg-type]
     except OSError as error:
         warnings.warn(
             f"SaccadeDigits could not be kept in {path} ({error}); it will be made anew next time",
