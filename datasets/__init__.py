@@ -33,6 +33,7 @@ from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.nmnist import NMNIST
 from spikeprop.datasets.saccade_digits import SaccadeDigits
 from spikeprop.datasets.saccades import SaccadeSet, first_saccade, stabilize
+from spikeprop.datasets.slicing import EventSlices
 from spikeprop.datasets.sparse import EventBatch
 from spikeprop.datasets.sparse_binning import bin_events_sparse
 from spikeprop.datasets.splits import hold_out, kfold, split_validation
@@ -47,6 +48,7 @@ __all__ = [
     "EventColumns",
     "EventDataset",
     "EventLoader",
+    "EventSlices",
     "EventStore",
     "Events",
     "SaccadeDigits",

@@ -142,9 +142,14 @@ class EventStore(Dataset[tuple[Events, int]]):
         """
         return self.spans(self.offsets[indices], self.offsets[np.asarray(indices) + 1])
 
-    def times(self, index: int) -> NDArray[np.integer]:
-        """Return the times of one recording in microseconds, not copied."""
-        return self._columns[0][self.offsets[index] : self.offsets[index + 1]]
+    def view(self, index: int) -> EventColumns:
+        """Return one recording without copying it: read-only, in the file's own unsigned types.
+
+        It costs microseconds whatever the length; parts that nobody looks at are never read.
+        """
+        part = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        t, x, y, p = (column[part] for column in self._columns)
+        return EventColumns(t, x, y, p, np.array([0, len(t)]))
 
     def spans(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> EventColumns:
         """Return the events ``starts[i]`` to ``stops[i]`` of the file as recording ``i``."""
@@ -153,8 +158,9 @@ class EventStore(Dataset[tuple[Events, int]]):
         parts = [slice(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
         t, x, y, p = (
             np.concatenate([column[part] for part in parts], dtype=kind, casting="unsafe")
-            for column, kind in zip(self._columns, (np.int64, np.int32, np.int32, np.int8),
-                                    strict=True)
+            for column, kind in zip(
+                self._columns, (np.int64, np.int32, np.int32, np.int8), strict=True
+            )
         )
         return EventColumns(t, x, y, p, offsets)
 

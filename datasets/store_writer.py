@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from spikeprop.datasets._files import data_root
 from spikeprop.datasets.binning import check_range, positive_int
 from spikeprop.datasets.columns import EventColumns
+from spikeprop.datasets.files import data_root, flush_folder
 from spikeprop.datasets.loader import EventSet, check_labels
 from spikeprop.datasets.store import (
     ALIGN,
@@ -144,7 +144,8 @@ def describe(dataset: EventSet) -> str:
     digest.update(np.ascontiguousarray(targets, dtype="<i8").tobytes())
     for file in getattr(dataset, "paths", ()):
         found = Path(file).stat()
-        digest.update(f"{file} {found.st_size} {found.st_mtime_ns}\n".encode())
+        name = "/".join(Path(file).parts[-2:])
+        digest.update(f"{name} {found.st_size} {found.st_mtime_ns}\n".encode())
     chosen = np.linspace(0, len(targets) - 1, min(_SAMPLES, len(targets))).round().astype(np.int64)
     columns = _fetch(dataset, chosen)
     for column in columns:
@@ -229,8 +230,8 @@ def _write(
         about = {**_about(dataset), "source": source}
         whole = partial / "store"
         _assemble(whole, partial, stored_as, arrays, about)
-        os.replace(whole, path)  # noqa: PTH105 (replaces on every system)
-        _sync_folder(path.parent)
+        whole.replace(path)
+        flush_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -294,12 +295,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.with_name(f".{path.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # not every system lets a folder be opened
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -6,6 +6,9 @@ cache, or events in the cache and frames made from them. Both are filled before 
 and all of them deliver shuffled batches of the same recordings, T time bins each; an epoch of each
 in turn.
 
+Then the time to reach into a store of recordings as long as those of DVS Gesture: a whole recording
+without copying it, and half a second out of the middle of one, copied.
+
 ``python -m spikeprop.experiments.benchmarks.loading --data-dir FOLDER`` (without a folder: the
 embedded recordings)
 """
@@ -28,14 +31,16 @@ from spikeprop.datasets import (
     NMNIST,
     Binning,
     EventDataset,
-    EventStore,
     Events,
+    EventSlices,
+    EventStore,
     SaccadeDigits,
+    make_events,
     make_loader,
     write_store,
 )
 
-__all__ = ["Loading", "LoadingConfig", "main", "measure_loading"]
+__all__ = ["Loading", "LoadingConfig", "main", "measure_access", "measure_loading"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,47 @@ def measure_loading(config: LoadingConfig) -> list[Loading]:
     return rows
 
 
+def measure_access(
+    seconds: int = 10, events: int = 400_000, repeats: int = 200
+) -> dict[str, float]:
+    """Return the median milliseconds of reaching into long recordings at random places."""
+    rng = np.random.default_rng(0)
+    half = 500_000
+    with tempfile.TemporaryDirectory() as folder:
+        write_store(Path(folder) / "long.events", _Long(seconds * 1_000_000, events))
+        store = EventStore(Path(folder) / "long.events")
+        slices = EventSlices(store, half)
+        milliseconds: dict[str, list[float]] = {"whole, a view": [], "half a second, copied": []}
+        for _ in range(repeats):
+            index, piece = int(rng.integers(len(store))), rng.integers(len(slices), size=1)
+            start = time.perf_counter()
+            store.view(index)
+            middle = time.perf_counter()
+            slices.columns(piece)
+            milliseconds["whole, a view"].append(1000 * (middle - start))
+            milliseconds["half a second, copied"].append(1000 * (time.perf_counter() - middle))
+    return {name: median(values) for name, values in milliseconds.items()}
+
+
+class _Long:
+    """Long recordings of noise."""
+
+    sensor_size = (128, 128, 2)
+
+    def __init__(self, duration: int, events: int, count: int = 20) -> None:
+        self.classes = ["noise"]
+        self.duration, self.events = duration, events
+        self.targets = np.zeros(count, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Events, int]:
+        rng = np.random.default_rng(index)
+        x, y, p = (rng.integers(0, limit, self.events) for limit in self.sensor_size)
+        return make_events(x, y, np.sort(rng.integers(0, self.duration, self.events)), p), 0
+
+
 def _rows(epochs: dict[str, Callable[[], int]], workers: int, repeats: int) -> list[Loading]:
     for epoch in epochs.values():  # fills caches, compiles, starts workers
         epoch()
@@ -191,6 +237,8 @@ def main() -> int:
         print(
             f"{row.loader:<22} {row.workers:>7} {row.samples_per_second:>10.0f} {row.ratio:>11.1f}"
         )
+    for name, milliseconds in measure_access().items():
+        print(f"a recording of 10 s, 400,000 events: {name}: {milliseconds:.3f} ms")
     return 0
 
 
