@@ -163,8 +163,8 @@ class SpikingNeuron(StatefulModule):
         current, before = self._fitted(current, given, signal, hidden)
         spk, after = self.step_function(current)(current, before)
         # Straight into __dict__: nn.Module's own attribute machinery would cost as much as the step
-        # of a small layer. An exported graph has no attributes to write to.
-        if hidden or not _exporting():
+        # of a small layer.
+        if hidden or not _traced(after):
             self.__dict__.update(zip(after._fields, after, strict=True))
         return spk if hidden and not self.output else self._outputs(spk, after)
 
@@ -383,7 +383,23 @@ class SpikingNeuron(StatefulModule):
         return trace.mul_(beta).add_(x)
 
 
-def _exporting() -> bool:
-    # Younger than the oldest torch that is allowed here.
-    asked: Callable[[], bool] | None = getattr(torch.compiler, "is_exporting", None)
-    return bool(asked and asked())
+def _traced(state: Any) -> bool:
+    """Say whether a state is not to be left behind for looking at, since it is no plain tensor.
+
+    An exported graph has no attributes to write to, and what lives inside a transform of torch.func
+    cannot be touched after it.
+    """
+    if torch.compiler.is_compiling():
+        return _exporting()
+    return bool(_functorch_tensor(state.mem))
+
+
+def _never(*_: Any) -> bool:
+    return False
+
+
+# The one is younger than the oldest torch that is allowed here, the other is not public.
+_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", _never)
+_functorch_tensor: Callable[[Tensor], bool] = getattr(
+    getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", _never
+)
