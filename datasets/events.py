@@ -149,6 +149,9 @@ class EventDataset(Dataset[tuple[Events, int]]):
         seed: int = 0,
         first_saccade_only: bool = False,
         stabilize: bool = False,
+        sparse: bool = False,
+        num_workers: int = 0,
+        pin_memory: bool = False,
     ) -> EventLoader:
         """Open the set and return a loader of ``(x (T, B, P, H, W) float32, labels (B,) int64)``.
 
@@ -173,6 +176,8 @@ class EventDataset(Dataset[tuple[Events, int]]):
             Only the events before 100 ms.
         stabilize
             Undo the camera's saccades.
+        sparse, num_workers, pin_memory
+            How batches come; see :func:`spikeprop.datasets.make_loader`.
 
         Raises
         ------
@@ -196,4 +201,7 @@ class EventDataset(Dataset[tuple[Events, int]]):
             shuffle=train if shuffle is None else shuffle,
             seed=seed,
             shift=shift if train else 0,
+            sparse=sparse,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
         )

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeprop.datasets._files import data_root
 from spikeprop.datasets.bin_format import read_events
 from spikeprop.datasets.download import ARCHIVES, fetch, instructions
 from spikeprop.datasets.events import EventDataset, Events
+from spikeprop.datasets.files import data_root
 
 
 class NMNIST(EventDataset):

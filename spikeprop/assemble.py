@@ -23,7 +23,7 @@ from spikeprop.datasets import (
     make_loader,
     split_validation,
 )
-from spikeprop.datasets._files import data_root
+from spikeprop.datasets.files import data_root
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.learner import ForwardLearner
