@@ -31,6 +31,11 @@ LEARNING_RATE = 1e-7
 class Learner(Protocol):
     """Anything that learns from a batch."""
 
+    @property
+    def takes_events(self) -> bool:
+        """Whether it reads the events; the dense tensor otherwise."""
+        ...
+
     def update(self, batch: Batch) -> None:
         """Make one training step."""
         ...
@@ -59,13 +64,13 @@ class Backpropagation:
         before: Callable[[nn.Module], object] = lambda net: None,
         lr: float = LEARNING_RATE,
     ) -> None:
-        self.net, self.events, self.before = net, events, before
+        self.net, self.takes_events, self.before = net, events, before
         self.optimizer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
 
     def update(self, batch: Batch) -> None:
         """Make one training step."""
         self.before(self.net)
-        scores = self.net(batch.events if self.events else batch.dense)
+        scores = self.net(batch.events if self.takes_events else batch.dense)
         loss = nn.functional.cross_entropy(scores, batch.label)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

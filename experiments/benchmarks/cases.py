@@ -166,11 +166,11 @@ class Ours:
             engine=spec.engine,
         )
         self.learner.bind((matrices[0].shape[1],))
-        self._sparse = spec.engine in SPARSE and "event" in ENGINES
+        self.takes_events = spec.engine in SPARSE and "event" in ENGINES
 
     def update(self, batch: Batch) -> None:
         """Make one training step."""
-        x = batch.events if self._sparse else batch.dense
+        x = batch.events if self.takes_events else batch.dense
         self.learner.update(x, batch.label)  # type: ignore[arg-type]
 
 
@@ -200,6 +200,8 @@ class Naive:
             [*self.weights, *self.biases], lr=LEARNING_RATE, fused=True
         )
         self.every = every
+
+    takes_events = False
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from spikeprop.datasets import NMNIST
-from spikeprop.datasets.binning import Binning, bin_events
+from spikeprop.datasets.binning import Binning
 from spikeprop.datasets.sparse import EventBatch
+from spikeprop.datasets.sparse_binning import bin_events_sparse
 
 __all__ = ["BETA", "DENSITIES", "RATE", "Batch", "firing_rates", "recorded", "synthetic", "weights"]
 
@@ -99,13 +100,13 @@ def recorded(folder: Path, steps: int, batch: int, seed: int = 0) -> Batch:
         raise ValueError(f"{folder} holds {len(files)} training recordings, {batch} are asked for")
     chosen = np.random.default_rng(seed).choice(len(files), batch, replace=False)
     items = [files[int(i)] for i in chosen]
-    frames = bin_events(
+    events = bin_events_sparse(
         [events for events, _ in items],
         Binning(n_time_bins=steps),
         files.sensor_size,
         files.duration,
     )
-    events = EventBatch.from_dense(frames.flatten(2))
+    events = events._replace(features=torch.Size((int(np.prod(events.features)),)))
     labels = torch.tensor([label for _, label in items])
     return Batch(events, labels, f"N-MNIST, {100 * events.density:.2g} %")
 
