@@ -24,14 +24,13 @@ from spikeprop.datasets.events import (
     EVENT_DTYPE,
     EventDataset,
     Events,
-    first_saccade,
     make_events,
     shift_events,
-    stabilize,
 )
 from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.nmnist import NMNIST
 from spikeprop.datasets.saccade_digits import SaccadeDigits
+from spikeprop.datasets.saccades import SaccadeSet, first_saccade, stabilize
 from spikeprop.datasets.sparse import EventBatch
 from spikeprop.datasets.sparse_binning import bin_events_sparse
 from spikeprop.datasets.splits import hold_out, kfold, split_validation
@@ -46,6 +45,7 @@ __all__ = [
     "EventLoader",
     "Events",
     "SaccadeDigits",
+    "SaccadeSet",
     "bin_events",
     "bin_events_sparse",
     "first_saccade",

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from spikeprop.datasets.camera import Camera, record, unpack
 from spikeprop.datasets.columns import EventColumns
-from spikeprop.datasets.events import EventDataset, Events, make_events
+from spikeprop.datasets.events import Events, make_events
 from spikeprop.datasets.files import data_root, write_atomically
+from spikeprop.datasets.saccades import SaccadeSet
 from spikeprop.datasets.splits import hold_out
 
 CAMERA = Camera()
@@ -31,7 +32,7 @@ SPLIT_SEED = 2015
 _Arrays = dict[str, NDArray[np.generic]]
 
 
-class SaccadeDigits(EventDataset):
+class SaccadeDigits(SaccadeSet):
     """The embedded event set: 1,400 recordings to train and 397 to test, ten classes.
 
     34 x 34 pixels, two polarities, microseconds, three saccades of 105 ms: the same kind of data as
