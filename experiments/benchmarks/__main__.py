@@ -107,7 +107,7 @@ class BenchConfig:
 def quick(config: BenchConfig) -> BenchConfig:
     """Return the same at the smallest size that still goes through every part."""
     return replace(
-        config, steps=(4, 6), batches=(4, 1), hidden=(16, 16), rounds=1, cores=(1,),
+        config, steps=(4,), batches=(4, 1), hidden=(16, 16), rounds=1, cores=(1,),
         race_lengths=(1,), seeds=1,
     )  # fmt: skip
 

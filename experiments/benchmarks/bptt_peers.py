@@ -12,14 +12,15 @@ All have the weights they are given (so that hidden layers fire alike), soft res
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from spikeprop.experiments.benchmarks.workload import BETA, Batch
 from spikeprop.datasets.sparse import EventBatch
 from spikeprop.experiments.benchmarks.sparse_layer import EventLinear
+from spikeprop.experiments.benchmarks.workload import BETA, Batch
 from spikeprop.experiments.bptt import BPTTConfig, SpikingMLP, over_time
 
 __all__ = ["LEARNING_RATE", "PEERS", "Learner", "sceptic"]
@@ -105,11 +106,9 @@ class EventMLP(nn.Module):
 
     def forward(self, events: EventBatch) -> Tensor:
         """Return class scores ``(B, C)``."""
-        currents = self.first(events)
-        for layer, neuron in enumerate(self.net.neurons):
-            if layer:
-                currents = self.net.synapses[layer](torch.stack(spikes))
-            spikes, voltages = over_time(neuron, currents)
+        spikes, voltages = over_time(self.net.neurons[0], self.first(events))
+        for synapse, neuron in list(zip(self.net.synapses, self.net.neurons, strict=True))[1:]:
+            spikes, voltages = over_time(neuron, synapse(torch.stack(spikes)))
         return torch.stack(voltages).mean(dim=0)
 
 
@@ -140,7 +139,7 @@ def snntorch_stepwise(matrices: Sequence[Tensor], classes: int) -> Learner:
 
 
 def sceptic(matrices: Sequence[Tensor], classes: int) -> Learner:
-    """snnTorch given our own event-driven product in its first layer."""
+    """SnnTorch given our own event-driven product in its first layer."""
     net = SpikingMLP(_sizes(matrices, classes), BPTTConfig(beta=BETA))
     load_weights(list(net.synapses), matrices, 1.0)
     return Backpropagation(EventMLP(net), events=True)
@@ -164,7 +163,7 @@ def spikingjelly(matrices: Sequence[Tensor], classes: int) -> Learner:
 
     sizes = _sizes(matrices, classes)
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), node()]
     load_weights(layers[::2], matrices, 1.0)
     net = nn.Sequential(*layers, _MeanOverTime())
@@ -182,9 +181,12 @@ def norse(matrices: Sequence[Tensor], classes: int) -> Learner:
     )
     sizes = _sizes(matrices, classes)
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), _SpikesOf(Lift(LIFBoxCell(parameters)))]
     load_weights(layers[::2], matrices, 1.0 / (1.0 - BETA))
+    readout = layers[-2]
+    assert isinstance(readout, nn.Linear)
+    readout.weight.data /= 1.0 - BETA
     return Backpropagation(nn.Sequential(*layers, _MeanOverTime()))
 
 

@@ -222,7 +222,8 @@ class Naive:
                 reset = (mem > 1.0).to(mem.dtype)
                 mem.mul_(BETA).add_(torch.addmm(bias, spikes, weight.T)).sub_(reset)
                 delta = loss(mem, vectors, label).delta_h
-                assert weight.grad is not None and bias.grad is not None
+                assert weight.grad is not None
+                assert bias.grad is not None
                 weight.grad.addmm_(delta.T, trace)
                 bias.grad.add_(delta.sum(0), alpha=bias_trace)
                 spikes = (mem > 1.0).to(mem.dtype)

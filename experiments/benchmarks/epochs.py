@@ -1,9 +1,9 @@
 """A whole epoch: from N-MNIST files on disk to final weights.
 
-Our side reads the files through ``spikeprop.datasets`` as sparse events. The other side is the usual
-stack: ``tonic.datasets.NMNIST``, ``ToFrame``, one of tonic's caches, ``PadTensors``, and snnTorch.
-What is timed begins with an empty cache and ends when the last weight is written; the time spent
-waiting for batches is stated beside it, epoch by epoch.
+Our side reads the files through ``spikeprop.datasets`` as sparse events. The other side is the
+usual stack: ``tonic.datasets.NMNIST``, ``ToFrame``, one of tonic's caches, ``PadTensors``, and
+snnTorch. What is timed begins with an empty cache and ends when the last weight is written; the
+time spent waiting for batches is stated beside it, epoch by epoch.
 """
 
 from __future__ import annotations

@@ -116,9 +116,7 @@ def _dense(batch: Batch, matrices: Sequence[Tensor]) -> Callable[[], None]:
     return run
 
 
-def _ours(
-    engine: str, recipe: str, batch: Batch, matrices: Sequence[Tensor]
-) -> Callable[[], None]:
+def _ours(engine: str, recipe: str, batch: Batch, matrices: Sequence[Tensor]) -> Callable[[], None]:
     learner = cases.Ours(
         cases.Spec(engine, recipe, "step"), matrices, 10, 1,
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=LEARNING_RATE),

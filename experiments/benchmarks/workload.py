@@ -125,9 +125,7 @@ def _events(
 
 
 @torch.no_grad()
-def weights(
-    sizes: Sequence[int], batch: Batch, rate: float = RATE, seed: int = 0
-) -> list[Tensor]:
+def weights(sizes: Sequence[int], batch: Batch, rate: float = RATE, seed: int = 0) -> list[Tensor]:
     """Draw weights, each layer scaled until it fires at ``rate`` on the batch's first recordings.
 
     Uniform in +-1 / sqrt(inputs), as ``nn.Linear`` draws them, times the layer's gain. Both sides
