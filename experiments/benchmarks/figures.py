@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def _steps(rows: Sequence[Row]) -> Figure:
 
 
 def _scaling(rows: Sequence[Row]) -> Figure:
-    values = {
+    values: dict[str, Callable[[Row], float]] = {
         "cores": lambda row: row["threads"],
         "width": lambda row: row["hidden"][0],
         "depth": lambda row: len(row["hidden"]),
