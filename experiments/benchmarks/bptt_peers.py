@@ -12,7 +12,6 @@ All have the weights they are given (so that hidden layers fire alike), soft res
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -161,13 +160,7 @@ def spikingjelly(matrices: Sequence[Tensor], classes: int) -> Learner:
         )
         return made
 
-    sizes = _sizes(matrices, classes)
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), node()]
-    load_weights(layers[::2], matrices, 1.0)
-    net = nn.Sequential(*layers, _MeanOverTime())
-    return Backpropagation(net, before=functional.reset_net)
+    return Backpropagation(_layers(matrices, classes, node, 1.0), before=functional.reset_net)
 
 
 def norse(matrices: Sequence[Tensor], classes: int) -> Learner:
@@ -179,15 +172,22 @@ def norse(matrices: Sequence[Tensor], classes: int) -> Learner:
     parameters = LIFBoxParameters(
         tau_mem_inv=torch.as_tensor((1.0 - BETA) / 0.001), reset_method=reset_subtract
     )
-    sizes = _sizes(matrices, classes)
+
+    def node() -> nn.Module:
+        return _SpikesOf(Lift(LIFBoxCell(parameters)))
+
+    return Backpropagation(_layers(matrices, classes, node, 1.0 / (1.0 - BETA)))
+
+
+def _layers(
+    matrices: Sequence[Tensor], classes: int, node: Callable[[], nn.Module], gain: float
+) -> nn.Sequential:
+    """Return hidden layers and the cheapest readout, a linear one of the firing rates."""
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), _SpikesOf(Lift(LIFBoxCell(parameters)))]
-    load_weights(layers[::2], matrices, 1.0 / (1.0 - BETA))
-    readout = layers[-2]
-    assert isinstance(readout, nn.Linear)
-    readout.weight.data /= 1.0 - BETA
-    return Backpropagation(nn.Sequential(*layers, _MeanOverTime()))
+    for matrix in matrices:
+        layers += [nn.Linear(matrix.shape[1], len(matrix)), node()]
+    load_weights(layers[::2], matrices, gain)
+    return nn.Sequential(*layers, _MeanOverTime(), nn.Linear(len(matrices[-1]), classes))
 
 
 class _SpikesOf(nn.Module):
