@@ -110,7 +110,7 @@ def follow_numpy(
     """Do the same step by step, for all pixels of all scenes at once."""
     brightness = _field(levels, geometry, log.astype(np.int16))
     n = len(levels)
-    on, off = on.astype(np.int16), off.astype(np.int16)  # type: ignore[assignment]
+    on, off = on.astype(np.int16), off.astype(np.int16)
 
     def view(step: int) -> NDArray[np.int16]:
         x, y = (int(v) for v in corners[step])

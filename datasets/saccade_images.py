@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -172,7 +173,7 @@ class SaccadeMNIST(SaccadeImages):
             progress=progress,
         )
         official, published = CHECKSUMS["train" if train else "test"]
-        if hashlib.sha256(images).hexdigest() != official:
+        if hashlib.sha256(images.tobytes()).hexdigest() != official:
             self.partial = True
             self.note = f"not MNIST's own images: {len(images):,} others in its files"
         elif self.checksum != published:
@@ -213,12 +214,12 @@ class _Scenes:
         text = repr((_RECIPE, astuple(self.camera), self.first, self.name, self.classes))
         digest = hashlib.sha256(text.encode())
         digest.update(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images))
-        digest.update(np.ascontiguousarray(self.targets, dtype="<i8"))
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.targets, dtype="<i8").data)
         return digest.hexdigest()
 
 
-def _grey(images: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _grey(images: NDArray[Any]) -> NDArray[np.uint8]:
     if images.dtype != np.uint8 or not (
         images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
     ):
@@ -232,7 +233,8 @@ def _grey(images: NDArray[np.generic]) -> NDArray[np.uint8]:
         return images
     red, green, blue = np.moveaxis(images.astype(np.int32), 3, 0)
     # Weights of ITU-R BT.601 for luminance, in 1/256.
-    return ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.uint8)
+    grey: NDArray[np.uint8] = ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.uint8)
+    return grey
 
 
 def find(folder: Path, name: str) -> Path:
