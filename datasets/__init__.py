@@ -11,6 +11,8 @@
 - :class:`EventBatch` is the same batch as sparse events, never made dense:
   :func:`bin_events_sparse`, or ``sparse=True`` of the loaders.
 - :func:`split_validation` and :func:`kfold` split a training set: stratified, seeded.
+- :func:`read_recording` reads event files of every common format
+  (:mod:`spikeprop.datasets.formats`), and :func:`write_recording` writes some.
 - :func:`read_events` and :func:`write_events` read and write the event files of N-MNIST;
   :func:`first_saccade` and :func:`stabilize` do what tonic's options of these names do.
 
@@ -27,6 +29,13 @@ from spikeprop.datasets.events import (
     make_events,
     shift_events,
 )
+from spikeprop.datasets.formats import (
+    DamageWarning,
+    Recording,
+    open_recording,
+    read_recording,
+    write_recording,
+)
 from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.nmnist import NMNIST
 from spikeprop.datasets.saccade_digits import SaccadeDigits
@@ -39,11 +48,13 @@ __all__ = [
     "EVENT_DTYPE",
     "NMNIST",
     "Binning",
+    "DamageWarning",
     "EventBatch",
     "EventColumns",
     "EventDataset",
     "EventLoader",
     "Events",
+    "Recording",
     "SaccadeDigits",
     "SaccadeSet",
     "bin_events",
@@ -53,9 +64,12 @@ __all__ = [
     "kfold",
     "make_events",
     "make_loader",
+    "open_recording",
     "read_events",
+    "read_recording",
     "shift_events",
     "split_validation",
     "stabilize",
     "write_events",
+    "write_recording",
 ]
