@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from spikeprop import checks
 from spikeprop.blocks import Block, find_blocks
 from spikeprop.checkpoint import load_state, save_state
-from spikeprop.engines import ENGINES, Passage, ReferenceEngine
+from spikeprop.engines import ENGINES, TRACES, Passage, ReferenceEngine
 from spikeprop.evidence import as_filters
 from spikeprop.metrics import Metrics, final_logits, mean_logits, measure, read_out
 from spikeprop.neurons import reset
-from spikeprop.norms import batch_norms, following_statistics
+from spikeprop.norms import following_statistics
 from spikeprop.rules import Rule
 from spikeprop.surroundings import mode, randomness
 from spikeprop.thresholds import StreamRates, give_thresholds, keep_rates
@@ -63,6 +63,11 @@ class ForwardLearner:
         once a sequence. Gradients in between are summed.
     engine : {"auto", "reference"}
         How the numbers are computed.
+    traces : {"synapse", "chunk", "layer"}
+        What stands for the eligibility traces of a layer whose neurons share no linear filter (a
+        ``beta`` per neuron, nonlinear dynamics): one a synapse, exact and ``F_out`` times as
+        costly; the reverse filter between two updates, what came before cut; or one mean filter
+        for the layer, an approximation. See :mod:`spikeprop.engines.credit`.
     time : {"step", "inside"}
         "inside" for a network whose ``forward`` takes ``(T, B, *features)`` and loops over time.
     seed : int
@@ -89,6 +94,7 @@ class ForwardLearner:
         scheduler: SchedulerFactory | None = None,
         update_every: int = 1,
         engine: str = "auto",
+        traces: str = "synapse",
         time: str = "step",
         seed: int = 0,
     ) -> None:
@@ -97,12 +103,14 @@ class ForwardLearner:
         if not isinstance(rule, Rule):
             raise TypeError(f"rule has to be a Rule such as SigProp(num_classes=10), got {rule!r}")
         checks.one_of("engine", engine, ENGINES)
+        checks.one_of("traces", traces, TRACES)
         checks.one_of("time", time, TIMES)
         checks.positive_integer("update_every", update_every)
         self.net = net
         self.rule = rule
         self.update_every = update_every
         self.engine = engine
+        self.traces = traces
         self.time = time
         self.seed = seed
         self.updates = 0
@@ -166,7 +174,12 @@ class ForwardLearner:
         if self.rule.homeostasis is not None or self.rule.stream_homeostasis is not None:
             give_thresholds(blocks)
         self._engine = ReferenceEngine(
-            self.net, blocks, self.rule, tensors, time_inside=self.time == "inside"
+            self.net,
+            blocks,
+            self.rule,
+            tensors,
+            time_inside=self.time == "inside",
+            traces=self.traces,
         )
         self._input_shape, self._time_steps = shape, time_steps
         self.optimizers = [self._optimizer(block) for block in blocks]
@@ -530,12 +543,12 @@ class ForwardLearner:
 
 
 def _warn_of_untrained(net: nn.Module, blocks: list[Block]) -> None:
-    trained = {id(p) for block in blocks for p in block.synapse.parameters(recurse=False)}
-    trained |= {id(p) for norm in batch_norms(net) for p in norm.parameters()}
+    trained = {id(p) for block in blocks for p in block.parameters}
     rest = [n for n, p in net.named_parameters() if p.requires_grad and id(p) not in trained]
     if rest:
         warnings.warn(
-            f"not trained, since they belong to no (synapse, neuron) pair: {', '.join(rest)}. "
+            f"not trained, since they belong to no (synapse, neuron) pair or have no influence on "
+            f"a voltage: {', '.join(rest)}. "
             f"Set requires_grad_(False) on them if that is meant",
             stacklevel=4,
         )

@@ -6,14 +6,15 @@ Each block follows one recording batch through time (design notes, "Equations"):
     v_t     = v_{t-1} + w_t (mem_t   - v_{t-1})         evidence
     e_t     = e_{t-1} + w_t (trace_t - e_{t-1})         = d v_t / d W while W stands still
     grad_t  = delta_t (x) e_t                           the rule gives delta_t
-    the bias is a synapse from a constant 1 with a trace and an e of its own
+
+for each of its trained modules, and whatever dynamics the neuron has (:mod:`.credit`).
 
 Nothing here is kept over time but the running values, and nothing travels back between blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop.blocks import Block
+from spikeprop.engines.credit import Credit
 from spikeprop.evidence import Evidence
-from spikeprop.membranes import decay_of, output_of
+from spikeprop.membranes import output_of
 from spikeprop.rules import Rule
-from spikeprop.synapses import pull_back, synapse_of
 
 __all__ = ["BlockPass", "Passage", "ReferenceEngine"]
 
@@ -54,31 +55,16 @@ class BlockPass:
     labels: Tensor | None
     optimizer: torch.optim.Optimizer | None
     update_every: int
+    traces: str = "synapse"
     t: int = 0
-    _inputs: int = 0
     _pending: int = 0
-    _bias_trace: float = 0.0
-    _trace: Tensor | None = None
-    _eligibility: list[Tensor] = field(default_factory=list)
-    _bias_eligibility: list[float] = field(default_factory=list)
     _evidence: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        synapse: Any = self.block.synapse
-        synapse_rule = synapse_of(synapse)
-        assert synapse_rule is not None, "find_blocks returns known synapses only"
-        self._synapse, self._module = synapse_rule, synapse
-        self._decay = decay_of(self.block.neuron)
-        # The first block's signal current is S c, not W x: its signal rows say nothing of W.
-        self._rows = slice(self.n_recordings) if self.block.index == 0 else slice(None)
-        self._tracks = self.optimizer is not None
-        self._bias_eligibility = [0.0] * len(self.filters)
-        if self._tracks:
-            self._weight_gradient = torch.zeros_like(synapse.weight, requires_grad=False)
-            trains_bias = synapse.bias is not None and synapse.bias.requires_grad
-            self._bias_gradient = (
-                torch.zeros_like(synapse.bias, requires_grad=False) if trains_bias else None
-            )
+        self.credit = None
+        if self.optimizer is not None:
+            self.credit = Credit(self.block, self.filters, self.n_recordings, self.traces)
+        self.calls = [0] * len(self.block.sites)
         self.logits_sum: Tensor | float = 0.0
         self.loss_sum: Tensor | float = 0.0
         self.spike_sum: Tensor | float = 0.0
@@ -90,31 +76,28 @@ class BlockPass:
         self.labels = labels
         self.loss_sum = 0.0
 
-    def take(self, x: Tensor) -> None:
-        """Note the presynaptic input ``x`` ``(R, *inputs)`` of a time step."""
-        self._inputs += 1
-        if not self._tracks:
-            return
-        x = x[self._rows]
-        if self._trace is None:
-            self._trace = torch.zeros_like(x)
-            self._eligibility = [torch.zeros_like(x) for _ in self.filters]
-        self._trace.mul_(self._decay).add_(x)
-        self._bias_trace = self._decay * self._bias_trace + 1.0
-        for k, evidence in enumerate(self.filters):
-            weight = evidence.weight(self._inputs)
-            self._eligibility[k].lerp_(self._trace, weight)
-            self._bias_eligibility[k] += weight * (self._bias_trace - self._bias_eligibility[k])
+    def take(self, place: int, x: Tensor) -> None:
+        """Note the presynaptic input ``x`` ``(R, *inputs)`` of a time step at one of the sites."""
+        self.calls[place] += 1
+        if self.credit is not None:
+            self.credit.sites[place].take(x)
 
     def see(self, spk: Tensor, mem: Tensor) -> None:
         """Compare, and learn, after the neuron has made a step; ``mem`` is ``(R, *features)``."""
         self.t += 1
-        if self._inputs != self.t:
-            raise ValueError(
-                f"synapse '{self.block.name}' was called {self._inputs} times when neuron "
-                f"'{self.block.neuron_name}' made step {self.t}; an update at every step needs the "
-                f"synapse to be called once for each step"
-            )
+        for place, site in enumerate(self.block.sites):
+            if self.calls[place] == self.t - 1 and (site.inside or len(self.block.sites) > 1):
+                self.calls[place] += 1  # a recurrent synapse may begin with the second step
+                if self.credit is not None:
+                    self.credit.sites[place].skip()
+            if self.calls[place] != self.t:
+                raise ValueError(
+                    f"synapse '{site.name}' was called {self.calls[place]} times when neuron "
+                    f"'{self.block.neuron_name}' made step {self.t}; an update at every step needs "
+                    f"the synapse to be called once for each step"
+                )
+        if self.credit is not None:
+            self.credit.advance()
         if not self._evidence:
             self._evidence = [torch.zeros_like(mem) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):
@@ -131,8 +114,14 @@ class BlockPass:
                 self.block.index, features, self.labels, self.tensors
             )
             self.loss_sum = self.loss_sum + value
-            if self._tracks:
-                self._accumulate(delta)
+            if self.credit is not None:
+                self._pending += 1
+                self.credit.learn(delta)
+        if self._pending == self.update_every or (
+            # Steps without a label fill a chunk, too.
+            self.credit is not None and self.credit.stored >= self.update_every
+        ):
+            self.flush()
         self.logits_sum = self.logits_sum + self.logits
 
     @property
@@ -141,35 +130,17 @@ class BlockPass:
         flat = [value.flatten(1) for value in self._evidence]
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
 
-    def _accumulate(self, delta: Tensor) -> None:
-        parts = delta.chunk(len(self.filters), dim=1)
-        for part, trace, bias_trace in zip(
-            parts, self._eligibility, self._bias_eligibility, strict=True
-        ):
-            at_current = part.reshape(-1, *self.block.features)[self._rows]
-            at_synapse = pull_back(self.block.chain, at_current)
-            self._synapse.add_weight_gradient(
-                self._module, self._weight_gradient, at_synapse, trace
-            )
-            if self._bias_gradient is not None:
-                gradient = self._synapse.bias_gradient(self._module, at_synapse)
-                self._bias_gradient.add_(gradient, alpha=bias_trace)
-        self._pending += 1
-        if self._pending == self.update_every:
-            self.flush()
-
     def flush(self) -> None:
         """Let the optimiser step on what has been summed since its last step."""
-        if self.optimizer is None or self._pending == 0:
+        if self.optimizer is None or self.credit is None:
             return
-        self._module.weight.grad = self._weight_gradient
-        if self._bias_gradient is not None:
-            self._module.bias.grad = self._bias_gradient
+        if self._pending == 0:
+            self.credit.drop()
+            return
+        self.credit.hand_over()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._weight_gradient.zero_()
-        if self._bias_gradient is not None:
-            self._bias_gradient.zero_()
+        self.credit.forget()
         self._pending = 0
 
 
@@ -202,6 +173,8 @@ class ReferenceEngine:
         What the rule drew.
     time_inside : bool
         Whether the network loops over time itself.
+    traces : {"synapse", "chunk", "layer"}
+        What stands for the traces of neurons that share no filter; see :class:`Credit`.
     """
 
     net: nn.Module
@@ -209,6 +182,7 @@ class ReferenceEngine:
     rule: Rule
     tensors: dict[str, Tensor]
     time_inside: bool
+    traces: str = "synapse"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -237,6 +211,7 @@ class ReferenceEngine:
                 labels,
                 optimizer,
                 update_every,
+                self.traces,
             )
             for block, optimizer in zip(self.blocks, chosen, strict=True)
         ]
@@ -296,13 +271,22 @@ class ReferenceEngine:
 
 
 def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
-    def before_synapse(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        block_pass.take(inputs[0])
+    block, credit = block_pass.block, block_pass.credit
+
+    def taking(place: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda module, inputs: block_pass.take(place, inputs[0])
+
+    def before_neuron(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        assert credit is not None, "the hook is set for those that learn alone"
+        credit.expect(args, kwargs)
 
     def after_neuron(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         block_pass.see(*output_of(module, output))
 
-    return [
-        block_pass.block.synapse.register_forward_pre_hook(before_synapse),
-        block_pass.block.neuron.register_forward_hook(after_neuron),
+    handles = [
+        site.module.register_forward_pre_hook(taking(place))
+        for place, site in enumerate(block.sites)
     ]
+    if credit is not None and credit.needs_state:
+        handles.append(block.neuron.register_forward_pre_hook(before_neuron, with_kwargs=True))
+    return [*handles, block.neuron.register_forward_hook(after_neuron)]
