@@ -15,6 +15,8 @@
 - :class:`EventStore` is a whole split in one memory-mapped file, the fastest to read:
   :func:`stored` makes it of any set once, and opens it from then on.
 - :func:`split_validation` and :func:`kfold` split a training set: stratified, seeded.
+- :func:`read_recording` reads event files of every common format
+  (:mod:`spikeprop.datasets.formats`), and :func:`write_recording` writes some.
 - :func:`read_events` and :func:`write_events` read and write the event files of N-MNIST;
   :func:`first_saccade` and :func:`stabilize` do what tonic's options of these names do.
 
@@ -30,6 +32,13 @@ from spikeprop.datasets.events import (
     Events,
     make_events,
     shift_events,
+)
+from spikeprop.datasets.formats import (
+    DamageWarning,
+    Recording,
+    open_recording,
+    read_recording,
+    write_recording,
 )
 from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.nmnist import NMNIST
@@ -47,6 +56,7 @@ __all__ = [
     "EVENT_DTYPE",
     "NMNIST",
     "Binning",
+    "DamageWarning",
     "EventBatch",
     "EventColumns",
     "EventDataset",
@@ -54,6 +64,7 @@ __all__ = [
     "EventSlices",
     "EventStore",
     "Events",
+    "Recording",
     "SaccadeDigits",
     "SaccadeImages",
     "SaccadeMNIST",
@@ -65,11 +76,14 @@ __all__ = [
     "kfold",
     "make_events",
     "make_loader",
+    "open_recording",
     "read_events",
+    "read_recording",
     "shift_events",
     "split_validation",
     "stabilize",
     "stored",
     "write_events",
+    "write_recording",
     "write_store",
 ]
