@@ -34,6 +34,10 @@ class _Input(nn.Module):
     """Stands for the network's own input among the calls."""
 
 
+class _Output(nn.Module):
+    """Stands for what the network gave among the calls."""
+
+
 class _Addition(nn.Module):
     """Stands for a ``+`` among the calls."""
 
@@ -66,6 +70,11 @@ class Call:
     def is_input(self) -> bool:
         """Whether this is no call, but what the network was given."""
         return isinstance(self.module, _Input)
+
+    @property
+    def is_output(self) -> bool:
+        """Whether this is no call, but what the network gave."""
+        return isinstance(self.module, _Output)
 
 
 class _Enough(Exception):  # noqa: N818 - a signal, not an error
@@ -131,7 +140,10 @@ def record(net: nn.Module, x: Tensor, *, whole_sequence: bool) -> list[Call]:
     reset(net)
     try:
         with torch.no_grad(), _Additions(calls):
-            net(x)
+            given = net(x)
+            last = given[0] if isinstance(given, tuple) and given else given
+            if isinstance(last, Tensor):
+                calls.append(Call("output", _Output(), (last,), ()))
     except _Enough:
         # The second step's synapse may have run already: it belongs to no neuron call of the first.
         pass
