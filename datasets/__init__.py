@@ -10,6 +10,8 @@
   once. Order and augmentation depend on ``(seed, epoch)`` only.
 - :class:`EventBatch` is the same batch as sparse events, never made dense:
   :func:`bin_events_sparse`, or ``sparse=True`` of the loaders.
+- :class:`EventStore` is a whole split in one memory-mapped file, the fastest to read:
+  :func:`stored` makes it of any set once, and opens it from then on.
 - :func:`split_validation` and :func:`kfold` split a training set: stratified, seeded.
 - :func:`read_events` and :func:`write_events` read and write the event files of N-MNIST;
   :func:`first_saccade` and :func:`stabilize` do what tonic's options of these names do.
@@ -31,9 +33,12 @@ from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.nmnist import NMNIST
 from spikeprop.datasets.saccade_digits import SaccadeDigits
 from spikeprop.datasets.saccades import SaccadeSet, first_saccade, stabilize
+from spikeprop.datasets.slicing import EventSlices
 from spikeprop.datasets.sparse import EventBatch
 from spikeprop.datasets.sparse_binning import bin_events_sparse
 from spikeprop.datasets.splits import hold_out, kfold, split_validation
+from spikeprop.datasets.store import EventStore
+from spikeprop.datasets.store_writer import stored, write_store
 
 __all__ = [
     "EVENT_DTYPE",
@@ -43,6 +48,8 @@ __all__ = [
     "EventColumns",
     "EventDataset",
     "EventLoader",
+    "EventSlices",
+    "EventStore",
     "Events",
     "SaccadeDigits",
     "SaccadeSet",
@@ -57,5 +64,7 @@ __all__ = [
     "shift_events",
     "split_validation",
     "stabilize",
+    "stored",
     "write_events",
+    "write_store",
 ]
