@@ -92,8 +92,7 @@ class ExportedNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores ``(B, C)`` for recordings ``x`` ``(T, B, *features)``."""
         if self._reads == "spikes":
-            scores: Tensor = self.readout(spike_rates(self.network, x))
-            return scores
+            return self._scores(spike_rates(self.network, x))
         evidence: list[Tensor] = []
         step = 0
 
@@ -120,8 +119,11 @@ class ExportedNetwork(nn.Module):
             handle.remove()
             reset(self.network)
         features = torch.cat(evidence, dim=1)
-        read: Tensor = self.readout(features.clamp_min(0) if self._rectify else features)
-        return read
+        return self._scores(features.clamp_min(0) if self._rectify else features)
+
+    def _scores(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.readout(features)
+        return scores
 
 
 def export(

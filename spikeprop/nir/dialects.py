@@ -1,16 +1,18 @@
-"""What other readers of NIR make of a graph, and how to write it so that they compute the same.
+"""What other libraries make of a NIR graph, so that both sides compute the same.
 
-Read from their import code and tested against them (snnTorch 1.0, Norse 1.1, Sinabs 2.0 and 3.1):
+Read from their import and export code, and tested against them (snnTorch 1.0, Norse 1.1, Sinabs
+2.0):
 
-- **snnTorch** takes a step of 0.1 ms, one threshold a layer, ``beta = 1 - dt / tau``, and the reset
-  "zero" within the step. It reads an ``IF`` as a LIF with ``beta=0.9``, and knows no ``LI``.
-- **Norse** takes a step of 1 ms and ignores ``r``: ``v += dt / tau (I - v)``. Written with ``r = 1``
-  and thresholds scaled by ``dt / tau`` that is the same neuron. It knows no pooling by averages, no
-  ``LI`` and no recurrent connections.
-- **Sinabs** takes ``tau`` in time steps with ``beta = exp(-1 / tau)`` and ignores ``r``. Its neurons
-  fire several times a step and subtract: to get NIR's neuron set ``layer.spike_fn = SingleSpike``
-  and ``layer.reset_fn = MembraneReset()`` on what it returns. It knows no ``Linear`` without bias,
-  pools by sums alone, and clips the voltage of an ``IF`` at minus the threshold.
+- **snnTorch** takes a step of 0.1 ms, one threshold a layer, ``beta = 1 - dt / tau``, and the
+  reset "zero" within the step. It reads an ``IF`` as a LIF with ``beta=0.9``, and knows no ``LI``.
+- **Norse** takes a step of 1 ms and ignores ``r``: ``v += dt / tau (I - v)``. Written with
+  ``r = 1`` and thresholds scaled by ``dt / tau`` that is the same neuron. It knows no pooling by
+  averages, no ``LI`` and no recurrent connections. What it writes has the time
+  constants multiplied by its time step.
+- **Sinabs** takes ``tau`` in time steps with ``beta = exp(-1 / tau)`` and ignores ``r``. Its
+  neurons fire several times a step and subtract: to get NIR's neuron set ``layer.spike_fn =
+  SingleSpike`` and ``layer.reset_fn = MembraneReset()`` on what it returns. It knows no ``Linear``
+  without bias, pools by sums alone, and clips the voltage of an ``IF`` at minus the threshold.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ __all__ = ["DIALECTS", "Dialect"]
 
 
 class Dialect(NamedTuple):
-    """How neurons are written for one reader.
+    """How neurons are written for one library, and what it writes itself.
 
     Attributes
     ----------
@@ -49,6 +51,7 @@ class Dialect(NamedTuple):
     unknown: frozenset[str] = frozenset()
     recurrent: bool = True
     grouped: bool = True
+    written_unit: float = 1.0
 
 
 DIALECTS: dict[str, Dialect] = {
@@ -63,6 +66,7 @@ DIALECTS: dict[str, Dialect] = {
     "norse": Dialect(
         dt=1e-3,
         unit_resistance=True,
+        written_unit=1e-3,
         unknown=frozenset(
             {"LI", "I", "CubaLI", "Threshold", "Delay", "Scale", "Conv1d", "AvgPool2d"}
         ),

@@ -175,7 +175,7 @@ def _filled(module: Any, node: Any) -> nn.Module:
 
 
 def _setting(value: Any) -> Any:
-    """An integer, a tuple of them, or "same"/"valid", whatever a file made of it."""
+    """Return an integer, a tuple of them, or "same"/"valid", whatever a file made of it."""
     if isinstance(value, bytes):
         value = value.decode()
     if isinstance(value, str):

@@ -92,7 +92,7 @@ class NIRNetwork(nn.Module):
         return values[self._output]
 
     def _before(self, source: str, x: Tensor) -> Tensor:
-        """What a neuron gave in the step before; zeros in the first one after a reset."""
+        """Return what a neuron gave in the step before; zeros in the first after a reset."""
         mem = self.layers[_key(source)].mem
         last = self._last.get(source)
         if last is None or (isinstance(mem, Tensor) and mem.numel() == 0) or len(last) != len(x):

@@ -65,10 +65,11 @@ def node_of(name: str, neuron: nn.Module, features: tuple[int, ...], dialect: Di
     _check_options(name, neuron)
     with torch.no_grad():
         filter_ = neuron.filter()
-    threshold = neuron.threshold.detach() if has_threshold(neuron) else None
-    if threshold is not None and dialect.one_threshold and threshold.unique().numel() > 1:
+    own: Any = neuron.threshold if has_threshold(neuron) else None
+    threshold: Tensor | None = None if own is None else own.detach()
+    if threshold is not None and dialect.one_threshold and _distinct(threshold) > 1:
         raise ValueError(
-            f"neuron '{name}' has {threshold.unique().numel()} different thresholds, and this "
+            f"neuron '{name}' has {_distinct(threshold)} different thresholds, and this "
             f"reader takes one a layer: export with fold_thresholds=True"
         )
     fires = None if threshold is None else _wide(threshold, features)
@@ -78,11 +79,10 @@ def node_of(name: str, neuron: nn.Module, features: tuple[int, ...], dialect: Di
         node = _second_order(name, filter_, fires, features, dialect)
     if type(node).__name__ in dialect.unknown:
         raise ValueError(f"neuron '{name}': this reader does not know NIR's {type(node).__name__}")
+    node.metadata = {"writer": "spikeprop"}
     if fires is not None and type(node).__name__ != "Threshold":
-        node.metadata = {
-            "reset_mechanism": getattr(neuron, "reset_mechanism", "zero"),
-            "reset_delay": int(getattr(neuron, "reset_delay", True)),
-        }
+        node.metadata["reset_mechanism"] = getattr(neuron, "reset_mechanism", "zero")
+        node.metadata["reset_delay"] = int(getattr(neuron, "reset_delay", True))
         _warn_of_reset(name, neuron)
     return node
 
@@ -122,7 +122,7 @@ def _first_order(
     nir = nir_package()
     beta, gain = _wide(filter_.A[0, 0], features), _wide(filter_.B[0] * filter_.C[0], features)
     zero = np.zeros(features)
-    if threshold is not None and not beta.any() and neuron.reset_mechanism == "none":  # type: ignore[comparison-overlap]
+    if threshold is not None and not beta.any() and neuron.reset_mechanism == "none":
         return nir.Threshold(threshold / gain)
     if (beta == 1).all():
         if dialect.unit_resistance or dialect.exponential_steps:
@@ -183,7 +183,7 @@ def _second_order(
     return nir.CubaLIF(**values, v_threshold=threshold, v_reset=np.zeros(features))
 
 
-def neuron_of(name: str, node: Any, dt: float) -> nn.Module:
+def neuron_of(name: str, node: Any, dialect: Dialect) -> nn.Module:
     """Return the neuron of a NIR node, with a gain before it where there is one.
 
     Parameters
@@ -192,64 +192,73 @@ def neuron_of(name: str, node: Any, dt: float) -> nn.Module:
         The node's name, for messages.
     node : nir.NIRNode
         A neuron.
-    dt : float
-        Time step in seconds.
+    dialect : Dialect
+        Who wrote it, and the time step.
 
     Raises
     ------
     ValueError
-        If the node cannot be said here, or ``dt`` is longer than a time constant.
+        If the node cannot be said here, or the time step is longer than a time constant.
     """
     kind = type(node).__name__
     options = {"init_hidden": True}
     if kind == "Threshold":
         return LIF(0.0, _narrow(node.threshold), reset_mechanism="none", **options)  # type: ignore[arg-type]
+    said = getattr(node, "metadata", None) or {}
+    if said.get("writer") == "spikeprop":
+        dialect = dialect._replace(written_unit=1.0)
     fires = {}
     if hasattr(node, "v_threshold"):
         if np.any(node.v_reset):
             raise ValueError(f"node '{name}': a v_reset other than 0 is not known here")
-        said = getattr(node, "metadata", None) or {}
         fires = {
             "threshold": _narrow(node.v_threshold),
             "reset_mechanism": str(said.get("reset_mechanism", "zero")),
             "reset_delay": bool(int(said.get("reset_delay", 0))),
         }
     if kind in ("I", "IF"):
-        gain = np.asarray(node.r, dtype=np.float64) * dt
+        gain = np.asarray(node.r, dtype=np.float64)
+        if not (dialect.unit_resistance or dialect.exponential_steps):
+            gain = gain * dialect.dt
         neuron: nn.Module = (
             LIF(1.0, **fires, **options) if fires else LI(1.0, **options)  # type: ignore[arg-type]
         )
         return _driven(neuron, gain, None)
     if kind in ("LI", "LIF"):
-        beta = 1 - dt / _tau(name, "tau", node.tau, dt)
-        gain, shift = node.r * (1 - beta), node.v_leak * (1 - beta)
+        beta = _decay(name, "tau", node.tau, dialect)
+        gain, shift = np.asarray(node.r) * (1 - beta), np.asarray(node.v_leak) * (1 - beta)
+        if dialect.exponential_steps:
+            gain = np.ones_like(gain)
         neuron = (
-            LIF(_narrow(beta), **fires, **options)  # type: ignore[arg-type]
-            if fires
-            else LI(_narrow(beta), **options)  # type: ignore[arg-type]
+            LIF(_narrow(beta), **fires, **options) if fires else LI(_narrow(beta), **options)  # type: ignore[arg-type]
         )
         return _driven(neuron, gain, shift)
     if np.any(node.v_leak):
         raise ValueError(f"node '{name}': a v_leak other than 0 of a {kind} is not known here")
-    alpha = 1 - dt / _tau(name, "tau_syn", node.tau_syn, dt)
-    beta = 1 - dt / _tau(name, "tau_mem", node.tau_mem, dt)
+    alpha = _decay(name, "tau_syn", node.tau_syn, dialect)
+    beta = _decay(name, "tau_mem", node.tau_mem, dialect)
     gain = node.w_in * (1 - alpha) * node.r * (1 - beta)
     if kind == "CubaLI":
-        synapse = _driven(LI(_narrow(alpha), **options), gain, None)  # type: ignore[arg-type]
-        return nn.Sequential(synapse, LI(_narrow(beta), **options))  # type: ignore[arg-type]
+        synapse = _driven(LI(_narrow(alpha), **options), gain, None)
+        return nn.Sequential(synapse, LI(_narrow(beta), **options))
     # The voltage is linear in the current: all gains can stand before the synaptic current.
     synaptic = Synaptic(_narrow(alpha), _narrow(beta), **fires, **options)  # type: ignore[arg-type]
     return _driven(synaptic, gain, None)
 
 
-def _tau(name: str, what: str, tau: Array, dt: float) -> Array:
-    tau = np.asarray(tau, dtype=np.float64)
-    if not (tau >= dt * (1 - 1e-9)).all():
+def _decay(name: str, what: str, tau: Any, dialect: Dialect) -> Array:
+    """Return the decay of a step for a time constant."""
+    tau, dt = np.asarray(tau, dtype=np.float64) / dialect.written_unit, dialect.dt
+    if dialect.exponential_steps:
+        exponential: Array = np.exp(-dt / tau)
+        return exponential
+    if not (tau >= dt * (1 - 1e-6)).all():
         raise ValueError(
             f"node '{name}': {what} reaches down to {tau.min():g} s, which is shorter than the "
-            f"time step dt={dt:g} s; give the dt that the graph was written for"
+            f"time step of {dt:g} s; give the dt, or the dialect, that the graph was written for"
         )
-    return np.maximum(tau, dt)
+    euler: Array = np.maximum(1 - dt / tau, 0.0)
+    return euler
 
 
 def _driven(neuron: nn.Module, gain: Any, shift: Any) -> nn.Module:
@@ -267,6 +276,10 @@ def _wide(value: Tensor, features: tuple[int, ...]) -> Array:
 
 
 def _narrow(value: Any) -> Tensor:
-    """A scalar where all entries are equal, the array's own shape else."""
+    """Return a scalar where all entries are equal, the array's own shape else."""
     tensor = as_tensor(np.asarray(value))
-    return tensor.flatten()[0].clone() if tensor.unique().numel() == 1 else tensor
+    return tensor.flatten()[0].clone() if _distinct(tensor) == 1 else tensor
+
+
+def _distinct(tensor: Tensor) -> int:
+    return len(set(tensor.flatten().tolist()))

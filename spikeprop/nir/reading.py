@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from spikeprop.nir.dialects import DIALECTS
 from spikeprop.nir.layers import layer_of
 from spikeprop.nir.network import NIRNetwork
 from spikeprop.nir.neurons import neuron_of
@@ -17,15 +18,17 @@ __all__ = ["from_nir", "read"]
 _NEURONS = ("CubaLI", "CubaLIF", "I", "IF", "LI", "LIF", "Threshold")
 
 
-def from_nir(graph: Any, *, dt: float = 1e-4) -> NIRNetwork:
+def from_nir(graph: Any, *, dt: float | None = None, dialect: str = "nir") -> NIRNetwork:
     """Build the network that a NIR graph describes.
 
     Parameters
     ----------
     graph : nir.NIRGraph
         The graph; graphs within it are set in.
-    dt : float
-        Length of a time step in seconds: what the graph was written for.
+    dt : float, optional
+        Length of a time step in seconds; the dialect's own unless given (0.1 ms for "nir").
+    dialect : {"nir", "snntorch", "norse", "sinabs"}
+        Who wrote it; see :mod:`spikeprop.nir.dialects`.
 
     Returns
     -------
@@ -45,8 +48,11 @@ def from_nir(graph: Any, *, dt: float = 1e-4) -> NIRNetwork:
     nir = nir_package()
     if not isinstance(graph, nir.NIRGraph):
         raise TypeError(f"graph has to be a nir.NIRGraph, got {type(graph).__name__}")
-    if not dt > 0:
+    if dialect not in DIALECTS:
+        raise ValueError(f"dialect has to be one of {tuple(DIALECTS)}, got {dialect!r}")
+    if dt is not None and not dt > 0:
         raise ValueError(f"dt has to be above 0, got {dt}")
+    language = DIALECTS[dialect] if dt is None else DIALECTS[dialect]._replace(dt=dt)
     nodes, edges = _inlined(graph)
     ends = {}
     for kind in ("Input", "Output"):
@@ -59,14 +65,14 @@ def from_nir(graph: Any, *, dt: float = 1e-4) -> NIRNetwork:
         if name in ends.values():
             continue
         if type(node).__name__ in _NEURONS:
-            layers[name] = neuron_of(name, node, dt)
+            layers[name] = neuron_of(name, node, language)
             shapes[name] = _shape(name, nodes, edges)
         else:
             layers[name] = layer_of(name, node)
     return NIRNetwork(layers, edges, inputs=ends["Input"], output=ends["Output"], shapes=shapes)
 
 
-def read(path: str | Path, *, dt: float = 1e-4) -> NIRNetwork:
+def read(path: str | Path, *, dt: float | None = None, dialect: str = "nir") -> NIRNetwork:
     """Read a file of a graph and build its network; parameters and errors as :func:`from_nir`.
 
     Raises
@@ -82,7 +88,7 @@ def read(path: str | Path, *, dt: float = 1e-4) -> NIRNetwork:
         graph = nir.read(path, type_check=False)
     except (OSError, KeyError, TypeError, AssertionError, AttributeError) as error:
         raise ValueError(f"{path} is damaged or no NIR file: {error}") from error
-    return from_nir(graph, dt=dt)
+    return from_nir(graph, dt=dt, dialect=dialect)
 
 
 def _inlined(graph: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -114,11 +120,11 @@ def _inlined(graph: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
 def _shape(name: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> tuple[int, ...]:
     """Shape of what a neuron gives: its parameters', or what the next node takes."""
     node = nodes[name]
-    own = np.shape(next(v for k, v in vars(node).items() if k in ("r", "threshold")))
+    own: tuple[int, ...] = np.shape(node.threshold if hasattr(node, "threshold") else node.r)
     if own:
         return own
     for a, b in edges:
-        weight = getattr(nodes[b], "weight", None)
-        if a == name and np.ndim(weight) == 2:
-            return (np.shape(weight)[1],)
+        weight: Any = getattr(nodes[b], "weight", None)
+        if a == name and weight is not None and np.ndim(weight) == 2:
+            return (int(np.shape(weight)[1]),)
     return own

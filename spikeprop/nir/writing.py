@@ -129,7 +129,8 @@ class _Writer:
             return
         sources = self._sources(call.source, f"the input of '{call.name}'")
         output = call.outputs[0]
-        if isinstance(module, _NOTHING):
+        flat = isinstance(module, nn.Flatten) and call.source.shape == output.shape
+        if flat or isinstance(module, _NOTHING):
             self._made.append((output, sources))
             return
         if isinstance(module, NORMS):
