@@ -244,13 +244,13 @@ def neuron_of(name: str, node: Any, dialect: Dialect) -> nn.Module:
         If the node cannot be said here, or the time step is longer than a time constant.
     """
     kind = type(node).__name__
-    options = {"init_hidden": True}
+    options: dict[str, Any] = {"init_hidden": True}
     if kind == "Threshold":
-        return LIF(0.0, _narrow(node.threshold), reset_mechanism="none", **options)  # type: ignore[arg-type]
+        return LIF(0.0, _narrow(node.threshold), reset_mechanism="none", **options)
     said = getattr(node, "metadata", None) or {}
     if said.get("writer") == "spikeprop":
         dialect = dialect._replace(written_unit=1.0)
-    fires = {}
+    fires: dict[str, Any] = {}
     if hasattr(node, "v_threshold"):
         if np.any(node.v_reset):
             raise ValueError(f"node '{name}': a v_reset other than 0 is not known here")
@@ -263,9 +263,7 @@ def neuron_of(name: str, node: Any, dialect: Dialect) -> nn.Module:
         gain = np.asarray(node.r, dtype=np.float64)
         if not (dialect.unit_resistance or dialect.exponential_steps):
             gain = gain * dialect.dt
-        neuron: nn.Module = (
-            LIF(1.0, **fires, **options) if fires else LI(1.0, **options)  # type: ignore[arg-type]
-        )
+        neuron: nn.Module = LIF(1.0, **fires, **options) if fires else LI(1.0, **options)
         return _driven(neuron, gain, None)
     if kind in ("LI", "LIF"):
         beta = _decay(name, "tau", node.tau, dialect)
@@ -275,9 +273,7 @@ def neuron_of(name: str, node: Any, dialect: Dialect) -> nn.Module:
         if fires.get("reset_mechanism") == "zero" and fires.get("reset_delay"):
             # A synaptic current that does not last: the delayed reset that loses a step's current.
             return _driven(Synaptic(0.0, _narrow(beta), **fires, **options), gain, shift)
-        neuron = (
-            LIF(_narrow(beta), **fires, **options) if fires else LI(_narrow(beta), **options)  # type: ignore[arg-type]
-        )
+        neuron = LIF(_narrow(beta), **fires, **options) if fires else LI(_narrow(beta), **options)
         return _driven(neuron, gain, shift)
     if np.any(node.v_leak):
         raise ValueError(f"node '{name}': a v_leak other than 0 of a {kind} is not known here")
@@ -288,7 +284,7 @@ def neuron_of(name: str, node: Any, dialect: Dialect) -> nn.Module:
         synapse = _driven(LI(_narrow(alpha), **options), gain, None)
         return nn.Sequential(synapse, LI(_narrow(beta), **options))
     # The voltage is linear in the current: all gains can stand before the synaptic current.
-    synaptic = Synaptic(_narrow(alpha), _narrow(beta), **fires, **options)  # type: ignore[arg-type]
+    synaptic = Synaptic(_narrow(alpha), _narrow(beta), **fires, **options)
     return _driven(synaptic, gain, None)
 
 
