@@ -126,8 +126,24 @@ class SigProp(Rule):
         value, logits, delta_h, delta_s = self.loss(h, s, labels)
         if self.rectify:
             delta_h = delta_h * (h > 0)
-        delta = torch.cat([delta_h, delta_s]) if self.signal == "propagated" else delta_h
+        delta = torch.cat([delta_h, delta_s], -2) if self.signal == "propagated" else delta_h
         return Modulation(value, logits, delta)
+
+    def modulate_window(
+        self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
+    ) -> Modulation:
+        """Return the modulators of several steps: :meth:`modulate` with a leading dimension."""
+        if getattr(self.loss, "batched", False):
+            return self.modulate(block, evidence, labels, tensors)
+        return super().modulate_window(block, evidence, labels, tensors)
+
+    def logits_window(
+        self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
+    ) -> Tensor:
+        """Return the scores of several steps: :meth:`logits` with a leading dimension."""
+        if getattr(self.loss, "batched", False):
+            return self.logits(block, evidence, n_recordings, tensors)
+        return super().logits_window(block, evidence, n_recordings, tensors)
 
     def logits(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
@@ -145,14 +161,15 @@ class SigProp(Rule):
     def _compared(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        h = evidence[:n_recordings]
+        h = evidence[..., :n_recordings, :]
         if self.rectify:
             h = h.clamp_min(0)
         if self.signal == "propagated":
-            return h, evidence[n_recordings:]
+            return h, evidence[..., n_recordings:, :]
         vectors = tensors[f"signal.{block}"].flatten(1)
         # Several filters side by side: the class vector stands beside each of them.
-        return h, vectors.repeat(1, evidence.shape[1] // vectors.shape[1])
+        vectors = vectors.repeat(1, evidence.shape[-1] // vectors.shape[1])
+        return h, vectors.expand(*evidence.shape[:-2], *vectors.shape)
 
     def config(self) -> dict[str, Any]:
         """Return the rule's name and hyper-parameters; codes as their shape."""
