@@ -8,7 +8,8 @@
 - :func:`make_loader` makes a loader of such batches from any of these sets, or from one of your own
   with the same attributes; ``NMNIST.loader(...)`` and ``SaccadeDigits.loader(...)`` do all of it at
   once. Order and augmentation depend on ``(seed, epoch)`` only.
-- :class:`EventBatch` is the same batch as sparse events, never made dense.
+- :class:`EventBatch` is the same batch as sparse events, never made dense:
+  :func:`bin_events_sparse`, or ``sparse=True`` of the loaders.
 - :func:`split_validation` and :func:`kfold` split a training set: stratified, seeded.
 - :func:`read_events` and :func:`write_events` read and write the event files of N-MNIST;
   :func:`first_saccade` and :func:`stabilize` do what tonic's options of these names do.
@@ -18,19 +19,20 @@ tonic (GPL-3) is imported only when N-MNIST has to be downloaded.
 
 from spikeprop.datasets.bin_format import read_events, write_events
 from spikeprop.datasets.binning import Binning, bin_events
+from spikeprop.datasets.columns import EventColumns
 from spikeprop.datasets.events import (
     EVENT_DTYPE,
     EventDataset,
     Events,
-    first_saccade,
     make_events,
     shift_events,
-    stabilize,
 )
 from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.nmnist import NMNIST
 from spikeprop.datasets.saccade_digits import SaccadeDigits
+from spikeprop.datasets.saccades import SaccadeSet, first_saccade, stabilize
 from spikeprop.datasets.sparse import EventBatch
+from spikeprop.datasets.sparse_binning import bin_events_sparse
 from spikeprop.datasets.splits import hold_out, kfold, split_validation
 
 __all__ = [
@@ -38,11 +40,14 @@ __all__ = [
     "NMNIST",
     "Binning",
     "EventBatch",
+    "EventColumns",
     "EventDataset",
     "EventLoader",
     "Events",
     "SaccadeDigits",
+    "SaccadeSet",
     "bin_events",
+    "bin_events_sparse",
     "first_saccade",
     "hold_out",
     "kfold",

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from spikeprop.datasets._files import write_atomically
 from spikeprop.datasets.events import Events, make_events
+from spikeprop.datasets.files import write_bytes
 
 RECORD_BYTES = 5
 OVERFLOW_Y = 240
@@ -107,4 +107,4 @@ def write_events(path: str | os.PathLike[str], events: Events) -> None:
     x, y, t, p = (events[name].astype(np.int64) for name in "xytp")
     columns = (x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255)
     data = np.stack(columns, axis=1).astype(np.uint8).tobytes()
-    write_atomically(Path(path), lambda file: file.write(data))
+    write_bytes(path, data, parents=True)

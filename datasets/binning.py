@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spikeprop.datasets.columns import EventColumns
 from spikeprop.datasets.events import Events
 
 TIME_WINDOW = 15_000
@@ -40,6 +41,11 @@ class Binning:
     binary
         True: a cell is 1 where at least one event fell into it (a spike); False: the number of
         events.
+    pool
+        Spatial pooling: ``pool`` x ``pool`` pixels become one. Pixels left over at the right and
+        lower edge make a smaller last one.
+    merge_polarities
+        True: one channel for all polarities; False: one each.
 
     Raises
     ------
@@ -53,6 +59,8 @@ class Binning:
     n_time_bins: int | None = None
     event_count: int | None = None
     binary: bool = True
+    pool: int = 1
+    merge_polarities: bool = False
 
     def __post_init__(self) -> None:
         if self.time_window == TIME_WINDOW and (self.n_time_bins or self.event_count):
@@ -64,7 +72,9 @@ class Binning:
             raise ValueError(f"give exactly one of {', '.join(names)}; got {said}")
         for name, value in given.items():
             object.__setattr__(self, name, positive_int(name, value))
+        object.__setattr__(self, "pool", positive_int("pool", self.pool))
         object.__setattr__(self, "binary", bool(self.binary))
+        object.__setattr__(self, "merge_polarities", bool(self.merge_polarities))
 
     def steps(self, duration: int) -> int | None:
         """Return the number of time steps T of a set of nominal ``duration`` in microseconds.
@@ -74,6 +84,15 @@ class Binning:
         if self.time_window is not None:
             return max(1, -(-duration // self.time_window))
         return self.n_time_bins
+
+    def features(self, sensor_size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the shape ``(P, H, W)`` of a time step for a sensor ``(W, H, P)``."""
+        width, height, polarities = sensor_size
+        return (
+            1 if self.merge_polarities else polarities,
+            -(-height // self.pool),
+            -(-width // self.pool),
+        )
 
 
 def positive_int(name: str, value: object, least: int = 1) -> int:
@@ -88,7 +107,7 @@ def positive_int(name: str, value: object, least: int = 1) -> int:
 
 
 def bin_events(
-    events_list: Sequence[Events],
+    events_list: Sequence[Events] | EventColumns,
     binning: Binning,
     sensor_size: tuple[int, int, int],
     duration: int,
@@ -98,8 +117,8 @@ def bin_events(
     Parameters
     ----------
     events_list
-        The batch: structured arrays with fields x, y, t (microseconds, from 0) and p, sorted in t.
-        One without events gives empty frames.
+        The batch: structured arrays with fields x, y, t (microseconds, from 0) and p, sorted in t;
+        or the same as columns. One without events gives empty frames.
     binning
         How to cut.
     sensor_size
@@ -110,34 +129,56 @@ def bin_events(
     Returns
     -------
     Tensor, float32, shape (T, B, P, H, W)
-        T is at least 1.
+        T is at least 1; P, H and W are smaller where ``binning`` merges polarities or pools.
 
     Raises
     ------
     ValueError
         If the batch is empty, or an event lies outside the sensor or before time 0.
     """
-    if len(events_list) == 0:
-        raise ValueError("events_list is empty; give at least one recording")
-    width, height, polarities = sensor_size
-    lengths = np.array([len(events) for events in events_list], dtype=np.int64)
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    x, y, t, p = (
-        np.concatenate([events[name] for events in events_list]).astype(np.int64, copy=False)
-        for name in "xytp"
-    )
-    _check_range(x, y, t, p, sensor_size)
-    step, steps = _time_step(t, row, lengths, binning, duration)
-    cell = (((step * len(lengths) + row) * polarities + p) * height + y) * width + x
-    shape = (steps, len(lengths), polarities, height, width)
+    columns = as_columns(events_list)
+    step, cell, steps = locate(columns, binning, sensor_size, duration)
+    features = binning.features(sensor_size)
+    shape = (steps, columns.batch, *features)
     size = int(np.prod(shape))
-    cell = cell[step < steps]
+    cell = ((step * columns.batch + columns.row) * int(np.prod(features)) + cell)[step < steps]
     if binning.binary:
         frames = torch.zeros(size, dtype=torch.float32)
         frames[torch.from_numpy(cell)] = 1.0
     else:
         frames = torch.from_numpy(np.bincount(cell, minlength=size)).to(torch.float32)
     return frames.reshape(shape)
+
+
+def as_columns(events: Sequence[Events] | EventColumns) -> EventColumns:
+    """Return a batch of recordings as columns."""
+    if isinstance(events, EventColumns):
+        if events.batch == 0:
+            raise ValueError("events_list is empty; give at least one recording")
+        return events
+    return EventColumns.from_list(events)
+
+
+def locate(
+    columns: EventColumns, binning: Binning, sensor_size: tuple[int, int, int], duration: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Return the time step of every event, its channel within one, and the number of steps.
+
+    Events that fall into no time step have one at or beyond that number.
+    """
+    t, x, y, p = (
+        column.astype(np.int64, copy=False)
+        for column in (columns.t, columns.x, columns.y, columns.p)
+    )
+    _check_range(x, y, t, p, sensor_size)
+    step, steps = _time_step(t, columns.row, columns.lengths, binning, duration)
+    _, height, width = binning.features(sensor_size)
+    if binning.pool > 1:
+        x, y = x // binning.pool, y // binning.pool
+    channel = y * width + x
+    if not binning.merge_polarities:
+        channel += p * (height * width)
+    return step, channel, steps
 
 
 def _check_range(

@@ -1,7 +1,9 @@
-"""Batches of frames for training: order and shifts depend on ``(seed, epoch)`` and nothing else.
+"""Batches for training: order and shifts depend on ``(seed, epoch)`` and nothing else.
 
-So a run that was killed goes on in any epoch with the very batches that it would have seen, and the
-global random state of the process is neither read nor moved.
+Dense batches (frames) and sparse ones (:class:`EventBatch`) come in the same order with the same
+shifts: a run is the same either way. A run that was killed goes on in any epoch with the very
+batches that it would have seen, and the global random state of the process is neither read nor
+moved.
 """
 
 from __future__ import annotations
@@ -17,15 +19,22 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from spikeprop.datasets._random import permutation, raw, symmetric
 from spikeprop.datasets.binning import Binning, bin_events, positive_int
-from spikeprop.datasets.events import Events, shift_events
+from spikeprop.datasets.columns import EventColumns
+from spikeprop.datasets.events import Events
+from spikeprop.datasets.sparse import EventBatch
+from spikeprop.datasets.sparse_binning import bin_events_sparse
 
 _ORDER, _SHIFT = 1, 2  # keep the two uses of one seed apart
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor | EventBatch, Tensor]
 
 
 class EventSet(Protocol):
-    """What a set must offer: every :class:`~spikeprop.datasets.events.EventDataset` does."""
+    """What a set must offer: every :class:`~spikeprop.datasets.events.EventDataset` does.
+
+    One that also has a method ``columns(indices) -> EventColumns`` is asked for whole batches,
+    which is faster.
+    """
 
     sensor_size: tuple[int, int, int]
     classes: list[str]
@@ -76,7 +85,7 @@ class _EpochSampler(Sampler[tuple[int, int]]):
 
 
 class _Keyed(Dataset[tuple[Events, int]]):
-    """The set seen through ``(epoch, index)`` keys, with random shifts."""
+    """The set seen through ``(epoch, index)`` keys, with random shifts; a batch at a time."""
 
     def __init__(self, dataset: EventSet, shift: int, seed: int) -> None:
         self.dataset, self.shift, self.seed = dataset, shift, seed
@@ -84,26 +93,35 @@ class _Keyed(Dataset[tuple[Events, int]]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Events, int]:
-        epoch, index = key
-        events, label = self.dataset[index]
+    def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[EventColumns, NDArray[np.int64]]:
+        indices = np.array([index for _, index in keys], dtype=np.int64)
+        fetch = getattr(self.dataset, "columns", None)
+        if fetch is not None:
+            columns, labels = fetch(indices), np.asarray(self.dataset.targets)[indices]
+        else:
+            items = [self.dataset[int(index)] for index in indices]
+            columns = EventColumns.from_list([events for events, _ in items])
+            labels = np.array([label for _, label in items])
         if self.shift:
-            words = raw((self.seed, _SHIFT, epoch, index), 2)
-            dx, dy = (int(v) for v in symmetric(words, self.shift))
-            events = shift_events(events, dx, dy, self.dataset.sensor_size)
-        return events, label
+            words = np.stack([raw((self.seed, _SHIFT, epoch, index), 2) for epoch, index in keys])
+            columns = columns.shifted(symmetric(words, self.shift), self.dataset.sensor_size)
+        return columns, labels.astype(np.int64)
 
 
 class _Collate:
-    """Turns a list of items into a batch of frames (a class, so that workers can pickle it)."""
+    """Turns recordings into a batch (a class, so that workers can pickle it)."""
 
-    def __init__(self, binning: Binning, sensor_size: tuple[int, int, int], duration: int) -> None:
+    def __init__(
+        self, binning: Binning, sensor_size: tuple[int, int, int], duration: int, sparse: bool
+    ) -> None:
         self.binning, self.sensor_size, self.duration = binning, sensor_size, duration
+        self.sparse = sparse
 
-    def __call__(self, items: list[tuple[Events, int]]) -> Batch:
-        recordings = [events for events, _ in items]
-        frames = bin_events(recordings, self.binning, self.sensor_size, self.duration)
-        return frames, torch.tensor([label for _, label in items], dtype=torch.int64)
+    def __call__(self, items: Any) -> Batch:
+        columns, labels = items  # what ``_Keyed.__getitems__`` returns
+        bin_ = bin_events_sparse if self.sparse else bin_events
+        x = bin_(columns, self.binning, self.sensor_size, self.duration)
+        return x, torch.from_numpy(labels)
 
 
 def make_loader(
@@ -115,6 +133,9 @@ def make_loader(
     seed: int,
     shift: int = 0,
     indices: Sequence[int] | NDArray[np.int64] | None = None,
+    sparse: bool = False,
+    num_workers: int = 0,
+    pin_memory: bool = False,
 ) -> EventLoader:
     """Make a loader of ``(x, labels)`` from a set of recordings.
 
@@ -134,11 +155,19 @@ def make_loader(
         Random shift by -shift..shift pixels on each axis (for training only), new in every epoch.
     indices
         Use only these recordings, in this order where ``shuffle`` is False.
+    sparse
+        Batches of sparse events (:class:`spikeprop.datasets.EventBatch`), never made dense; the
+        same batches otherwise.
+    num_workers
+        Processes that load ahead; 0 loads when a batch is asked for. The batches are the same.
+    pin_memory
+        Batches in page-locked memory, from which copies to a CUDA device run beside the computing.
 
     Returns
     -------
     EventLoader
-        Yields ``x``, float32, shape (T, B, P, H, W), and ``labels``, int64, shape (B,).
+        Yields ``x``, float32, shape (T, B, P, H, W), or an ``EventBatch`` of that shape, and
+        ``labels``, int64, shape (B,).
 
     Raises
     ------
@@ -152,6 +181,7 @@ def make_loader(
     batch_size = positive_int("batch_size", batch_size)
     seed = positive_int("seed", seed, least=0)
     shift = positive_int("shift", shift, least=0)
+    num_workers = positive_int("num_workers", num_workers, least=0)
     if shift >= min(dataset.sensor_size[:2]):
         raise ValueError(
             f"shift must be smaller than the sensor {dataset.sensor_size[:2]}, got {shift}"
@@ -164,7 +194,10 @@ def make_loader(
         _Keyed(dataset, shift, seed),
         batch_size=batch_size,
         sampler=_EpochSampler(chosen, bool(shuffle), seed),
-        collate_fn=_Collate(binning, dataset.sensor_size, dataset.duration),
+        collate_fn=_Collate(binning, dataset.sensor_size, dataset.duration, bool(sparse)),
+        num_workers=num_workers,
+        pin_memory=bool(pin_memory),
+        persistent_workers=num_workers > 0,
     )
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeprop.datasets._files import data_root
 from spikeprop.datasets.bin_format import read_events
 from spikeprop.datasets.download import ARCHIVES, fetch, instructions
-from spikeprop.datasets.events import EventDataset, Events
+from spikeprop.datasets.events import Events
+from spikeprop.datasets.files import data_root
+from spikeprop.datasets.saccades import SaccadeSet
 
 
-class NMNIST(EventDataset):
+class NMNIST(SaccadeSet):
     """N-MNIST (Orchard et al. 2015): 60,000 recordings to train and 10,000 to test, ten classes.
 
     34 x 34 pixels, two polarities, microseconds, three saccades of 105 ms, about 4,100 events each.

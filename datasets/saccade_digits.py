@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeprop.datasets._files import data_root, write_atomically
 from spikeprop.datasets.camera import Camera, record, unpack
-from spikeprop.datasets.events import EventDataset, Events, make_events
+from spikeprop.datasets.columns import EventColumns
+from spikeprop.datasets.events import Events, make_events
+from spikeprop.datasets.files import data_root, write_atomically
+from spikeprop.datasets.saccades import SaccadeSet
 from spikeprop.datasets.splits import hold_out
 
 CAMERA = Camera()
@@ -30,7 +32,7 @@ SPLIT_SEED = 2015
 _Arrays = dict[str, NDArray[np.generic]]
 
 
-class SaccadeDigits(EventDataset):
+class SaccadeDigits(SaccadeSet):
     """The embedded event set: 1,400 recordings to train and 397 to test, ten classes.
 
     34 x 34 pixels, two polarities, microseconds, three saccades of 105 ms: the same kind of data as
@@ -73,6 +75,16 @@ class SaccadeDigits(EventDataset):
         self._packed = [parts[index].astype(np.uint32) for index in chosen]
         self.targets = labels[chosen]
 
+    def columns(self, indices: NDArray[np.int64]) -> EventColumns:
+        """Return several recordings at once."""
+        if self.first_saccade_only or self.stabilize:
+            return EventColumns.from_list([self[int(index)][0] for index in indices])
+        parts = [self._packed[index] for index in indices]
+        x, y, t, p = unpack(np.concatenate(parts))
+        offsets = np.zeros(len(parts) + 1, dtype=np.int64)
+        np.cumsum([len(part) for part in parts], out=offsets[1:])
+        return EventColumns(t, x, y, p, offsets)
+
     def _recording(self, index: int) -> Events:
         return make_events(*unpack(self._packed[index]))
 
@@ -98,7 +110,7 @@ def load_or_make(path: Path) -> _Arrays:
             f" ({np.__version__}) and scikit-learn."
         )
     try:
-        write_atomically(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+        write_atomically(path, lambda file: np.savez(file, **arrays), parents=True)  # type: ignore[arg-type]
     except OSError as error:
         warnings.warn(
             f"SaccadeDigits could not be kept in {path} ({error}); it will be made anew next time",

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikeprop.datasets._random import permutation
 from spikeprop.datasets.binning import positive_int
 
-_HOLD_OUT, _FOLDS = 1, 2
+_HOLD_OUT, _FOLDS, _GROUPS = 1, 2, 3
 
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -62,7 +62,12 @@ def hold_out(targets: ArrayLike, count: int, seed: int = 0) -> Split:
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
-def split_validation(targets: ArrayLike, fraction: float = 0.1, seed: int = 0) -> Split:
+def split_validation(
+    targets: ArrayLike,
+    fraction: float = 0.1,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> Split:
     """Take a validation part out of a training set; see the module for the rule.
 
     Parameters
@@ -74,6 +79,9 @@ def split_validation(targets: ArrayLike, fraction: float = 0.1, seed: int = 0) -
         recordings, at least one.
     seed
         Seed of the choice.
+    groups : array of int, shape (N,), optional
+        Where recordings come in groups (the person recorded, say), whole groups are held out, and
+        ``fraction`` is the share of the groups: as a test on other people asks for.
 
     Returns
     -------
@@ -88,7 +96,26 @@ def split_validation(targets: ArrayLike, fraction: float = 0.1, seed: int = 0) -
     labels = _labels(targets)
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must lie between 0 and 1 (exclusive), got {fraction!r}")
+    if groups is not None:
+        return _hold_out_groups(np.asarray(groups), len(labels), fraction, seed)
     return hold_out(labels, max(1, round(fraction * len(labels))), seed)
+
+
+def _hold_out_groups(groups: NDArray[Any], count: int, fraction: float, seed: int) -> Split:
+    if groups.shape != (count,) or not np.issubdtype(groups.dtype, np.integer):
+        raise ValueError(
+            f"groups must be one integer for each of the {count} recordings, got shape "
+            f"{groups.shape}, {groups.dtype}"
+        )
+    seed = positive_int("seed", seed, least=0)
+    names = np.unique(groups)
+    if len(names) < 2:
+        raise ValueError(
+            f"all {count} recordings belong to one group: there is none to hold out for validation"
+        )
+    held = min(max(1, round(fraction * len(names))), len(names) - 1)
+    chosen = np.isin(groups, names[permutation((seed, _GROUPS), len(names))[:held]])
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
 def kfold(targets: ArrayLike, folds: int, seed: int = 0) -> list[Split]:

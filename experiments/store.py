@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from spikeprop.datasets._files import write_atomically
+from spikeprop.datasets.files import write_text
 
 __all__ = ["Store"]
 
@@ -70,7 +70,7 @@ class Store:
         """Add finished cells and write the file."""
         self.cells.update(new)
         content = json.dumps({"version": VERSION, "cells": self.cells}, indent=1)
-        write_atomically(self.path, lambda file: file.write(content.encode()))
+        write_text(self.path, content, parents=True)
 
     def write_csv(self) -> Path:
         """Write one row per cell, without what is nested; return the file."""
@@ -84,5 +84,5 @@ class Store:
         writer.writeheader()
         writer.writerows(rows)
         path = self.path.with_suffix(".csv")
-        write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+        write_text(path, text.getvalue(), parents=True)
         return path

@@ -7,9 +7,46 @@ keys). On top they run whole sequences (``unroll``), carry a learning signal beh
 
 from __future__ import annotations
 
+from spikeprop.neurons.alif import ALIF, AdaptiveState, ALIFParameters, alif_step
 from spikeprop.neurons.base import SpikingNeuron
+from spikeprop.neurons.eligibility import LinearFilter, advance, local_jacobian, make_filter, read
+from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
 from spikeprop.neurons.li import LI, li_step
 from spikeprop.neurons.lif import IF, LIF, LIFParameters, lif_step
 from spikeprop.neurons.reset import reset
+from spikeprop.neurons.stateful import MemState
+from spikeprop.neurons.synaptic import (
+    Synaptic,
+    SynapticParameters,
+    SynapticState,
+    synaptic_step,
+)
 
-__all__ = ["IF", "LI", "LIF", "LIFParameters", "SpikingNeuron", "li_step", "lif_step", "reset"]
+__all__ = [
+    "ALIF",
+    "IF",
+    "LI",
+    "LIF",
+    "ALIFParameters",
+    "AdaptiveState",
+    "Firing",
+    "FiringNeuron",
+    "LIFParameters",
+    "LinearFilter",
+    "MemState",
+    "SpikingNeuron",
+    "Synaptic",
+    "SynapticParameters",
+    "SynapticState",
+    "advance",
+    "alif_step",
+    "fire",
+    "li_step",
+    "lif_step",
+    "local_jacobian",
+    "make_filter",
+    "read",
+    "reset",
+    "reset_signal",
+    "synaptic_step",
+]

@@ -51,15 +51,66 @@ def as_parameter(name: str, value: Values) -> Tensor:
     return tensor
 
 
-def as_decay(value: Values) -> Tensor:
-    """Give ``beta`` as a tensor; a plain number has to lie in [0, 1].
+def as_decay(
+    value: Values | None,
+    tau: Values | None = None,
+    dt: float = 1.0,
+    *,
+    name: str = "beta",
+    tau_name: str = "tau_mem",
+) -> Tensor:
+    """Give a decay factor per time step as a tensor, from the factor or from a time constant.
 
-    A tensor may hold anything finite: like snnTorch, the step clamps it to [0, 1].
+        decay = exp(-dt / tau)
+
+    which is exact for ``tau dz/dt = -z``. A plain number has to lie in [0, 1]; a tensor may hold
+    anything finite: like snnTorch, the step clamps it to [0, 1].
 
     Parameters
     ----------
+    value : float or array_like or torch.Tensor, optional
+        The factor, scalar or per neuron.
+    tau : float or array_like or torch.Tensor, optional
+        The time constant in milliseconds, in the factor's place.
+    dt : float
+        Length of a time step in milliseconds.
+    name, tau_name : str
+        The arguments' names, for messages.
+
+    Returns
+    -------
+    torch.Tensor
+        A floating copy.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not numeric, or not exactly one of factor and time constant is given.
+    ValueError
+        If one is not finite, the factor is a plain number outside [0, 1], or ``tau`` or ``dt`` is
+        not positive.
+    """
+    if (value is None) == (tau is None):
+        given = "neither" if value is None else "both"
+        raise TypeError(f"give either {name} or {tau_name} (with dt), not {given}")
+    if tau is not None:
+        return torch.exp(-as_positive("dt", dt) / as_positive(tau_name, tau))
+    assert value is not None
+    tensor = as_parameter(name, value)
+    if not isinstance(value, Tensor) and not ((tensor >= 0) & (tensor <= 1)).all():
+        raise ValueError(f"{name} must lie in [0, 1], but is {_brief(tensor)}")
+    return tensor
+
+
+def as_positive(name: str, value: Values) -> Tensor:
+    """Give a constructor argument that has to be above 0 as a tensor.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for messages.
     value : float or array_like or torch.Tensor
-        Decay of the voltage per time step, scalar or per neuron.
+        One value, or one a neuron.
 
     Returns
     -------
@@ -71,11 +122,11 @@ def as_decay(value: Values) -> Tensor:
     TypeError
         If ``value`` is not numeric.
     ValueError
-        If it is not finite, or a plain number outside [0, 1].
+        If it is not finite, or not positive.
     """
-    tensor = as_parameter("beta", value)
-    if not isinstance(value, Tensor) and not ((tensor >= 0) & (tensor <= 1)).all():
-        raise ValueError(f"beta must lie in [0, 1], but is {_brief(tensor)}")
+    tensor = as_parameter(name, value)
+    if not (tensor > 0).all():
+        raise ValueError(f"{name} must be positive, but is {_brief(tensor)}")
     return tensor
 
 

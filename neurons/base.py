@@ -1,80 +1,60 @@
 """What every neuron is: a pure step with explicit state, and a thin module around it.
 
-A neuron family states one function ``(current, mem) -> (spk, mem)`` (``step_function``). This base
-adds what all of them share: hidden state, whole sequences, signal rows, the eligibility filter and
-checkpoints. It is a subclass of ``snntorch.Leaky`` because that is what snnTorch's tools
-(``snntorch.utils.reset``, NIR export) look for; no code of it runs in a step.
+A neuron family states its ``State`` (a NamedTuple) and one function ``(current, state) -> (spk,
+state)`` (``step_function``). This base adds what all of them share: hidden state, whole sequences,
+signal rows and the eligibility filter.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
-import snntorch as snn
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikeprop.neurons.arguments import check_floating
-from spikeprop.neurons.reset import register
-from spikeprop.neurons.shapes import check_signal, fit_state, rows_of
+from spikeprop.neurons.eligibility import LinearFilter, local_jacobian, make_filter
+from spikeprop.neurons.shapes import check_fits, check_signal, fit_state, rows_of
+from spikeprop.neurons.stateful import StatefulModule
 
-if TYPE_CHECKING:
-    # snnTorch is untyped: to the type checker it would turn every attribute below into Any.
-    _Leaky = nn.Module
-else:
-    _Leaky = snn.Leaky
-
-StepFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+StepFunction = Callable[[Tensor, Any], tuple[Tensor, Any]]
 
 
-class SpikingNeuron(_Leaky):
+class SpikingNeuron(StatefulModule):
     """Base of all neurons; the contract that a learner and a user may rely on.
 
-    One step, ``neuron(current, mem=None, signal=None)``, gives ``(spk, mem)``; with
-    ``init_hidden=True`` the voltage is kept inside and ``spk`` alone comes back (both with
-    ``output=True``). After each step ``neuron.mem`` is that step's voltage, in every mode.
+    One step, ``neuron(current, *state, signal=None)``, gives ``(spk, *state)``, as in snnTorch; for
+    a family whose only state variable is the voltage that is ``spk, mem = neuron(current, mem)``.
+    With ``init_hidden=True`` the state is kept inside and ``spk`` alone comes back (all of it with
+    ``output=True``). After each step ``neuron.mem`` is that step's voltage and ``neuron.state`` its
+    whole state, in every mode. ``neuron.step(current, state)`` is the same step as a pure function
+    of the NamedTuple. A family that keeps its spikes in the state (recurrent ones do, for instance)
+    has them as the state variable ``spk``; they are then returned once.
 
     State has its rules: it is never in ``state_dict``, copies (``copy.deepcopy``, pickle) start
     without it, and it never survives into the next sequence unasked. With ``init_hidden=False``
-    and no ``mem`` a step starts from zeros. That differs from snnTorch on purpose, which silently
-    goes on from the last voltage it saw. With ``init_hidden=True`` state is kept between steps
+    and no state given a step starts fresh. That differs from snnTorch on purpose, which silently
+    goes on from the last state it saw. With ``init_hidden=True`` state is kept between steps
     until ``spikeprop.neurons.reset(net)`` or ``snntorch.utils.reset(net)``; a batch of another size
-    before that is an error. ``.to(device)`` moves it along.
+    before that is an error. ``.to(device)`` moves it along. Under autocast, state is float32.
 
-    A family registers ``beta`` and whatever else it has with ``_own``, names what may be a scalar
-    or per neuron in ``_per_neuron``, and binds its pure step in ``step_function``.
+    A family registers what parameters it has with ``_own``, names those that may be a scalar or per
+    neuron in ``_per_neuron``, sets ``State`` unless the voltage is all, and binds its pure step in
+    ``step_function``. If its sub-threshold dynamics are linear it gives its ``filter`` and sets
+    ``exact``; otherwise the local Jacobian is taken from the step itself.
 
     Parameters
     ----------
     init_hidden : bool
-        Keep the voltage inside the module.
+        Keep the state inside the module.
     output : bool
-        With ``init_hidden``, return ``(spk, mem)`` all the same.
+        With ``init_hidden``, return ``(spk, *state)`` all the same.
     """
 
-    beta: Tensor
-    mem: Tensor
-    init_hidden: bool
-    output: bool
-
-    #: Names of the parameters and buffers that may be a scalar or one value a neuron.
-    _per_neuron: tuple[str, ...] = ("beta",)
-
-    def __init__(self, *, init_hidden: bool = False, output: bool = False) -> None:
-        # Not snn.Leaky.__init__: it makes state a buffer and keeps every layer alive for ever.
-        nn.Module.__init__(self)
-        self.init_hidden = init_hidden
-        self.output = output
-        self.__dict__["mem"] = torch.zeros(0)
-        register(self)
-
-    def _own(self, name: str, value: Tensor, learn: bool) -> None:
-        if learn:
-            self.register_parameter(name, nn.Parameter(value))
-        else:
-            self.register_buffer(name, value)
+    #: Whether the eligibility filter is exact, and ``filter()`` gives it; else ``linearize`` does.
+    exact: ClassVar[bool] = False
 
     # The step -------------------------------------------------------------------------------------
 
@@ -90,7 +70,7 @@ class SpikingNeuron(_Leaky):
         Returns
         -------
         Callable
-            ``(current, mem) -> (spk, mem)``, which touches no state.
+            ``(current, state) -> (spk, state)`` on the family's NamedTuple; touches no state.
 
         Raises
         ------
@@ -98,76 +78,119 @@ class SpikingNeuron(_Leaky):
             If a parameter does not fit the shape.
         """
 
+    def initial_state(self, current: Tensor) -> Any:
+        """Give the state before the first step: zeros, unless a family rests elsewhere.
+
+        Parameters
+        ----------
+        current : torch.Tensor
+            One time step's current, ``(rows, *features)``; only its shape and dtype matter.
+
+        Returns
+        -------
+        NamedTuple
+            The family's ``State``, every variable of the current's shape.
+        """
+        return self.State(*(torch.zeros_like(current) for _ in self.State._fields))
+
+    def step(self, current: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """One time step as a pure function of the NamedTuple; reads and writes no hidden state.
+
+        Parameters
+        ----------
+        current : torch.Tensor
+            Input current, ``(rows, *features)``.
+        state : NamedTuple, optional
+            The family's ``State`` before the step; None for a fresh start.
+
+        Returns
+        -------
+        spk : torch.Tensor
+            Spikes, ``(rows, *features)``.
+        state : NamedTuple
+            The state after the step.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not a floating tensor.
+        ValueError
+            If shapes do not fit.
+        """
+        current, state = self._fitted(current, state, None, hidden=False)
+        return self.step_function(current)(current, state)
+
     def forward(
-        self, current: Tensor, mem: Tensor | None = None, signal: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, Tensor]:
+        self, current: Tensor, *state: Tensor | None, signal: Tensor | None = None, **named: Tensor
+    ) -> Tensor | tuple[Tensor, ...]:
         """One time step.
 
         Parameters
         ----------
         current : torch.Tensor
             Input current, ``(B, *features)``.
-        mem : torch.Tensor, optional
-            The previous step's voltage, of the outputs' shape. ``None``, or the placeholder that
-            ``init_leaky()`` gives, means zeros. Not allowed with ``init_hidden=True``.
+        *state, **named : torch.Tensor, optional
+            The previous step's state variables, by place or by name, of the outputs' shape. None,
+            or the placeholder that ``reset_mem()`` gives, means a fresh one. Not allowed with
+            ``init_hidden=True``. One argument more than there are variables is the signal.
         signal : torch.Tensor, optional
             Learning signal as a current of its own, ``(C, *features)``. Its rows join the batch
             behind the recording's, and outputs have ``B + C`` rows.
 
         Returns
         -------
-        spk, mem : torch.Tensor
-            Spikes and voltage, ``(B, *features)`` or ``(B + C, *features)``; ``spk`` alone with
-            ``init_hidden=True`` and ``output=False``.
+        spk, *state : torch.Tensor
+            Spikes and state variables, ``(B, *features)`` or ``(B + C, *features)`` each; ``spk``
+            alone with ``init_hidden=True`` and ``output=False``.
 
         Raises
         ------
         TypeError
-            If an argument is not a floating tensor, or ``mem`` is given with ``init_hidden=True``.
+            If an argument is not a floating tensor, or state is given with ``init_hidden=True``.
         ValueError
             If shapes do not fit.
         """
-        check_floating("current", current)
-        hidden = self.init_hidden
-        if hidden:
-            if mem is not None:
+        hidden, given = self.init_hidden, None
+        if state or named:
+            given, signal = self._given(state, named, signal)
+            if hidden and given is not None:
                 raise TypeError(
-                    "mem must not be given to a neuron with init_hidden=True, which keeps it inside"
+                    f"{', '.join(self.State._fields)} must not be given to a neuron with "
+                    "init_hidden=True, which keeps its state inside"
                 )
-            mem = self.mem
-        if signal is not None:
-            check_signal(current, signal)
-            current = torch.cat((current, signal))
-        current, mem = fit_state(current, mem, hidden)
-        spk, mem = self.step_function(current)(current, mem)
+        if hidden:
+            given = self.state
+        current, before = self._fitted(current, given, signal, hidden)
+        spk, after = self.step_function(current)(current, before)
         # Straight into __dict__: nn.Module's own attribute machinery would cost as much as the step
-        # of a small layer.
-        self.__dict__["mem"] = mem
-        return spk if hidden and not self.output else (spk, mem)
+        # of a small layer. An exported graph has no attributes to write to.
+        if hidden or not _exporting():
+            self.__dict__.update(zip(after._fields, after, strict=True))
+        return spk if hidden and not self.output else self._outputs(spk, after)
 
     def unroll(
-        self, current: Tensor, mem: Tensor | None = None, signal: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self, current: Tensor, *state: Tensor | None, signal: Tensor | None = None, **named: Tensor
+    ) -> tuple[Tensor, ...]:
         """Run a whole sequence along dimension 0; the same numbers as stepping.
 
-        A pure function: it starts fresh unless ``mem`` is given, and neither reads nor writes the
+        A pure function: it starts fresh unless state is given, and neither reads nor writes the
         state inside the module, whatever ``init_hidden`` says.
 
         Parameters
         ----------
         current : torch.Tensor
             Input currents, ``(T, B, *features)``.
-        mem : torch.Tensor, optional
-            The voltage before the first step, of one step's output shape.
+        *state, **named : torch.Tensor, optional
+            The state before the first step, as in ``forward``.
         signal : torch.Tensor, optional
             Learning signal, ``(T, C, *features)``, or ``(C, *features)`` held constant; its rows
             join the batch behind the recording's.
 
         Returns
         -------
-        spk, mem : torch.Tensor
-            ``(T, R, *features)`` each, where ``R`` is ``B``, or ``B + C`` with a signal. Give
-            ``mem[-1]`` back to go on.
+        spk, *state : torch.Tensor
+            ``(T, R, *features)`` each, where ``R`` is ``B``, or ``B + C`` with a signal. Give the
+            last step's state, ``mem[-1]``, back to go on.
 
         Raises
         ------
@@ -177,71 +200,76 @@ class SpikingNeuron(_Leaky):
             If shapes do not fit, or there is no time step.
         """
         check_floating("current", current)
+        given, signal = self._given(state, named, signal)
         if current.dim() == 0 or current.shape[0] == 0:
             raise ValueError(
                 "current must be (T, B, *features) with at least one time step, but has shape "
                 f"{tuple(current.shape)}"
             )
         rows = rows_of(current, signal)
-        first, mem = fit_state(rows(0), mem, hidden=False)
+        first, now = self._fitted(rows(0), given, None, hidden=False)
         step = self.step_function(first)
+        steps = range(current.shape[0])
         if torch.is_grad_enabled():
-            pairs = []
-            for t in range(current.shape[0]):
-                spk, mem = step(first if t == 0 else rows(t).to(first.dtype), mem)
-                pairs.append((spk, mem))
-            spks, mems = zip(*pairs, strict=True)
-            return torch.stack(spks), torch.stack(mems)
+            seen = []
+            for t in steps:
+                spk, now = step(first if t == 0 else rows(t).to(first.dtype), now)
+                seen.append(self._outputs(spk, now))
+            return tuple(torch.stack(values) for values in zip(*seen, strict=True))
         # Without a graph the outputs can be filled as they come, at half the peak memory.
-        all_spk = first.new_empty((current.shape[0], *first.shape))
-        all_mem = torch.empty_like(all_spk)
-        for t in range(current.shape[0]):
-            spk, mem = step(first if t == 0 else rows(t).to(first.dtype), mem)
-            all_spk[t], all_mem[t] = spk, mem
-        return all_spk, all_mem
+        filled: tuple[Tensor, ...] = ()
+        for t in steps:
+            spk, now = step(first if t == 0 else rows(t).to(first.dtype), now)
+            values = self._outputs(spk, now)
+            if t == 0:
+                filled = tuple(v.new_empty((current.shape[0], *v.shape)) for v in values)
+            for whole, value in zip(filled, values, strict=True):
+                whole[t] = value
+        return filled
 
-    # State ----------------------------------------------------------------------------------------
+    def _given(
+        self, state: tuple[Tensor | None, ...], named: dict[str, Tensor], signal: Tensor | None
+    ) -> tuple[list[Tensor | None] | None, Tensor | None]:
+        """Sort positional and named state, and a signal behind the positional ones."""
+        fields = self.State._fields
+        if len(state) > len(fields):
+            if len(state) > len(fields) + 1 or signal is not None:
+                raise TypeError(
+                    f"{type(self).__name__} takes a current, at most {len(fields)} state variables "
+                    f"({', '.join(fields)}) and a signal, not {len(state)} tensors behind a current"
+                )
+            signal = state[-1]
+        given = dict(zip(fields, state, strict=False))
+        for name, value in named.items():
+            if name not in fields or name in given:
+                raise TypeError(
+                    f"{type(self).__name__} has the state variables {', '.join(fields)}, each to "
+                    f"be given once; {name!r} is unknown or given twice"
+                )
+            given[name] = value
+        if all(value is None for value in given.values()):
+            return None, signal
+        return [given.get(name) for name in fields], signal
 
-    def reset_mem(self) -> Tensor:
-        """Forget the voltage.
+    def _fitted(
+        self, current: Tensor, state: Any, signal: Tensor | None, hidden: bool
+    ) -> tuple[Tensor, Any]:
+        check_floating("current", current)
+        if torch.is_autocast_enabled(current.device.type):
+            current = current.float()
+        if signal is not None:
+            check_signal(current, signal)
+            current = torch.cat((current, signal.to(current.dtype)))
+        return fit_state(current, state, hidden, self.State, self.initial_state)
 
-        Returns
-        -------
-        torch.Tensor
-            An empty placeholder, which a step takes for zeros of whatever shape it needs.
-        """
-        self.__dict__["mem"] = self.mem.new_zeros(0)
-        return self.mem
+    def _outputs(self, spk: Tensor, state: Any) -> tuple[Tensor, ...]:
+        return tuple(state) if "spk" in state._fields else (spk, *state)
 
-    def init_leaky(self) -> Tensor:
-        """Do as ``reset_mem``; snnTorch's older name of it."""
-        return self.reset_mem()
-
-    @classmethod
-    def detach_hidden(cls) -> None:
-        """Cut the hidden voltage of *every* living neuron off its graph, as snnTorch does it.
-
-        For truncated backpropagation through time with ``init_hidden=True``.
-        """
-        snn.Leaky.detach_hidden()
-
-    @classmethod
-    def reset_hidden(cls) -> None:
-        """Clear the hidden voltage of *every* living neuron, as snnTorch does it."""
-        snn.Leaky.reset_hidden()
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SpikingNeuron:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.__dict__["mem"] = fn(self.mem)
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy must not drag an unfinished sequence (or its graph) along.
-        return {**self.__dict__, "mem": self.mem.new_zeros(0)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        register(self)
+    def _fit(self, name: str, current: Tensor) -> Tensor:
+        """Give a parameter in the current's dtype, once it is sure to fit its shape."""
+        value: Tensor = getattr(self, name)
+        check_fits(name, value, current.shape)
+        return value.to(current.dtype)
 
     # The eligibility filter -----------------------------------------------------------------------
 
@@ -255,22 +283,59 @@ class SpikingNeuron(_Leaky):
         """
         return self.beta.clamp(0, 1)
 
+    def filter(self) -> LinearFilter:
+        """Give the sub-threshold dynamics as a linear filter; see ``eligibility.py``.
+
+        Returns
+        -------
+        LinearFilter
+            Scalar entries, or one a neuron; differentiable in the parameters.
+
+        Raises
+        ------
+        TypeError
+            If the dynamics are not linear (``exact`` is False): ``linearize`` has them.
+        """
+        if not self.exact:
+            raise TypeError(
+                f"{type(self).__name__} has no linear sub-threshold dynamics and so no filter; "
+                "use linearize(current, state), the local Jacobian at a step"
+            )
+        return make_filter([[self.decay()]], [1.0], [1.0])
+
+    def linearize(self, current: Tensor, state: Any) -> LinearFilter:
+        """Give the eligibility filter of the step from ``state`` with ``current``.
+
+        Parameters
+        ----------
+        current : torch.Tensor
+            This step's current, ``(rows, *features)``, signal rows included.
+        state : NamedTuple
+            The state before the step.
+
+        Returns
+        -------
+        LinearFilter
+            Where ``exact``, ``filter()``, which is the same at every step; else the local Jacobian
+            there, ``(n, n, rows, *features)``, spikes held as inputs.
+        """
+        if self.exact:
+            return self.filter()
+        current, state = self._fitted(current, state, None, hidden=False)
+        return local_jacobian(self.step_function(current), current, state)
+
     def eligibility(self, trace: Tensor | None, x: Tensor) -> Tensor:
-        """Advance the eligibility trace: a synapse's input seen through this neuron's filter.
+        """Advance the eligibility trace of a filter with one variable and a gain of 1.
 
             trace_t = beta * trace_{t-1} + x_t
 
         is ``d mem_t / d W``, neuron by neuron, where ``current_t = W x_t`` and the *whole* reset
         term counts as an input. That is the term ``threshold * 1[mem > threshold]`` for
         ``"subtract"``, and for ``"zero"`` all of ``beta * mem * 1[mem > threshold]``; an autograd
-        reference has to detach it whole.
+        reference has to detach it whole. (``advance`` does the same for any ``filter``.)
 
-        One filter serves all neurons of a layer only while they share one ``beta``. With a decay a
-        neuron the trace no longer factors into one input-sized tensor: it would be a trace a
-        synapse, ``(B, F_out, F_in)``, which costs ``F_out`` times the memory and the arithmetic.
-        What still factors is the reverse filter, ``sum_{t>=t'} beta^(t-t') delta_t`` with ``beta``
-        per neuron, which is exact within a chunk of steps; between chunks the carried trace has to
-        be kept per synapse, or be cut.
+        One filter serves all neurons of a layer only while they share one ``beta``; see the notes
+        in ``eligibility.py`` for what a decay a neuron costs.
 
         Parameters
         ----------
@@ -287,9 +352,16 @@ class SpikingNeuron(_Leaky):
 
         Raises
         ------
+        TypeError
+            If the neuron's filter has more than one variable.
         ValueError
             If the neurons differ in ``beta``, or the shapes differ.
         """
+        if type(self).filter is not SpikingNeuron.filter or not self.exact:
+            raise TypeError(
+                f"{type(self).__name__} has no trace of one variable: use filter() with "
+                "eligibility.advance, or linearize()"
+            )
         beta = self.decay()
         if beta.numel() > 1:
             raise ValueError(
@@ -310,23 +382,8 @@ class SpikingNeuron(_Leaky):
             return beta * trace + x
         return trace.mul_(beta).add_(x)
 
-    # Checkpoints ----------------------------------------------------------------------------------
 
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        # One value may become many and many may meet one: homeostasis gives each neuron a threshold
-        # of its own, while the module that loads it was usually built with a number. Everything
-        # else about shapes stays torch's business, its refusals included.
-        # ``state_dict`` is load_state_dict's own shallow copy, made to be adapted like this.
-        adapted: dict[str, Any] = state_dict  # type: ignore[assignment]
-        for name in self._per_neuron:
-            own, given = getattr(self, name), adapted.get(prefix + name)
-            if not isinstance(given, Tensor) or given.shape == own.shape:
-                continue
-            if given.numel() == 1:
-                adapted[prefix + name] = given.detach().reshape(()).expand(own.shape).clone()
-            elif own.numel() == 1 and given.numel() > 1:
-                # Swapping .data keeps a learnable one the same Parameter to its optimiser.
-                own.data = own.detach().reshape(()).expand(given.shape).clone()
-        super()._load_from_state_dict(adapted, prefix, *args, **kwargs)
+def _exporting() -> bool:
+    # Younger than the oldest torch that is allowed here.
+    asked: Callable[[], bool] | None = getattr(torch.compiler, "is_exporting", None)
+    return bool(asked and asked())

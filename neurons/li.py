@@ -6,36 +6,45 @@ mem_t = beta * mem_{t-1} + current_t
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import snntorch as snn
+from torch import Tensor, nn
 
 from spikeprop.neurons.arguments import Values, as_decay
 from spikeprop.neurons.base import SpikingNeuron, StepFunction
-from spikeprop.neurons.shapes import check_fits
+from spikeprop.neurons.stateful import MemState
+
+if TYPE_CHECKING:
+    _Leaky = nn.Module
+else:
+    _Leaky = snn.Leaky
 
 
-def li_step(current: Tensor, mem: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+def li_step(current: Tensor, state: MemState, beta: Tensor) -> tuple[Tensor, MemState]:
     """One step of the difference equation at the top of this file; touches no state.
 
     Parameters
     ----------
     current : torch.Tensor
         Input current, ``(rows, *features)``.
-    mem : torch.Tensor
+    state : MemState
         The previous step's voltage, of the same shape and dtype; left as it is.
     beta : torch.Tensor
         Decay per step, in [0, 1], scalar or per neuron, of the same dtype.
 
     Returns
     -------
-    mem, mem : torch.Tensor
-        This step's voltage, twice: once where a LIF gives its spikes.
+    mem : torch.Tensor
+        This step's voltage, where a LIF gives its spikes.
+    state : MemState
+        The same once more.
     """
-    mem = (beta * mem).add_(current)
-    return mem, mem
+    mem = (beta * state.mem).add_(current)
+    return mem, MemState(mem)
 
 
-class LI(SpikingNeuron):
+class LI(SpikingNeuron, _Leaky):
     """Leaky integrator: the readout layer that stands where a LIF would, and never spikes.
 
     Its voltage takes the spikes' place: a step gives ``(mem, mem)`` (the same tensor twice), and
@@ -55,32 +64,44 @@ class LI(SpikingNeuron):
         Make ``beta`` an ``nn.Parameter`` instead of a buffer.
     output : bool
         With ``init_hidden``, return ``(mem, mem)`` all the same.
+    tau_mem : float or torch.Tensor
+        In place of ``beta``, the voltage's time constant in milliseconds: ``beta = exp(-dt /
+        tau_mem)``.
+    dt : float
+        With ``tau_mem``, the length of a time step in milliseconds.
 
     Raises
     ------
     TypeError
-        If ``beta`` is not numeric.
+        If ``beta`` is not numeric, or not exactly one of ``beta`` and ``tau_mem`` is given.
     ValueError
         If ``beta`` is a number outside [0, 1], or NaN, infinite or empty.
     """
 
+    exact = True
+
     def __init__(
         self,
-        beta: Values,
+        beta: Values | None = None,
         init_hidden: bool = False,
         learn_beta: bool = False,
         output: bool = False,
+        *,
+        tau_mem: Values | None = None,
+        dt: float = 1.0,
     ) -> None:
         super().__init__(init_hidden=init_hidden, output=output)
-        self._own("beta", as_decay(beta), learn_beta)
+        self._own("beta", as_decay(beta, tau_mem, dt), learn_beta)
         # For snnTorch's tools, which ask every Leaky.
         self._reset_mechanism = "none"
 
     def step_function(self, current: Tensor) -> StepFunction:
         """Bind ``beta`` to ``li_step``; see ``SpikingNeuron.step_function``."""
-        beta = self.decay()
-        check_fits("beta", beta, current.shape)
-        return partial(li_step, beta=beta.to(current.dtype))
+        return partial(li_step, beta=self._fit("beta", current).clamp(0, 1))
+
+    def init_leaky(self) -> Any:
+        """Do as ``reset_mem``; snnTorch's older name of it."""
+        return self.reset_mem()
 
     def extra_repr(self) -> str:
         """Show what distinguishes one layer from another."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from spikeprop.neurons.base import SpikingNeuron
+    from spikeprop.neurons.stateful import StatefulModule
 
 
 class _Handle:
@@ -25,8 +25,10 @@ class _Handle:
 
     __slots__ = ("_neuron",)
 
-    def __init__(self, neuron: SpikingNeuron) -> None:
-        self._neuron = weakref.ref(neuron)
+    _neuron: weakref.ref[StatefulModule]
+
+    def __init__(self, neuron: StatefulModule) -> None:
+        object.__setattr__(self, "_neuron", weakref.ref(neuron))
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -34,27 +36,32 @@ class _Handle:
         neuron = self._neuron()
         return _Handle if neuron is None else type(neuron)
 
-    @property
-    def mem(self) -> Tensor:
+    def __getattr__(self, name: str) -> Tensor:
+        # snnTorch's loops read nothing but state.
         neuron = self._neuron()
-        return torch.zeros(0) if neuron is None else neuron.mem
+        return torch.zeros(0) if neuron is None else getattr(neuron, name)
 
-    @mem.setter
-    def mem(self, value: Tensor) -> None:
-        # snnTorch's loop only ever assigns zeros of the old shape. A fresh start says the same and
-        # leaves the next sequence free to have another batch size.
+    def __setattr__(self, name: str, value: Any) -> None:
+        # They only ever assign zeros of the old shape. A fresh start says the same and leaves the
+        # next sequence free to have another batch size.
         neuron = self._neuron()
         if neuron is not None:
             neuron.reset_mem()
 
 
-def register(neuron: SpikingNeuron) -> None:
+def register(neuron: StatefulModule) -> None:
     """Let ``snntorch.utils.reset`` find a neuron, for as long as it lives."""
     instances: list[Any] = snn.Leaky.instances
     instances[:] = [
         entry for entry in instances if not (type(entry) is _Handle and entry._neuron() is None)
     ]
     instances.append(_Handle(neuron))
+
+
+def living() -> list[StatefulModule]:
+    """Give all of our neurons that are alive."""
+    handles = [entry for entry in snn.SpikingNeuron.instances if type(entry) is _Handle]
+    return [neuron for handle in handles if (neuron := handle._neuron()) is not None]
 
 
 def reset(net: nn.Module) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,49 +103,70 @@ def rows_of(current: Tensor, signal: Tensor | None) -> Callable[[int], Tensor]:
     return lambda t: torch.cat((current[t], signal if held else signal[t]))
 
 
-def fit_state(current: Tensor, mem: Tensor | None, hidden: bool) -> tuple[Tensor, Tensor]:
-    """Bring current and state to one shape and one dtype; no state means zeros.
+def fit_state(
+    current: Tensor,
+    given: Sequence[Tensor | None] | None,
+    hidden: bool,
+    kind: Any,
+    fresh: Callable[[Tensor], Any],
+) -> tuple[Tensor, Any]:
+    """Bring current and state to one shape and one dtype; no state means a fresh one.
 
     Parameters
     ----------
     current : torch.Tensor
         One step's current, ``(rows, *features)``, signal rows included.
-    mem : torch.Tensor or None
-        The voltage before the step; ``None`` or an empty placeholder for a fresh start.
+    given : sequence of torch.Tensor or None
+        The state variables before the step; ``None`` or an empty placeholder for a fresh start.
     hidden : bool
-        Whether ``mem`` was kept inside the module, which is what the error then speaks of.
+        Whether they were kept inside the module, which is what the error then speaks of.
+    kind : type
+        The state's NamedTuple.
+    fresh : Callable
+        From a current to the state before the first step.
 
     Returns
     -------
-    current, mem : torch.Tensor
-        Of one shape, and of the wider of the two dtypes.
+    current : torch.Tensor
+        The current.
+    state : NamedTuple
+        The state, of the current's shape; both of the widest dtype among them.
 
     Raises
     ------
     TypeError
-        If ``mem`` is not a floating tensor.
+        If a variable is not a floating tensor.
     ValueError
-        If the shapes differ.
+        If the shapes or the number of variables differ.
     """
-    if mem is None:
-        return current, torch.zeros_like(current)
-    if not isinstance(mem, Tensor):
-        check_floating("mem", mem)
-    if mem.shape != current.shape:
-        if mem.shape == (0,):
-            return current, torch.zeros_like(current)
-        if hidden:
+    if given is None:
+        return current, fresh(current)
+    names, shape, dtype = kind._fields, current.shape, current.dtype
+    if len(given) != len(names):
+        raise ValueError(f"state must have the variables {', '.join(names)}, not {len(given)}")
+    values: list[Tensor] = []
+    start: Any = None
+    for i, value in enumerate(given):
+        if value is None or (isinstance(value, Tensor) and value.shape == (0,) != shape):
+            start = fresh(current) if start is None else start
+            value = start[i]
+        if not isinstance(value, Tensor):
+            check_floating(names[i], value)
+        if value.shape != shape:
+            if hidden:
+                raise ValueError(
+                    f"the hidden voltage has shape {tuple(value.shape)} from the step before, but "
+                    f"this step's current has shape {tuple(shape)} (signal rows included); call "
+                    "spikeprop.neurons.reset(net) between sequences"
+                )
             raise ValueError(
-                f"the hidden voltage has shape {tuple(mem.shape)} from the step before, but this "
-                f"step's current has shape {tuple(current.shape)} (signal rows included); call "
-                "spikeprop.neurons.reset(net) between sequences"
+                f"{names[i]} has shape {tuple(value.shape)}, but must have the current's, "
+                f"{tuple(shape)} (signal rows included)"
             )
-        raise ValueError(
-            f"mem has shape {tuple(mem.shape)}, but must have the current's, "
-            f"{tuple(current.shape)} (signal rows included)"
-        )
-    if mem.dtype != current.dtype:
-        check_floating("mem", mem)
-        dtype = torch.promote_types(mem.dtype, current.dtype)
-        return current.to(dtype), mem.to(dtype)
-    return current, mem
+        if value.dtype != dtype:
+            check_floating(names[i], value)
+            dtype = torch.promote_types(dtype, value.dtype)
+        values.append(value)
+    if dtype != current.dtype or any(value.dtype != dtype for value in values):
+        return current.to(dtype), kind(*(value.to(dtype) for value in values))
+    return current, kind(*values)

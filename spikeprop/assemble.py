@@ -23,7 +23,7 @@ from spikeprop.datasets import (
     make_loader,
     split_validation,
 )
-from spikeprop.datasets._files import data_root
+from spikeprop.datasets.files import data_root
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.learner import ForwardLearner
@@ -122,7 +122,9 @@ def open_data(config: TrainConfig) -> Data:
     )
     kept, validation = np.arange(len(train_set)), None
     if config.validation > 0:
-        kept, held_out = split_validation(train_set.targets, config.validation, config.seed)
+        kept, held_out = split_validation(
+            train_set.targets, config.validation, config.seed, groups=train_set.groups
+        )
         validation = make(shuffle=False, indices=held_out)
     train = make(shuffle=True, shift=config.shift, indices=kept)
     width, height, polarities = train_set.sensor_size

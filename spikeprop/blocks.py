@@ -1,79 +1,122 @@
 """Finds the blocks of a plain module: the pairs of a synapse and the neuron that it feeds.
 
 The network runs once on zeros, while hooks note which tensor each leaf module took and which it
-gave. From each neuron the current is followed back, module by module, to the module that is
-trained. What cannot be followed (a function call between two modules, say) is refused with advice,
-never guessed.
+gave (:mod:`spikeprop.tracing`). From each neuron the current is followed back, module by module and
+through sums, to the modules that are trained. What cannot be followed (a function call between two
+modules, say) is refused with advice, never guessed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from spikeprop.membranes import check_neuron, is_neuron
-from spikeprop.neurons import reset
-from spikeprop.synapses import synapse_of, transpose_of
+from spikeprop.parametrizations import NAMES, check_parametrizations, originals, trains
+from spikeprop.synapses import NORMS, check_norm, synapse_of, transpose_of
+from spikeprop.tracing import Call, is_sum, record, terms_of
 
-__all__ = ["Block", "find_blocks"]
+__all__ = ["Block", "Site", "find_blocks"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A trained module on the way to a neuron, and what lies between the two.
+
+    Attributes
+    ----------
+    name : str
+        Name of the module in the network.
+    module : nn.Module
+        The module whose weight (and bias) is trained.
+    chain : list of (module, input shape)
+        Linear modules between it and the neuron, in forward order.
+    inside : bool
+        Whether the neuron itself calls it, as a recurrent one does: its current then joins behind
+        the point where the class signal enters.
+    """
+
+    name: str
+    module: nn.Module
+    chain: list[tuple[nn.Module, torch.Size]]
+    inside: bool = False
+
+    @property
+    def trained(self) -> bool:
+        """Whether weight or bias takes part in learning."""
+        return any(trains(self.module, name) for name in NAMES)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What an optimiser steps on: weight and bias, or what they are computed from."""
+        found = [p for name in NAMES for p in originals(self.module, name)]
+        return [p for p in found if p.requires_grad]
 
 
 @dataclass
 class Block:
-    """A synapse and the neuron it feeds.
+    """A neuron and the synapses that feed it.
 
     Attributes
     ----------
     index : int
         Place of the block in the forward pass, from 0.
-    name, neuron_name : str
-        Names of the trained module and of the neuron in the network.
-    synapse : nn.Module
-        The module whose weight (and bias) is trained.
+    neuron_name : str
+        Name of the neuron in the network.
     neuron : nn.Module
-        The neuron behind it.
-    chain : list of (module, input shape)
-        Linear modules between the two, in forward order.
+        The neuron.
+    sites : list of Site
+        All that is trained: the synapse; behind a sum one a branch; batch norms with scale and
+        shift; recurrent synapses inside the neuron. In the order of the forward pass, synapses
+        before norms.
     features : torch.Size
         Shape of the neuron's voltage without the row dimension.
-    trained : bool
-        Whether the weight takes part in learning (``requires_grad`` of the weight).
     """
 
     index: int
-    name: str
     neuron_name: str
-    synapse: nn.Module
     neuron: nn.Module
-    chain: list[tuple[nn.Module, torch.Size]]
+    sites: list[Site]
     features: torch.Size
-    norms: list[nn.Module] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Name of the synapse, the first of them if there are several."""
+        return self.sites[0].name
+
+    @property
+    def synapse(self) -> nn.Module:
+        """The synapse, the first of them if there are several."""
+        return self.sites[0].module
+
+    @property
+    def chain(self) -> list[tuple[nn.Module, torch.Size]]:
+        """Linear modules between :attr:`synapse` and neuron, with the shapes of their inputs."""
+        return self.sites[0].chain
+
+    @property
+    def norms(self) -> list[nn.Module]:
+        """Batch norms between the synapses and the neuron."""
+        behind = [m for site in self.sites for m, _ in site.chain if isinstance(m, NORMS)]
+        return list(dict.fromkeys(behind))
+
+    @property
+    def single(self) -> bool:
+        """Whether one unparametrised synapse is all that feeds the neuron."""
+        synapse = self.synapse
+        return len(self.sites) == 1 and isinstance(getattr(synapse, "weight", None), nn.Parameter)
 
     @property
     def trained(self) -> bool:
         """Whether this block learns: freeze it with ``requires_grad_(False)`` on its synapse."""
-        weight: Any = self.synapse.weight
-        return bool(weight.requires_grad)
+        return any(site.trained for site in self.sites)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """Weight, and bias if there is one, as far as they are to be trained."""
-        return [p for p in self.synapse.parameters(recurse=False) if p.requires_grad]
-
-
-@dataclass
-class _Call:
-    name: str
-    module: nn.Module
-    source: Tensor
-    outputs: tuple[Any, ...]
-
-
-class _Enough(Exception):  # noqa: N818 - a signal, not an error
-    """Raised by a hook to end the trial run once a neuron comes round a second time."""
+        """All that is to be trained."""
+        return [p for site in self.sites for p in site.parameters]
 
 
 def find_blocks(net: nn.Module, x: Tensor, *, whole_sequence: bool) -> list[Block]:
@@ -96,18 +139,19 @@ def find_blocks(net: nn.Module, x: Tensor, *, whole_sequence: bool) -> list[Bloc
     Raises
     ------
     ValueError
-        If there is no block to train, if a neuron's current cannot be followed back to one
-        synapse, if a module between them is not linear, or if a neuron or synapse is used twice.
+        If there is no block to train, if a neuron's current cannot be followed back to its
+        synapses, if a module between them is not linear, or if a neuron or synapse is used twice.
     """
-    calls = _record(net, x, whole_sequence=whole_sequence)
+    calls = record(net, x, whole_sequence=whole_sequence)
     neurons = [i for i, call in enumerate(calls) if is_neuron(call.module)]
     if not neurons:
         raise ValueError(
             "the network has no trainable block: no spiking neuron was called. It needs at least "
             "one pair such as nn.Linear(...), spikeprop.neurons.LIF(...)"
         )
+    _check_each_once("neuron", [calls[i].name for i in neurons])
     blocks = [_block(index, calls, place) for index, place in enumerate(neurons)]
-    _check_each_once("synapse", [block.name for block in blocks])
+    _check_each_once("synapse", [site.name for block in blocks for site in block.sites])
     if not any(block.trained for block in blocks):
         raise ValueError(
             "the network has no trainable block: the weights of "
@@ -116,86 +160,98 @@ def find_blocks(net: nn.Module, x: Tensor, *, whole_sequence: bool) -> list[Bloc
     return blocks
 
 
-def _record(net: nn.Module, x: Tensor, *, whole_sequence: bool) -> list[_Call]:
-    calls: list[_Call] = []
-    names = {module: name or type(module).__name__ for name, module in net.named_modules()}
-    leaves = [m for m in names if is_neuron(m) or next(m.children(), None) is None]
-
-    def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if whole_sequence and is_neuron(module) and any(c.module is module for c in calls):
-            raise _Enough
-
-    def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if inputs and isinstance(inputs[0], Tensor):
-            outputs = output if isinstance(output, tuple) else (output,)
-            calls.append(_Call(names[module], module, inputs[0], outputs))
-
-    handles = [m.register_forward_pre_hook(before) for m in leaves]
-    handles += [m.register_forward_hook(after) for m in leaves]
-    training = net.training
-    net.eval()
-    reset(net)
-    try:
-        with torch.no_grad():
-            net(x)
-    except _Enough:
-        # The second step's synapse may have run already: it belongs to no neuron call of the first.
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-        reset(net)
-        net.train(training)
-    _check_each_once("neuron", [c.name for c in calls if is_neuron(c.module)])
-    return calls
-
-
-def _block(index: int, calls: list[_Call], place: int) -> Block:
+def _block(index: int, calls: list[Call], place: int) -> Block:
     neuron = calls[place]
     check_neuron(neuron.name, neuron.module)
-    chain: list[tuple[nn.Module, torch.Size]] = []
-    wanted = neuron.source
-    for call in reversed(calls[:place]):
-        if not any(output is wanted for output in call.outputs):
-            continue
-        if is_neuron(call.module):
-            raise ValueError(
-                f"neuron '{neuron.name}' has no synapse: it takes the output of neuron "
-                f"'{call.name}' directly. Put a Linear or Conv2d between the two"
-            )
-        synapse = synapse_of(call.module)
-        if synapse is not None:
-            synapse.check(call.name, call.module)
-            return Block(
-                index=index,
-                name=call.name,
-                neuron_name=neuron.name,
-                synapse=call.module,
-                neuron=neuron.module,
-                chain=chain,
-                features=neuron.source.shape[1:],
-                norms=[m for m, _ in chain if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))],
-            )
-        if transpose_of(call.module) is None:
-            raise ValueError(
-                f"module '{call.name}' ({type(call.module).__name__}) stands between a synapse and "
-                f"neuron '{neuron.name}' and is not known to be linear; the local update would not "
-                f"be exact. Move it behind the neuron"
-            )
-        chain.insert(0, (call.module, call.source.shape))
-        wanted = call.source
-    behind = f" behind module '{_name_of(calls, chain[0][0])}'" if chain else ""
-    raise ValueError(
-        f"the current of neuron '{neuron.name}' could not be followed back to a Linear or "
-        f"Conv2d{behind}: something that is not a module made it (a function call such as "
-        f"F.max_pool2d, an addition, an index into a whole sequence). Call the synapse at each "
-        f"time step and give what it returns to the neuron; use modules (nn.Flatten, "
-        f"nn.AvgPool2d) for what lies between, and move max pooling behind the neuron"
+    walk = _Walk(calls, neuron.name)
+    walk.follow(neuron.source, place, [], in_sum=False)
+    synapses = [site for site in walk.found if not isinstance(site.module, NORMS)]
+    if not synapses:
+        raise ValueError(
+            f"neuron '{neuron.name}' has no synapse: every term of the sum that it takes is an "
+            f"input or the output of another neuron. Put a Linear or Conv2d into one of them"
+        )
+    norms = [site for site in walk.found if isinstance(site.module, NORMS)]
+    inside = [
+        Site(f"{neuron.name}.{name}", module, [], inside=True)
+        for name, module in neuron.module.named_modules()
+        if synapse_of(module) is not None
+    ]
+    sites = synapses[::-1] + norms[::-1] + inside
+    for site in sites:
+        rule = synapse_of(site.module)
+        assert rule is not None, "the walk ends at known synapses only"
+        rule.check(site.name, site.module)
+        check_parametrizations(site.name, site.module)
+    return Block(
+        index=index,
+        neuron_name=neuron.name,
+        neuron=neuron.module,
+        sites=sites,
+        features=neuron.source.shape[1:],
     )
 
 
-def _name_of(calls: list[_Call], module: nn.Module) -> str:
-    return next(call.name for call in calls if call.module is module)
+class _Walk:
+    """Follows a neuron's current back to all the modules that are trained, last ones first."""
+
+    def __init__(self, calls: list[Call], neuron: str) -> None:
+        self.calls, self.neuron = calls, neuron
+        self.found: list[Site] = []
+
+    def follow(
+        self, wanted: Tensor, end: int, chain: list[tuple[nn.Module, torch.Size]], *, in_sum: bool
+    ) -> None:
+        for place in reversed(range(end)):
+            call = self.calls[place]
+            if not any(output is wanted for output in call.outputs):
+                continue
+            if is_sum(call):
+                for term in reversed(terms_of(call)):
+                    self.follow(term, place, list(chain), in_sum=True)
+                return
+            if is_neuron(call.module) or call.is_input:
+                if in_sum:
+                    return  # a skip connection: a current without a weight
+                break
+            synapse = synapse_of(call.module)
+            if synapse is not None and not isinstance(call.module, NORMS):
+                self.found.append(Site(call.name, call.module, chain))
+                return
+            if transpose_of(call.module) is None:
+                raise ValueError(
+                    f"module '{call.name}' ({type(call.module).__name__}) stands between a synapse "
+                    f"and neuron '{self.neuron}' and is not known to be linear; the local update "
+                    f"would not be exact. Move it behind the neuron"
+                )
+            if isinstance(call.module, NORMS):
+                check_norm(call.name, call.module)
+                if call.module.affine:
+                    self.found.append(Site(call.name, call.module, list(chain)))
+            chain.insert(0, (call.module, call.source.shape))
+            wanted = call.source
+        else:
+            self._lost(chain)
+        if is_neuron(call.module):
+            raise ValueError(
+                f"neuron '{self.neuron}' has no synapse: it takes the output of neuron "
+                f"'{call.name}' directly. Put a Linear or Conv2d between the two"
+            )
+        self._lost(chain)
+
+    def _lost(self, chain: list[tuple[nn.Module, torch.Size]]) -> None:
+        behind = f" behind module '{self._name_of(chain[0][0])}'" if chain else ""
+        raise ValueError(
+            f"the current of neuron '{self.neuron}' could not be followed back to a Linear or "
+            f"Conv2d{behind}: something that is not a module made it (a function call such as "
+            f"F.max_pool2d, a product, a sum that broadcasts, an index into a whole sequence). "
+            f"Call the synapse at each time step and give what it returns to the neuron; use "
+            f"modules (nn.Flatten, nn.AvgPool2d) for what lies between, and move max pooling "
+            f"behind the neuron"
+        )
+
+    def _name_of(self, module: nn.Module) -> str:
+        return next(call.name for call in self.calls if call.module is module)
 
 
 def _check_each_once(kind: str, names: list[str]) -> None:

@@ -1,20 +1,19 @@
 """Nested state in one file: tensors by safetensors, everything else as JSON in its header.
 
-Loading never executes code. A file appears whole or not at all: it is written beside its place,
-flushed to disk, and renamed.
+Loading never executes code. A file appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from spikeprop.datasets.files import write_atomically
 
 __all__ = ["load_state", "save_state"]
 
@@ -39,20 +38,10 @@ def save_state(path: str | Path, state: dict[str, Any]) -> None:
     OSError
         If the file cannot be written.
     """
-    path = Path(path)
     tensors: dict[str, torch.Tensor] = {}
     tree = {"version": _VERSION, "tree": _pack(state, "", tensors)}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(tree)})
-        with open(temporary, "rb+") as file:  # noqa: PTH123 - the descriptor is what fsync takes
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101 - mkstemp makes it private
-        os.replace(temporary, path)  # noqa: PTH105 - atomic on every platform
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    header = {_KEY: json.dumps(tree)}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
@@ -123,9 +112,3 @@ def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
         return {key: _unpack(item, tensors) for key, item in content}
     items = [_unpack(item, tensors) for item in content]
     return items if kind == "list" else tuple(items)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

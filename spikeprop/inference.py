@@ -19,6 +19,7 @@ from spikeprop.config import TrainConfig
 from spikeprop.datasets import EVENT_DTYPE, EventDataset, Events, bin_events, read_events
 from spikeprop.datasets import first_saccade as keep_first_saccade
 from spikeprop.datasets import stabilize as take_out_motion
+from spikeprop.datasets.files import write_text
 from spikeprop.fit import Evaluation
 from spikeprop.learner import ForwardLearner
 from spikeprop.runs import RunFolder
@@ -255,7 +256,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], classes: li
     table.writerow(["recording", "prediction", "label", *(f"score_{name}" for name in classes)])
     for item in predictions:
         table.writerow([item.recording, item.prediction, item.label or "", *item.scores])
-    runs.write_text(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def check_output(path: Path) -> None:

@@ -17,7 +17,7 @@ from spikeprop.engines import ENGINES, Passage, ReferenceEngine
 from spikeprop.evidence import as_filters
 from spikeprop.metrics import Metrics, final_logits, mean_logits, measure, read_out
 from spikeprop.neurons import reset
-from spikeprop.norms import batch_norms, following_statistics
+from spikeprop.norms import following_statistics
 from spikeprop.rules import Rule
 from spikeprop.surroundings import mode, randomness
 from spikeprop.thresholds import StreamRates, give_thresholds, keep_rates
@@ -530,8 +530,7 @@ class ForwardLearner:
 
 
 def _warn_of_untrained(net: nn.Module, blocks: list[Block]) -> None:
-    trained = {id(p) for block in blocks for p in block.synapse.parameters(recurse=False)}
-    trained |= {id(p) for norm in batch_norms(net) for p in norm.parameters()}
+    trained = {id(p) for block in blocks for p in block.parameters}
     rest = [n for n, p in net.named_parameters() if p.requires_grad and id(p) not in trained]
     if rest:
         warnings.warn(

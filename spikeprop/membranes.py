@@ -12,7 +12,7 @@ import snntorch as snn
 import torch
 from torch import Tensor, nn
 
-from spikeprop.neurons import LI
+from spikeprop.neurons import LI, LIF
 
 __all__ = ["check_neuron", "decay_of", "is_neuron", "output_of", "set_thresholds", "spikes"]
 
@@ -31,9 +31,7 @@ def check_neuron(name: str, neuron: nn.Module) -> None:
         For another model than a leaky one, for a quantised state, and for a decay that differs
         from neuron to neuron (the trace of a synapse is then no longer one value per input).
     """
-    if type(neuron).forward is not snn.Leaky.forward and not type(neuron).__module__.startswith(
-        "spikeprop.neurons"
-    ):
+    if type(neuron).forward is not snn.Leaky.forward and not isinstance(neuron, (LIF, LI)):
         raise ValueError(
             f"neuron '{name}' is a {type(neuron).__name__}, whose eligibility trace is not known "
             f"here; use spikeprop.neurons.IF, LIF or LI, or snntorch.Leaky"

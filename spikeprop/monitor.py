@@ -25,8 +25,8 @@ from rich.progress import (
 )
 from torch import Tensor
 
+from spikeprop.datasets.files import write_text
 from spikeprop.fit import Callback, EpochResult
-from spikeprop.runs import write_text
 
 if TYPE_CHECKING:
     from spikeprop.learner import ForwardLearner, Metrics

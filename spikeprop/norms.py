@@ -3,7 +3,7 @@
 While a network learns, its batch norms compute with their running statistics: they are then linear
 in their input, every update stays exact, and a stream of single samples is served as well. The
 statistics themselves follow the recordings (never the signal rows) once per ``update``. Scale and
-shift stay as they were given: they can be folded into the weights and need no rule of their own.
+shift are trained by the same local loss as the synapse that the norm belongs to.
 """
 
 from __future__ import annotations

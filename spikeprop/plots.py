@@ -12,9 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from spikeprop.datasets.files import write_atomically
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import reset
-from spikeprop.runs import write_atomically
 
 __all__ = ["record_spikes", "save_curves"]
 

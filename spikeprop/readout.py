@@ -18,6 +18,7 @@ from spikeprop.blocks import Block
 from spikeprop.evidence import Evidence, as_filters
 from spikeprop.membranes import output_of
 from spikeprop.neurons import reset
+from spikeprop.parametrizations import bake
 
 if TYPE_CHECKING:
     from spikeprop.learner import ForwardLearner
@@ -131,6 +132,7 @@ def export(
     weight, bias, rectify = learner.class_readout(time_steps)
     network = copy.deepcopy(learner.net)
     reset(network)
+    bake(network)
     if fold_thresholds:
         for item in learner.blocks:
             scale = _fold(item, network)
@@ -161,10 +163,10 @@ def _fold(block: Block, network: nn.Module) -> Tensor:
     per_output = threshold.flatten()
     if (per_output <= 0).any():
         raise ValueError(f"the thresholds of '{block.neuron_name}' are not all above 0")
-    if len(per_output) not in (1, synapse.weight.shape[0]) or block.norms:
+    if len(per_output) not in (1, synapse.weight.shape[0]) or len(block.sites) > 1:
         raise ValueError(
             f"the thresholds of '{block.neuron_name}' cannot be folded into '{block.name}': there "
-            f"is not one per output of the synapse, or a batch norm stands between"
+            f"is not one per output of the synapse, or it is not one synapse alone that feeds them"
         )
     with torch.no_grad():
         synapse.weight.div_(per_output.reshape(-1, *[1] * (synapse.weight.dim() - 1)))

@@ -12,7 +12,7 @@
       learner.safetensors      what ForwardLearner.save writes: network, class signals, optimisers
       curves.png               learning curves, and spike rasters of one test recording
 
-Files are written beside their place and moved there in one step: each is whole, or not there.
+Each file is whole or not there (:mod:`spikeprop.datasets.files`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from spikeprop.config import TrainConfig, differences, from_json, to_json
+from spikeprop.datasets.files import write_text
 
 CONFIG = "config.json"
 CSV = "metrics.csv"
@@ -34,28 +33,6 @@ METRICS = "metrics.json"
 WEIGHTS = "weights.safetensors"
 LEARNER = "learner.safetensors"
 CURVES = "curves.png"
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` write a temporary file beside ``path``, then move it there in one step."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        # mkstemp makes files for the owner alone; a result is as readable as any other file.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file in one step."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:

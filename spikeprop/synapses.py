@@ -2,12 +2,15 @@
 
 A synapse is a chain of modules that are linear in their input, of which one is trained:
 
-    current = A_n(... A_1(trained(x)))          trained: Linear, Conv2d;  A: pooling, flatten, ...
+    current = A_n(... A_1(trained(x)))       trained: Linear, Conv, ConvTranspose;  A: pooling, ...
 
 The gradient of a local loss at the current, ``delta``, reaches the trained module through the
 transposes of the ``A`` (:func:`pull_back`), and its weight as the vector-Jacobian product at the
 eligibility trace (``delta^T trace`` for a ``Linear``). Both are small tables, :data:`SYNAPSES` and
 :data:`TRANSPOSES`; a user's own linear module gets an entry of its own there.
+
+A batch norm on its running statistics is both: linear in its input, and (with ``affine=True``) a
+trained module of its own, whose presynaptic input is the normalised one, neuron by neuron.
 """
 
 from __future__ import annotations
@@ -17,9 +20,29 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_weight
+from torch.nn import grad as closed
 
-__all__ = ["SYNAPSES", "TRANSPOSES", "Synapse", "pull_back", "synapse_of", "transpose_of"]
+__all__ = [
+    "NORMS",
+    "SYNAPSES",
+    "TRANSPOSES",
+    "Synapse",
+    "check_norm",
+    "pull_back",
+    "synapse_of",
+    "transpose_of",
+]
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def _anything(name: str, module: nn.Module) -> None:
+    """Accept every setting of the module."""
+
+
+def _as_it_is(module: nn.Module, x: Tensor) -> Tensor:
+    """Take the module's input for the presynaptic one."""
+    return x
 
 
 class Synapse(NamedTuple):
@@ -29,16 +52,20 @@ class Synapse(NamedTuple):
     ----------
     add_weight_gradient : callable
         ``(module, gradient, delta, trace)``: add the gradient of the weight to ``gradient`` in
-        place. ``delta`` is shaped as the module's output, ``trace`` as its input.
+        place. ``delta`` is shaped as the module's output, ``trace`` as its presynaptic input.
     bias_gradient : callable
         ``(module, delta)``: return the gradient of the bias for a bias trace of 1.
     check : callable
         ``(name, module)``: raise ``ValueError`` for a setting that the closed form does not cover.
+    presynaptic : callable
+        ``(module, x)``: return what the weight multiplies, for an input ``x`` of the module; the
+        input itself unless given.
     """
 
     add_weight_gradient: Callable[[Any, Tensor, Tensor, Tensor], None]
     bias_gradient: Callable[[Any, Tensor], Tensor]
-    check: Callable[[str, Any], None]
+    check: Callable[[str, Any], None] = _anything
+    presynaptic: Callable[[Any, Tensor], Tensor] = _as_it_is
 
 
 def _linear_weight(module: nn.Linear, gradient: Tensor, delta: Tensor, trace: Tensor) -> None:
@@ -49,10 +76,17 @@ def _linear_bias(module: nn.Linear, delta: Tensor) -> Tensor:
     return delta.reshape(-1, delta.shape[-1]).sum(dim=0)
 
 
-def _conv2d_weight(module: nn.Conv2d, gradient: Tensor, delta: Tensor, trace: Tensor) -> None:
-    gradient += conv2d_weight(  # type: ignore[no-untyped-call]
+def _channel_sum(module: nn.Module, delta: Tensor) -> Tensor:
+    return delta.sum(dim=(0, *range(2, delta.dim())))
+
+
+def _conv_weight(
+    module: nn.Conv1d | nn.Conv2d, gradient: Tensor, delta: Tensor, trace: Tensor
+) -> None:
+    one = isinstance(module, nn.Conv1d)
+    gradient += (closed.conv1d_weight if one else closed.conv2d_weight)(  # type: ignore[no-untyped-call]
         trace,
-        module.weight.shape,
+        gradient.shape,
         delta.contiguous(),
         module.stride,
         module.padding,
@@ -61,11 +95,24 @@ def _conv2d_weight(module: nn.Conv2d, gradient: Tensor, delta: Tensor, trace: Te
     )
 
 
-def _conv2d_bias(module: nn.Conv2d, delta: Tensor) -> Tensor:
-    return delta.sum(dim=(0, 2, 3))
+def _conv_transpose_weight(
+    module: nn.ConvTranspose1d | nn.ConvTranspose2d, gradient: Tensor, delta: Tensor, trace: Tensor
+) -> None:
+    # A transposed convolution is the adjoint of the convolution with the same weight, from its
+    # output to its input: <delta, convT(trace)> = <conv(delta), trace>.
+    one = isinstance(module, nn.ConvTranspose1d)
+    gradient += (closed.conv1d_weight if one else closed.conv2d_weight)(  # type: ignore[no-untyped-call]
+        delta.contiguous(),
+        gradient.shape,
+        trace.contiguous(),
+        module.stride,
+        module.padding,
+        module.dilation,
+        module.groups,
+    )
 
 
-def _check_conv2d(name: str, module: nn.Conv2d) -> None:
+def _check_conv(name: str, module: nn.Conv1d | nn.Conv2d) -> None:
     if module.padding_mode != "zeros":
         raise ValueError(
             f"synapse '{name}': padding_mode={module.padding_mode!r} is not covered by the closed "
@@ -78,13 +125,48 @@ def _check_conv2d(name: str, module: nn.Conv2d) -> None:
         )
 
 
-def _anything(name: str, module: nn.Module) -> None:
-    """Accept every setting of the module."""
+def _norm_weight(module: nn.Module, gradient: Tensor, delta: Tensor, trace: Tensor) -> None:
+    gradient += _channel_sum(module, delta * trace)
 
+
+def check_norm(name: str, module: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    """Refuse a batch norm without running statistics.
+
+    Raises
+    ------
+    ValueError
+        If ``track_running_stats`` is off.
+    """
+    if module.running_var is None:
+        raise ValueError(
+            f"batch norm '{name}': in a synapse it needs track_running_stats=True, since an update "
+            f"at every step is exact for fixed statistics only"
+        )
+
+
+def _normalised(module: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
+    assert module.running_mean is not None, "it comes with the running variance"
+    like = (-1, *[1] * (x.dim() - 2))
+    return (x - module.running_mean.reshape(like)) * _rsqrt(module).reshape(like)
+
+
+def _rsqrt(module: nn.BatchNorm1d | nn.BatchNorm2d) -> Tensor:
+    assert module.running_var is not None, "find_blocks lets no other norm pass"
+    return torch.rsqrt(module.running_var + module.eps)
+
+
+_CONV = Synapse(_conv_weight, _channel_sum, _check_conv)
+_CONV_TRANSPOSE = Synapse(_conv_transpose_weight, _channel_sum, _check_conv)
+_NORM = Synapse(_norm_weight, _channel_sum, check_norm, _normalised)
 
 SYNAPSES: dict[type[nn.Module], Synapse] = {
-    nn.Linear: Synapse(_linear_weight, _linear_bias, _anything),
-    nn.Conv2d: Synapse(_conv2d_weight, _conv2d_bias, _check_conv2d),
+    nn.Linear: Synapse(_linear_weight, _linear_bias),
+    nn.Conv1d: _CONV,
+    nn.Conv2d: _CONV,
+    nn.ConvTranspose1d: _CONV_TRANSPOSE,
+    nn.ConvTranspose2d: _CONV_TRANSPOSE,
+    nn.BatchNorm1d: _NORM,
+    nn.BatchNorm2d: _NORM,
 }
 
 
@@ -94,6 +176,23 @@ def _identity(module: nn.Module, delta: Tensor, shape: torch.Size) -> Tensor:
 
 def _reshape(module: nn.Module, delta: Tensor, shape: torch.Size) -> Tensor:
     return delta.reshape(-1, *shape[1:])
+
+
+def _avg_pool1d(module: nn.AvgPool1d, delta: Tensor, shape: torch.Size) -> Tensor:
+    # A row of height 1 under the two-dimensional operator, which has a backward of its own.
+    single = torch.nn.modules.utils._single
+    stand_in = delta.new_empty((len(delta), shape[1], 1, shape[2]))
+    at_input: Tensor = torch.ops.aten.avg_pool2d_backward(
+        delta.unsqueeze(2).contiguous(),
+        stand_in,
+        (1, *single(module.kernel_size)),
+        (1, *single(module.stride)),
+        (0, *single(module.padding)),
+        module.ceil_mode,
+        module.count_include_pad,
+        None,
+    )
+    return at_input.squeeze(2)
 
 
 def _avg_pool(module: nn.AvgPool2d, delta: Tensor, shape: torch.Size) -> Tensor:
@@ -121,9 +220,7 @@ def _adaptive_avg_pool(module: nn.AdaptiveAvgPool2d, delta: Tensor, shape: torch
 def _batch_norm(
     module: nn.BatchNorm1d | nn.BatchNorm2d, delta: Tensor, shape: torch.Size
 ) -> Tensor:
-    if module.running_var is None:
-        raise ValueError("a batch norm in a synapse needs track_running_stats=True")
-    scale = torch.rsqrt(module.running_var + module.eps)
+    scale = _rsqrt(module)
     if module.weight is not None:
         scale = scale * module.weight
     return delta * scale.reshape(-1, *[1] * (delta.dim() - 2))
@@ -134,6 +231,7 @@ TRANSPOSES: dict[type[nn.Module], Callable[[Any, Tensor, torch.Size], Tensor]] =
     nn.Identity: _identity,
     nn.Flatten: _reshape,
     nn.Unflatten: _reshape,
+    nn.AvgPool1d: _avg_pool1d,
     nn.AvgPool2d: _avg_pool,
     nn.AdaptiveAvgPool2d: _adaptive_avg_pool,
     nn.BatchNorm1d: _batch_norm,

@@ -20,6 +20,7 @@ from spikeprop._version import __version__
 from spikeprop.assemble import Data, build_learner, open_data
 from spikeprop.checkpoint import load_state, save_state
 from spikeprop.config import TrainConfig
+from spikeprop.datasets.files import write_atomically
 from spikeprop.fit import Callback, EpochResult, Evaluation
 from spikeprop.learner import ForwardLearner
 from spikeprop.monitor import CsvLog, PlainProgress, ProgressBars, Row, TensorBoardLog
@@ -246,7 +247,7 @@ def _finish(
     from spikeprop.plots import save_curves
 
     state = {name: value.cpu().contiguous() for name, value in learner.net.state_dict().items()}
-    runs.write_atomically(folder / runs.WEIGHTS, lambda path: save_file(state, path))
+    write_atomically(folder / runs.WEIGHTS, lambda path: save_file(state, path))
     learner.save(folder / runs.LEARNER)
     save_curves(folder / runs.CURVES, progress.rows, learner, data.test, data.classes)
     # Last: a run has finished when its metrics are there.

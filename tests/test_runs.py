@@ -332,22 +332,6 @@ def test_damaged_run_folders(data: Path, finished: runs.RunFolder, tmp_path: Pat
         begun.config()
 
 
-def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    target = tmp_path / "file.json"
-    target.write_text("old")
-
-    def fail(path: Path) -> None:
-        path.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        runs.write_atomically(target, fail)
-    assert [path.name for path in tmp_path.iterdir()] == ["file.json"]
-    assert target.read_text() == "old"
-    runs.write_text(target, "new")
-    assert target.read_text() == "new"
-
-
 def test_backward_passes_are_counted() -> None:
     x = torch.ones(2, requires_grad=True)
     originals = (torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad)

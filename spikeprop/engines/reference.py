@@ -6,14 +6,15 @@ Each block follows one recording batch through time (design notes, "Equations"):
     v_t     = v_{t-1} + w_t (mem_t   - v_{t-1})         evidence
     e_t     = e_{t-1} + w_t (trace_t - e_{t-1})         = d v_t / d W while W stands still
     grad_t  = delta_t (x) e_t                           the rule gives delta_t
-    the bias is a synapse from a constant 1 with a trace and an e of its own
+
+for each of its trained modules (:mod:`spikeprop.engines.sites`).
 
 Nothing here is kept over time but the running values, and nothing travels back between blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop.blocks import Block
+from spikeprop.engines.sites import SitePass
 from spikeprop.evidence import Evidence
 from spikeprop.membranes import decay_of, output_of
 from spikeprop.rules import Rule
-from spikeprop.synapses import pull_back, synapse_of
 
 __all__ = ["BlockPass", "Passage", "ReferenceEngine"]
 
@@ -55,30 +56,22 @@ class BlockPass:
     optimizer: torch.optim.Optimizer | None
     update_every: int
     t: int = 0
-    _inputs: int = 0
     _pending: int = 0
-    _bias_trace: float = 0.0
-    _trace: Tensor | None = None
-    _eligibility: list[Tensor] = field(default_factory=list)
-    _bias_eligibility: list[float] = field(default_factory=list)
     _evidence: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        synapse: Any = self.block.synapse
-        synapse_rule = synapse_of(synapse)
-        assert synapse_rule is not None, "find_blocks returns known synapses only"
-        self._synapse, self._module = synapse_rule, synapse
-        self._decay = decay_of(self.block.neuron)
+        block, n = self.block, self.n_recordings
+        decay = decay_of(block.neuron)
         # The first block's signal current is S c, not W x: its signal rows say nothing of W.
-        self._rows = slice(self.n_recordings) if self.block.index == 0 else slice(None)
-        self._tracks = self.optimizer is not None
-        self._bias_eligibility = [0.0] * len(self.filters)
-        if self._tracks:
-            self._weight_gradient = torch.zeros_like(synapse.weight, requires_grad=False)
-            trains_bias = synapse.bias is not None and synapse.bias.requires_grad
-            self._bias_gradient = (
-                torch.zeros_like(synapse.bias, requires_grad=False) if trains_bias else None
+        self.sites = [
+            SitePass(
+                site,
+                decay,
+                self.filters,
+                slice(n) if block.index == 0 and not site.inside else slice(None),
             )
+            for site in block.sites
+        ]
         self.logits_sum: Tensor | float = 0.0
         self.loss_sum: Tensor | float = 0.0
         self.spike_sum: Tensor | float = 0.0
@@ -90,31 +83,25 @@ class BlockPass:
         self.labels = labels
         self.loss_sum = 0.0
 
-    def take(self, x: Tensor) -> None:
+    def take(self, site: SitePass, x: Tensor) -> None:
         """Note the presynaptic input ``x`` ``(R, *inputs)`` of a time step."""
-        self._inputs += 1
-        if not self._tracks:
-            return
-        x = x[self._rows]
-        if self._trace is None:
-            self._trace = torch.zeros_like(x)
-            self._eligibility = [torch.zeros_like(x) for _ in self.filters]
-        self._trace.mul_(self._decay).add_(x)
-        self._bias_trace = self._decay * self._bias_trace + 1.0
-        for k, evidence in enumerate(self.filters):
-            weight = evidence.weight(self._inputs)
-            self._eligibility[k].lerp_(self._trace, weight)
-            self._bias_eligibility[k] += weight * (self._bias_trace - self._bias_eligibility[k])
+        if self.optimizer is not None and site.tracks:
+            site.take(x)
+        else:
+            site.calls += 1
 
     def see(self, spk: Tensor, mem: Tensor) -> None:
         """Compare, and learn, after the neuron has made a step; ``mem`` is ``(R, *features)``."""
         self.t += 1
-        if self._inputs != self.t:
-            raise ValueError(
-                f"synapse '{self.block.name}' was called {self._inputs} times when neuron "
-                f"'{self.block.neuron_name}' made step {self.t}; an update at every step needs the "
-                f"synapse to be called once for each step"
-            )
+        for site in self.sites:
+            if site.calls == self.t - 1 and (site.site.inside or len(self.sites) > 1):
+                site.skip()  # a recurrent synapse may begin with the second step
+            if site.calls != self.t:
+                raise ValueError(
+                    f"synapse '{site.site.name}' was called {site.calls} times when neuron "
+                    f"'{self.block.neuron_name}' made step {self.t}; an update at every step needs "
+                    f"the synapse to be called once for each step"
+                )
         if not self._evidence:
             self._evidence = [torch.zeros_like(mem) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):
@@ -131,7 +118,7 @@ class BlockPass:
                 self.block.index, features, self.labels, self.tensors
             )
             self.loss_sum = self.loss_sum + value
-            if self._tracks:
+            if self.optimizer is not None:
                 self._accumulate(delta)
         self.logits_sum = self.logits_sum + self.logits
 
@@ -142,18 +129,11 @@ class BlockPass:
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
 
     def _accumulate(self, delta: Tensor) -> None:
-        parts = delta.chunk(len(self.filters), dim=1)
-        for part, trace, bias_trace in zip(
-            parts, self._eligibility, self._bias_eligibility, strict=True
-        ):
-            at_current = part.reshape(-1, *self.block.features)[self._rows]
-            at_synapse = pull_back(self.block.chain, at_current)
-            self._synapse.add_weight_gradient(
-                self._module, self._weight_gradient, at_synapse, trace
-            )
-            if self._bias_gradient is not None:
-                gradient = self._synapse.bias_gradient(self._module, at_synapse)
-                self._bias_gradient.add_(gradient, alpha=bias_trace)
+        parts = [
+            part.reshape(-1, *self.block.features) for part in delta.chunk(len(self.filters), dim=1)
+        ]
+        for site in self.sites:
+            site.learn(parts)
         self._pending += 1
         if self._pending == self.update_every:
             self.flush()
@@ -162,14 +142,12 @@ class BlockPass:
         """Let the optimiser step on what has been summed since its last step."""
         if self.optimizer is None or self._pending == 0:
             return
-        self._module.weight.grad = self._weight_gradient
-        if self._bias_gradient is not None:
-            self._module.bias.grad = self._bias_gradient
+        for site in self.sites:
+            site.hand_over()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._weight_gradient.zero_()
-        if self._bias_gradient is not None:
-            self._bias_gradient.zero_()
+        for site in self.sites:
+            site.forget()
         self._pending = 0
 
 
@@ -296,13 +274,13 @@ class ReferenceEngine:
 
 
 def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
-    def before_synapse(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        block_pass.take(inputs[0])
+    def taking(site: SitePass) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda module, inputs: block_pass.take(site, inputs[0])
 
     def after_neuron(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         block_pass.see(*output_of(module, output))
 
     return [
-        block_pass.block.synapse.register_forward_pre_hook(before_synapse),
+        *[s.site.module.register_forward_pre_hook(taking(s)) for s in block_pass.sites],
         block_pass.block.neuron.register_forward_hook(after_neuron),
     ]

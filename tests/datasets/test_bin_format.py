@@ -115,19 +115,3 @@ def test_the_writer_refuses_what_does_not_fit(field, value, tmp_path):
     with pytest.raises(ValueError, match=f"'{field}'"):
         write_events(tmp_path / "a.bin", events)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failed_write_leaves_nothing(tmp_path):
-    from spikeprop.datasets._files import write_atomically
-
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"old")
-
-    def fail(file):
-        file.write(b"half")
-        raise RuntimeError("disk on fire")
-
-    with pytest.raises(RuntimeError, match="disk on fire"):
-        write_atomically(path, fail)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from spikeprop.datasets import Binning, bin_events, make_events, make_loader, shift_events
+from spikeprop.datasets import (
+    Binning,
+    EventBatch,
+    EventColumns,
+    bin_events,
+    make_events,
+    make_loader,
+    shift_events,
+)
 
 
 class Toy:
@@ -180,3 +188,35 @@ def test_bad_epoch():
         loader().set_epoch(-1)
     with pytest.raises(TypeError, match="epoch"):
         loader().set_epoch("first")
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_sparse_batches_are_the_dense_ones(num_workers):
+    dense, sparse = loader(shift=3), loader(shift=3, sparse=True, num_workers=num_workers)
+    for epoch in (0, 2):
+        pairs = zip(batches(dense, epoch), batches(sparse, epoch), strict=True)
+        for (x, labels), (events, sparse_labels) in pairs:
+            assert isinstance(events, EventBatch)
+            assert torch.equal(events.to_dense(), x)
+            assert torch.equal(labels, sparse_labels)
+
+
+def test_a_set_that_gives_columns_is_asked_for_whole_batches():
+    class Columns(Toy):
+        def columns(self, indices):
+            return EventColumns.from_list([self.recordings[i] for i in indices])
+
+        def __getitem__(self, index):
+            raise AssertionError("asked for a single recording")
+
+    expected = batches(loader(shift=2), 1)
+    assert same(batches(loader(dataset=Columns(), shift=2), 1), expected)
+
+
+def test_columns_give_their_recordings_back():
+    toy = Toy()
+    columns = EventColumns.from_list(toy.recordings)
+    assert columns.batch == 23
+    assert all(np.array_equal(columns.events(i), toy.recordings[i]) for i in range(23))
+    with pytest.raises(IndexError, match="index 23 is out of range for 23 recordings"):
+        columns.events(23)

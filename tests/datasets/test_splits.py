@@ -93,3 +93,28 @@ def test_random_integers_are_even():
         assert len(counts) == size
         assert np.abs(counts / (60_000 / size) - 1).max() < 0.05
     assert below(np.array([0, 2**64 - 1], dtype=np.uint64), 10).tolist() == [0, 9]
+
+
+def test_whole_groups_are_held_out():
+    groups = np.repeat(np.arange(10, 18), 5)
+    targets = np.tile(np.arange(5), 8)
+    train, validation = split_validation(targets, 0.25, seed=1, groups=groups)
+    assert sorted([*train, *validation]) == list(range(40))
+    assert len(set(groups[validation])) == 2
+    assert not set(groups[validation]) & set(groups[train])
+    assert validation.tolist() == split_validation(targets, 0.25, seed=1, groups=groups)[1].tolist()
+    others = {tuple(split_validation(targets, 0.25, s, groups)[1]) for s in range(20)}
+    assert len(others) > 5
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.999])
+def test_at_least_one_group_on_each_side(fraction):
+    train, validation = split_validation([0, 1, 0, 1], fraction, groups=[7, 7, 9, 9])
+    assert len(train) == len(validation) == 2
+
+
+def test_groups_that_cannot_be_split():
+    with pytest.raises(ValueError, match="belong to one group"):
+        split_validation([0, 1], 0.5, groups=[3, 3])
+    with pytest.raises(ValueError, match="one integer for each of the 2 recordings"):
+        split_validation([0, 1], 0.5, groups=[3])

@@ -50,7 +50,7 @@ def reset_term(mechanism: str, beta: float, mem: Tensor, threshold: Tensor) -> T
 def block_gradients(
     rule: SigProp,
     synapse: nn.Module,
-    chain: Callable[[Tensor], Tensor],
+    chain: nn.Module,
     neuron: LIF,
     inputs: Tensor,
     labels: Tensor,
@@ -59,7 +59,7 @@ def block_gradients(
 ) -> tuple[list[Tensor], Tensor]:
     """Gradients of the summed local losses, and the block's spikes ``(T, R, *features)``."""
     beta, threshold = float(neuron.beta.clamp(0, 1)), neuron.threshold.detach()
-    parameters = list(synapse.parameters())
+    parameters = [*synapse.parameters(), *chain.parameters()]
     filters = as_filters(rule.evidence)
     mem: Tensor | None = None
     evidence: list[Tensor] = []
