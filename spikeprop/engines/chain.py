@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop.blocks import Block
+from spikeprop.membranes import decay_of
 from spikeprop.neurons import LI, LIF
 from spikeprop.neurons.surrogates import is_step
 from spikeprop.norms import batch_norms
@@ -86,6 +87,8 @@ def chain_of(net: nn.Module, blocks: list[Block]) -> list[Link]:
     NotAChain
         If it is none; the message says which module is in the way.
     """
+    for block in blocks:
+        _check_block(block)
     modules = list(_leaves(net, type(net).__name__))
     by_synapse = {block.synapse: block for block in blocks}
     links: list[Link] = []
@@ -102,7 +105,6 @@ def chain_of(net: nn.Module, blocks: list[Block]) -> list[Link]:
             name, module = next(rest, ("", None))
             if module is not expected:
                 raise NotAChain(f"the network's order is not that of its blocks at '{name}'")
-        _check_neuron(block)
         links.append(Link(tuple(before), block))
         before = []
     if [link.block for link in links] != blocks:
@@ -142,16 +144,22 @@ def membrane_of(block: Block) -> Membrane | None:
     if not is_step(neuron.spike_grad):
         return None
     threshold = neuron.threshold.detach().to(weight.dtype).expand(block.features).reshape(size)
-    return Membrane(float(neuron.decay().detach()), threshold, neuron.reset_mechanism)
+    return Membrane(decay_of(neuron), threshold, neuron.reset_mechanism)
 
 
-def _check_neuron(block: Block) -> None:
+def _check_block(block: Block) -> None:
     neuron: Any = block.neuron
-    known = (LIF.step_function, LI.step_function)
-    if getattr(type(neuron), "step_function", None) not in known:
+    synapse: Any = block.synapse
+    if not block.single:
+        raise NotAChain(f"neuron '{block.neuron_name}' has more than one trained module")
+    if block.trained and not synapse.weight.requires_grad:
+        raise NotAChain(f"synapse '{block.name}' trains its bias alone")
+    if getattr(type(neuron), "step_function", None) not in (LIF.step_function, LI.step_function):
         raise NotAChain(f"neuron '{block.neuron_name}' is a {type(neuron).__name__}")
     if neuron.beta.numel() != 1:
         raise NotAChain(f"neuron '{block.neuron_name}' has a beta for each of its neurons")
+    if not neuron.init_hidden:
+        raise NotAChain(f"neuron '{block.neuron_name}' has init_hidden=False")
 
 
 def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:

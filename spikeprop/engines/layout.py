@@ -17,7 +17,7 @@ def input_major(module: nn.Linear, optimizer: torch.optim.Optimizer | None) -> N
     an optimiser keeps is laid alike, since fused optimisers walk through memory in step.
     """
     weight = module.weight
-    if not weight.t().is_contiguous():
+    if not weight.detach().t().is_contiguous():
         weight.data = _transposed(weight.detach())
     if optimizer is None:
         return

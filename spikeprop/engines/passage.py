@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -49,11 +49,14 @@ class BlockRecord:
     spike_sum: Tensor | float = 0.0
 
 
+S = TypeVar("S", bound=Seen, covariant=True)
+
+
 @dataclass(frozen=True)
-class Passage:
+class Passage(Generic[S]):
     """All blocks on their way along the time axis, for one batch or one stream."""
 
-    blocks: Sequence[Seen]
+    blocks: Sequence[S]
     n_recordings: int
 
     @property

@@ -28,6 +28,10 @@ from spikeprop.synapses import Synapse, pull_back, synapse_of
 __all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
 
 
+#: Bytes from which weights are read in packed tiles: what fits the level-2 cache needs no packing.
+PACKED_FROM = 3 << 19
+
+
 class Backward(NamedTuple):
     """What the reverse filter gives of a window.
 
@@ -55,6 +59,11 @@ class Backward(NamedTuple):
             return self.tiles[0]
         return torch.cat(list(self.tiles), dim=1)[:, : self.p.shape[1]]
 
+    @property
+    def total(self) -> Tensor:
+        """``g`` summed over its rows, ``(N,)``."""
+        return self.tiles.sum(dim=1).flatten()[: self.p.shape[1]]
+
 
 class Product(ABC):
     """One synapse on the way along the time axis.
@@ -72,7 +81,7 @@ class Product(ABC):
     """
 
     #: Whether it reads :class:`Rows` or dense windows.
-    sparse: bool
+    takes_rows: bool
     #: Columns a tile of the reverse filter's result should have; 0 for all.
     tile = 0
 
@@ -103,7 +112,7 @@ class Product(ABC):
                     self._add(backward.q[k], k + 1)
         self._add_inputs(x, backward)
         if self.bias_gradient is not None:
-            total = backward.rows.sum(dim=0)
+            total = backward.total
             total += float(self._bias_carried[0]) * backward.p.sum(dim=0)
             for k in range(self.filters):
                 total += float(self._bias_carried[k + 1]) * backward.q[k].sum(dim=0)
@@ -162,7 +171,7 @@ class Product(ABC):
 class DenseProduct(Product):
     """Any known synapse, on dense windows ``(L, R, *inputs)``."""
 
-    sparse = False
+    takes_rows = False
 
     def __init__(self, link: Link, n_rows: int, filters: int, *, learns: bool) -> None:
         super().__init__(link, n_rows, filters, learns=learns)
@@ -226,7 +235,7 @@ class SparseProduct(Product):
     that one input's weights are contiguous: see :func:`spikeprop.engines.layout.input_major`.
     """
 
-    sparse = True
+    takes_rows = True
     tile = sparse.TILE
 
     def __init__(
@@ -235,7 +244,7 @@ class SparseProduct(Product):
         super().__init__(link, n_rows, filters, learns=learns)
         self.inputs, self.outputs = self.module.in_features, self.module.out_features
         self._buffers = buffers
-        self._weights = self.module.weight.detach().t()
+        self._weights: Tensor = self.module.weight.detach().t()
         self._carried: Tensor | None = None
         if learns:
             shape = (1 + filters, n_rows, self.inputs)
@@ -258,7 +267,8 @@ class SparseProduct(Product):
         offset = np.empty(0, dtype=x.values.dtype) if bias is None else bias.detach().numpy()
         weights, target = self._weights.numpy(), out.numpy()
         threads = torch.get_num_threads()
-        packs = x.count > 2 * self.inputs
+        large = weights.nbytes > PACKED_FROM
+        packs = large and x.count > 2 * self.inputs
         if packs:
             n_tiles = -(-self.outputs // self.tile)
             calls = []

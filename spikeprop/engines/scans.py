@@ -19,6 +19,7 @@ from spikeprop.engines.chain import Membrane
 from spikeprop.engines.products import Backward
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.kernels import neuron, share, spans
+from spikeprop.membranes import decay_of
 
 __all__ = ["CompiledScan", "Scan", "TorchScan"]
 
@@ -183,7 +184,7 @@ class TorchScan(Scan):
 
     def __init__(self, block: Block, n_rows: int, n_recordings: int, filters: int) -> None:
         super().__init__(block, n_rows, n_recordings, filters)
-        self._mem: Tensor | None = None
+        self._state: Any = None
         self._evidence: list[Tensor] = []
         self._sum: Tensor | None = None
 
@@ -192,31 +193,33 @@ class TorchScan(Scan):
         self._x, self._weights = currents, weights
         self._spk = torch.empty_like(currents)
         self._features = currents.new_empty((*currents.shape[:2], self.filters * self.size))
-        if self._mem is None:
-            self._mem = currents.new_zeros((self.n_rows, *self.block.features))
+        if self._state is None:
+            module: Any = self.block.neuron
+            self._state = module.initial_state(self._shaped(currents[0]))
             self._evidence = [torch.zeros_like(currents[0]) for _ in range(self.filters)]
         return self._features
 
     def forward(self, first: int, last: int) -> None:
         """Run some steps of the window."""
-        assert self._mem is not None
         module: Any = self.block.neuron
         with torch.no_grad():
-            step = module.step_function(self._mem)
+            step = module.step_function(self._shaped(self._x[0]))
             for at in range(first, last):
-                current = self._x[at].view(self._mem.shape)
-                spk, self._mem = step(current, self._mem)
+                spk, self._state = step(self._shaped(self._x[at]), self._state)
                 self._spk[at] = spk.reshape(self.n_rows, -1)
+                mem = self._state.mem.reshape(self.n_rows, -1)
                 for k, value in enumerate(self._evidence):
-                    value.lerp_(self._mem.reshape(self.n_rows, -1), float(self._weights[k, at]))
+                    value.lerp_(mem, float(self._weights[k, at]))
                     self._features[at, :, k * self.size : (k + 1) * self.size] = value
         fired = (self._spk[first:last, : self.n_recordings] != 0).sum(dim=(0, 1))
         self._sum = fired if self._sum is None else self._sum + fired
 
+    def _shaped(self, current: Tensor) -> Tensor:
+        return current.view(self.n_rows, *self.block.features)
+
     def reverse(self, delta: Tensor, n_rows: int, tile: int) -> Backward:
         """Run modulators backwards."""
-        module: Any = self.block.neuron
-        beta = float(module.decay().detach())
+        beta = decay_of(self.block.neuron)
         parts = delta[:, :n_rows].unflatten(2, (self.filters, self.size))
         g = delta.new_empty((len(delta), n_rows, self.size))
         q, p = torch.zeros_like(parts[0]), torch.zeros_like(g[0])

@@ -31,6 +31,7 @@ from spikeprop.engines.products import DenseProduct, Product, SparseProduct
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
 from spikeprop.evidence import Evidence
+from spikeprop.membranes import decay_of
 from spikeprop.rules import Rule
 
 __all__ = ["WindowedEngine"]
@@ -54,7 +55,7 @@ class _Stage:
 
 
 @dataclass(frozen=True)
-class _Batch(Passage):
+class _Batch(Passage[BlockRecord]):
     """A passage with what its run needs."""
 
     stages: list[_Stage] = field(default_factory=list)
@@ -98,6 +99,7 @@ class WindowedEngine:
         dtype: torch.dtype = weight.dtype
         return dtype
 
+    @torch.no_grad()
     def begin(
         self,
         n_recordings: int,
@@ -105,7 +107,7 @@ class WindowedEngine:
         labels: Tensor | None = None,
         optimizers: Sequence[torch.optim.Optimizer | None] | None = None,
         update_every: int = 1,
-    ) -> Passage:
+    ) -> _Batch:
         """Start a batch of sequences; blocks with an optimiser learn from labels.
 
         Raises
@@ -130,14 +132,13 @@ class WindowedEngine:
                 product = SparseProduct(link, learning_rows, k, self._buffers, learns=learns)
             else:
                 product = DenseProduct(link, learning_rows, k, learns=learns)
-            neuron: Any = link.block.neuron
             stages.append(
                 _Stage(
                     BlockRecord(link.block),
                     product,
                     self._scan(link, n_rows, n_recordings, k),
                     optimizer if learns else None,
-                    float(neuron.decay().detach()),
+                    decay_of(link.block.neuron),
                 )
             )
         records = [stage.record for stage in stages]
@@ -151,7 +152,7 @@ class WindowedEngine:
             link.block, n_rows, n_recordings, filters, membrane, self._buffers, self.dtype
         )
 
-    def run(self, x: Tensor | EventBatch, passage: Passage) -> None:
+    def run(self, x: Tensor | EventBatch, passage: Passage[Any]) -> None:
         """Run whole sequences ``(T, B, *features)``, and learn."""
         assert isinstance(passage, _Batch)
         steps = x.shape[0]

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, TypeVar
 
-__all__ = ["available", "kernel", "share", "spans"]
+__all__ = ["available", "can_run_on", "kernel", "share", "spans"]
 
 _LOG = logging.getLogger("spikeprop")
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -39,6 +39,16 @@ def available() -> bool:
         _LOG.warning("numba cannot be imported (%s); engines fall back to torch", error)
         return False
     return True
+
+
+def can_run_on(tensor: Any) -> bool:
+    """Tell whether kernels can work on a torch tensor in place."""
+    return (
+        available()
+        and tensor.device.type == "cpu"
+        and tensor.is_contiguous()
+        and str(tensor.dtype) in ("torch.float32", "torch.float64")
+    )
 
 
 def kernel(function: _F) -> _F:

@@ -71,14 +71,18 @@ def gather(
                     for n in range(width):
                         row[n] += v * a[n]
                     i += 1
-            while i + 4 <= end:
+            while i + 8 <= end:
                 a = source[channels[i], base : base + width]
                 b = source[channels[i + 1], base : base + width]
                 c = source[channels[i + 2], base : base + width]
                 d = source[channels[i + 3], base : base + width]
+                e = source[channels[i + 4], base : base + width]
+                f = source[channels[i + 5], base : base + width]
+                g = source[channels[i + 6], base : base + width]
+                h = source[channels[i + 7], base : base + width]
                 for n in range(width):
-                    row[n] += (a[n] + b[n]) + (c[n] + d[n])
-                i += 4
+                    row[n] += ((a[n] + b[n]) + (c[n] + d[n])) + ((e[n] + f[n]) + (g[n] + h[n]))
+                i += 8
             while i < end:
                 a = source[channels[i], base : base + width]
                 for n in range(width):
@@ -145,14 +149,18 @@ def sum_products(
                 for n in range(width):
                     row[n] += v * a[n]
                 i += 1
-        while i + 4 <= end:
+        while i + 8 <= end:
             a = tiles[tile, rows[i], :width]
             b = tiles[tile, rows[i + 1], :width]
             c = tiles[tile, rows[i + 2], :width]
             d = tiles[tile, rows[i + 3], :width]
+            e = tiles[tile, rows[i + 4], :width]
+            f = tiles[tile, rows[i + 5], :width]
+            g = tiles[tile, rows[i + 6], :width]
+            h = tiles[tile, rows[i + 7], :width]
             for n in range(width):
-                row[n] += (a[n] + b[n]) + (c[n] + d[n])
-            i += 4
+                row[n] += ((a[n] + b[n]) + (c[n] + d[n])) + ((e[n] + f[n]) + (g[n] + h[n]))
+            i += 8
         while i < end:
             a = tiles[tile, rows[i], :width]
             for n in range(width):

@@ -29,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeprop import kernels
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_filters
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.losses import Cosine, Dot, LocalLoss
@@ -133,6 +134,13 @@ class SigProp(Rule):
         self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
     ) -> Modulation:
         """Return the modulators of several steps: :meth:`modulate` with a leading dimension."""
+        overwrite = getattr(self.loss, "overwrite", None)
+        if overwrite is not None and kernels.can_run_on(evidence):
+            vectors = None
+            if self.signal == "projection":
+                vectors = self._vectors(block, evidence.shape[-1], tensors)
+            value, logits = overwrite(evidence, labels, vectors, rectify=self.rectify)
+            return Modulation(value, logits, evidence)
         if getattr(self.loss, "batched", False):
             return self.modulate(block, evidence, labels, tensors)
         return super().modulate_window(block, evidence, labels, tensors)
@@ -166,10 +174,13 @@ class SigProp(Rule):
             h = h.clamp_min(0)
         if self.signal == "propagated":
             return h, evidence[..., n_recordings:, :]
-        vectors = tensors[f"signal.{block}"].flatten(1)
-        # Several filters side by side: the class vector stands beside each of them.
-        vectors = vectors.repeat(1, evidence.shape[-1] // vectors.shape[1])
+        vectors = self._vectors(block, evidence.shape[-1], tensors)
         return h, vectors.expand(*evidence.shape[:-2], *vectors.shape)
+
+    def _vectors(self, block: int, size: int, tensors: dict[str, Tensor]) -> Tensor:
+        """Return the block's fixed class vectors ``(C, size)``, once for each filter."""
+        vectors = tensors[f"signal.{block}"].flatten(1)
+        return vectors.repeat(1, size // vectors.shape[1])
 
     def config(self) -> dict[str, Any]:
         """Return the rule's name and hyper-parameters; codes as their shape."""

@@ -281,7 +281,7 @@ def test_rows_behind_the_batch_equal_a_separate_run_of_the_signal() -> None:
     handle = net[3].register_forward_hook(lambda m, i, o: seen.append(m.mem[-CLASSES:].clone()))
     learner.logits(x)
     handle.remove()
-    signal = learner._bound().tensors["signal.0"]
+    signal = learner.bound().tensors["signal.0"]
     reset(net)
     with torch.no_grad():
         for t in range(len(x)):
