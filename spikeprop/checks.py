@@ -72,9 +72,7 @@ def single_step(
 
 def _input(name: str, x: Tensor, net: nn.Module) -> None:
     if not isinstance(x, Tensor):
-        raise TypeError(
-            f"{name} has to be a torch.Tensor or an EventBatch, got {type(x).__name__}"
-        )
+        raise TypeError(f"{name} has to be a torch.Tensor or an EventBatch, got {type(x).__name__}")
     wanted = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
     if x.dtype not in INTEGERS and x.dtype != wanted:
         raise TypeError(
@@ -99,7 +97,11 @@ def _events(name: str, x: EventBatch) -> None:
             f"{name}.offsets and {name}.channels have to be int64 and int32, got {offsets.dtype} "
             f"and {channels.dtype}"
         )
-    if int(offsets[0]) != 0 or int(offsets[-1]) != len(channels) or bool((offsets.diff() < 0).any()):
+    if (
+        int(offsets[0]) != 0
+        or int(offsets[-1]) != len(channels)
+        or bool((offsets.diff() < 0).any())
+    ):
         raise ValueError(
             f"{name}.offsets have to grow from 0 to the number of channels, {len(channels)}"
         )

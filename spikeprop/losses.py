@@ -89,9 +89,7 @@ def _through_directions(delta: Tensor, direction: Tensor, inverse: Tensor) -> Te
     return (delta - along * direction) * inverse
 
 
-def _compiled_directions(
-    z: Tensor, first: int, last: int, rectify: bool
-) -> tuple[Tensor, Tensor]:
+def _compiled_directions(z: Tensor, first: int, last: int, rectify: bool) -> tuple[Tensor, Tensor]:
     """Do as :func:`_directions` for some rows of ``(T, R, F)``, rectified first or not."""
     direction = z.new_empty(len(z), last - first, z.shape[2])
     inverse = z.new_empty(len(z), last - first)

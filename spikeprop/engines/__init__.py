@@ -6,5 +6,4 @@ from spikeprop.engines.choice import ENGINES, Choice, choose
 from spikeprop.engines.passage import Passage
 from spikeprop.engines.reference import ReferenceEngine
 
-
 __all__ = ["ENGINES", "Choice", "Passage", "ReferenceEngine", "choose"]

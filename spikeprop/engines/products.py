@@ -293,7 +293,8 @@ class SparseProduct(Product):
         share(sparse.advance, calls, threads)
 
     def _add(self, delta: Tensor, k: int) -> None:
-        assert self._carried is not None and self.gradient is not None
+        assert self._carried is not None
+        assert self.gradient is not None
         self.gradient.t().addmm_(self._carried[k].t(), delta)
 
     def _add_inputs(self, x: Rows, backward: Backward) -> None:

@@ -154,7 +154,9 @@ class CompiledScan(Scan):
         """Run modulators backwards, into column tiles."""
         steps = len(delta)
         tile = min(tile or self.size, self.size)
-        tiles = self._buffers.take("tiles", (-(-self.size // tile), steps * n_rows, tile), self._dtype)
+        tiles = self._buffers.take(
+            "tiles", (-(-self.size // tile), steps * n_rows, tile), self._dtype
+        )
         q = self._buffers.take("q", (self.filters, n_rows, self.size), self._dtype)
         p = self._buffers.take("p", (n_rows, self.size), self._dtype)
         threads = torch.get_num_threads()

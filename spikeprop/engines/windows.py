@@ -171,9 +171,7 @@ class WindowedEngine:
                 last = first + -(-whole // parts)
                 window = self._window(x, first, last)
                 full = last % period == 0 or last == steps
-                for stage, following in zip(
-                    passage.stages, [*self.sparse[1:], None], strict=True
-                ):
+                for stage, following in zip(passage.stages, [*self.sparse[1:], None], strict=True):
                     window = self._advance(
                         stage, window, passage, first, last, following, goes_on=last < steps
                     )

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, TypeVar
 
 __all__ = ["available", "can_run_on", "kernel", "share", "spans"]
@@ -79,7 +80,9 @@ def _announce_compilation() -> None:
         said = False
 
         def on_start(self, event: Any) -> None:
-            module = getattr(getattr(event.data.get("dispatcher"), "py_func", None), "__module__", "")
+            module = getattr(
+                getattr(event.data.get("dispatcher"), "py_func", None), "__module__", ""
+            )
             if not self.said and module.startswith(__name__):
                 self.said = True
                 _LOG.warning(
@@ -96,7 +99,7 @@ def spans(n: int, parts: int, least: int = 1) -> list[tuple[int, int]]:
     """Cut ``range(n)`` into at most ``parts`` runs of nearly equal length, none below ``least``."""
     parts = max(1, min(parts, n // max(1, least)))
     edges = [n * i // parts for i in range(parts + 1)]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
 def share(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], threads: int) -> list[Any]:

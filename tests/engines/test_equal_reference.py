@@ -1,4 +1,4 @@
-"""Every engine gives the reference engine's numbers, whatever the shapes, densities and schedules."""
+"""Every engine gives the reference's numbers, whatever the shapes, densities and schedules."""
 
 from __future__ import annotations
 
@@ -218,7 +218,9 @@ def test_integrate_and_fire_and_leaky_readout(engine: str, update_every: int) ->
 @pytest.mark.parametrize("engine", ["event", "chunked"])
 def test_a_loss_without_batched_form(engine: str) -> None:
     torch.manual_seed(3)
-    batches: list[tuple[Any, Tensor]] = [(events(9, 5, 12, 0.2, t), labels_of(5, t)) for t in (0, 1)]
+    batches: list[tuple[Any, Tensor]] = [
+        (events(9, 5, 12, 0.2, t), labels_of(5, t)) for t in (0, 1)
+    ]
     for signal in ("propagated", "projection"):
         rule = SigProp(C, loss=SlowCosine(), signal=signal)
         compare(dense_net(12, (9, 7)), rule, batches, engine, 4)
@@ -265,9 +267,15 @@ def test_single_precision_stays_close(engine: str, rule: str) -> None:
     for name in ("reference", engine):
         copied = copy.deepcopy(net)
         learner = ForwardLearner(
-            copied, RULES[rule](), engine=name, update_every=20, optimizer=partial(torch.optim.SGD, lr=1.0)
+            copied,
+            RULES[rule](),
+            engine=name,
+            update_every=20,
+            optimizer=partial(torch.optim.SGD, lr=1.0),
         )
         learner.update(x, labels)
-        gradients.append([a - b for a, b in zip(net.parameters(), copied.parameters(), strict=True)])
+        gradients.append(
+            [a - b for a, b in zip(net.parameters(), copied.parameters(), strict=True)]
+        )
     for a, b in zip(*gradients, strict=True):
         assert (a - b).norm() <= 1e-5 * a.norm()
