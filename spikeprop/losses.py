@@ -20,12 +20,15 @@ from typing import ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from spikeprop.kernels import rows, share, spans
+from spikeprop.kernels import cosine, rows, share, spans
 
 __all__ = ["Cosine", "Dot", "LocalLoss", "LossValue", "SquaredDistance"]
 
 #: Below this norm a centred feature vector has no direction: it gives logits and gradients of zero.
 SMALLEST_NORM = 1e-8
+
+#: Up to so many rows one compiled pass is faster than calling matrix products.
+FEW_ROWS = 128
 
 
 class LossValue(NamedTuple):
@@ -185,6 +188,8 @@ class Cosine:
         value, logits : Tensor
             ``(T,)`` and ``(T, B, C)``.
         """
+        if len(evidence) * len(labels) <= FEW_ROWS:
+            return self._overwrite_few(evidence, labels, vectors, rectify=rectify)
         n = len(labels)
         h_dir, h_inv = _compiled_directions(evidence, 0, n, rectify)
         if vectors is None:
@@ -200,6 +205,32 @@ class Cosine:
         if vectors is None:
             delta_s = torch.bmm(delta.mT, h_dir)
             _compiled_through(delta_s, s_dir, along.sum(dim=1), s_inv, evidence, n, False)
+        return value, logits
+
+    def _overwrite_few(
+        self, evidence: Tensor, labels: Tensor, vectors: Tensor | None, *, rectify: bool
+    ) -> tuple[Tensor, Tensor]:
+        n, size = len(labels), evidence.shape[2]
+        follows = vectors is None
+        if vectors is None:
+            classes = evidence.new_empty(evidence.shape[1] - n, size)
+        else:
+            classes = _directions(vectors)[0].contiguous()
+        logits = evidence.new_empty(len(evidence), n, len(classes))
+        value = evidence.new_empty(len(evidence))
+        cosine.modulate(
+            evidence.numpy(),
+            labels.numpy(),
+            self.tau,
+            SMALLEST_NORM,
+            rectify,
+            follows,
+            evidence.new_empty(size).numpy(),
+            classes.numpy(),
+            evidence.new_empty(4, len(classes)).numpy(),
+            logits.numpy(),
+            value.numpy(),
+        )
         return value, logits
 
     def logits(self, h: Tensor, s: Tensor) -> Tensor:

@@ -93,9 +93,10 @@ class Product(ABC):
         self._bias_carried = np.zeros(1 + filters)
         self.started = False
         self.gradient: Tensor | None = None
+        self._empty = True  # whatever is in the gradient counts as zero
         self.bias_gradient: Tensor | None = None
         if learns:
-            self.gradient = torch.zeros_like(module.weight, requires_grad=False)
+            self.gradient = torch.empty_like(module.weight, requires_grad=False)
             if module.bias is not None and module.bias.requires_grad:
                 self.bias_gradient = torch.zeros_like(module.bias, requires_grad=False)
 
@@ -156,16 +157,23 @@ class Product(ABC):
 
     def take_gradients(self) -> None:
         """Hand the gradients to the parameters."""
-        self.module.weight.grad = self.gradient
+        self.module.weight.grad = self._fill_zeros()
         if self.bias_gradient is not None:
             self.module.bias.grad = self.bias_gradient
 
     def clear_gradients(self) -> None:
         """Start the next sum."""
-        assert self.gradient is not None
-        self.gradient.zero_()
+        self._empty = True
         if self.bias_gradient is not None:
             self.bias_gradient.zero_()
+
+    def _fill_zeros(self) -> Tensor:
+        """Return the gradient to add to."""
+        assert self.gradient is not None
+        if self._empty:
+            self.gradient.zero_()
+            self._empty = False
+        return self.gradient
 
 
 class DenseProduct(Product):
@@ -218,9 +226,8 @@ class DenseProduct(Product):
         self._add_rows(backward.rows, inputs.reshape(-1, *inputs.shape[2:]))
 
     def _add_rows(self, delta: Tensor, inputs: Tensor) -> None:
-        assert self.gradient is not None
         at_synapse = pull_back(self.block.chain, delta.reshape(-1, *self.block.features))
-        self._rule.add_weight_gradient(self.module, self.gradient, at_synapse, inputs)
+        self._rule.add_weight_gradient(self.module, self._fill_zeros(), at_synapse, inputs)
 
     def _add_bias(self, total: Tensor) -> None:
         assert self.bias_gradient is not None
@@ -268,7 +275,8 @@ class SparseProduct(Product):
         weights, target = self._weights.numpy(), out.numpy()
         threads = torch.get_num_threads()
         large = weights.nbytes > PACKED_FROM
-        packs = large and x.count > 2 * self.inputs
+        packs = large and x.events > 2 * self.inputs
+        calls: list[tuple[Any, ...]]
         if packs:
             n_tiles = -(-self.outputs // self.tile)
             calls = []
@@ -295,10 +303,14 @@ class SparseProduct(Product):
     def _add(self, delta: Tensor, k: int) -> None:
         assert self._carried is not None
         assert self.gradient is not None
-        self.gradient.t().addmm_(self._carried[k].t(), delta)
+        if self._empty:
+            torch.mm(self._carried[k].t(), delta, out=self.gradient.t())
+            self._empty = False
+        else:
+            self.gradient.t().addmm_(self._carried[k].t(), delta)
 
     def _add_inputs(self, x: Rows, backward: Backward) -> None:
-        assert self.gradient is not None
+        gradient = self._fill_zeros()
         count = int((x.ends[:, : self.n_rows] - x.starts[:, : self.n_rows]).sum())
         if count == 0:
             return
@@ -306,7 +318,7 @@ class SparseProduct(Product):
         rows = np.empty(count, dtype=np.int32)
         values = np.empty(count if x.values.size else 0, dtype=x.values.dtype)
         sparse.sort_events(*x, self.n_rows, pointers, rows, values)
-        out, tiles = self.gradient.t().numpy(), backward.tiles.numpy()
+        out, tiles = gradient.t().numpy(), backward.tiles.numpy()
         threads = torch.get_num_threads()
         calls = [(pointers, rows, values, tiles, out, tile) for tile in range(len(tiles))]
         share(sparse.sum_products, calls, threads)
