@@ -50,9 +50,14 @@ class CompiledAdam:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 state = optimizer.state[parameter]
-                arrays = [parameter.detach(), state["exp_avg"], state["exp_avg_sq"]]
-                flat = [_flat(item).numpy() for item in arrays]
-                self._moments.append((parameter, _Moments(*flat, state["step"], group)))
+                moments = _Moments(
+                    _flat(parameter.detach()).numpy(),
+                    _flat(state["exp_avg"]).numpy(),
+                    _flat(state["exp_avg_sq"]).numpy(),
+                    state["step"],
+                    group,
+                )
+                self._moments.append((parameter, moments))
 
     @staticmethod
     def fits(optimizer: torch.optim.Optimizer) -> bool:
