@@ -24,13 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop.blocks import Block
+from spikeprop.datasets import EventBatch
 from spikeprop.engines.credit import Credit
+from spikeprop.engines.passage import Passage
 from spikeprop.evidence import Evidence
 from spikeprop.membranes import output_of
 from spikeprop.potentials import free_potential
 from spikeprop.rules import Rule
 
-__all__ = ["BlockPass", "Passage", "ReferenceEngine"]
+__all__ = ["BlockPass", "ReferenceEngine"]
 
 
 @dataclass
@@ -149,19 +151,6 @@ class BlockPass:
 
 
 @dataclass(frozen=True)
-class Passage:
-    """All blocks on their way along the time axis, for one batch or one stream."""
-
-    blocks: list[BlockPass]
-    n_recordings: int
-
-    @property
-    def steps(self) -> int:
-        """Time steps made."""
-        return self.blocks[0].t
-
-
-@dataclass(frozen=True)
 class ReferenceEngine:
     """Runs a network as it is and learns in hooks.
 
@@ -195,6 +184,13 @@ class ReferenceEngine:
         dtype: torch.dtype = weight.dtype
         return dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        weight: Any = self.blocks[0].synapse.weight
+        device: torch.device = weight.device
+        return device
+
     def begin(
         self,
         n_recordings: int,
@@ -202,7 +198,7 @@ class ReferenceEngine:
         labels: Tensor | None = None,
         optimizers: Sequence[torch.optim.Optimizer | None] | None = None,
         update_every: int = 1,
-    ) -> Passage:
+    ) -> Passage[BlockPass]:
         """Start a batch of sequences, or a stream; blocks with an optimiser learn from labels."""
         chosen = optimizers if optimizers is not None else [None] * len(self.blocks)
         passes = [
@@ -221,8 +217,10 @@ class ReferenceEngine:
         ]
         return Passage(passes, n_recordings)
 
-    def run(self, x: Tensor, passage: Passage) -> None:
+    def run(self, x: Tensor | EventBatch, passage: Passage[BlockPass]) -> None:
         """Run whole sequences ``(T, B, *features)``, then let what is left over be learned."""
+        if isinstance(x, EventBatch):
+            x = x.to_dense(self.dtype)
         with torch.no_grad(), self._hooked(passage):
             if self.time_inside:
                 self.net(self._with_signal_rows(x, dim=1))
@@ -239,7 +237,7 @@ class ReferenceEngine:
                     f"dimension 0"
                 )
 
-    def step(self, x_t: Tensor, passage: Passage) -> None:
+    def step(self, x_t: Tensor, passage: Passage[BlockPass]) -> None:
         """Run one time step ``(B, *features)`` of a stream."""
         with torch.no_grad(), self._hooked(passage):
             self.net(self._with_signal_rows(x_t, dim=0))
@@ -255,7 +253,7 @@ class ReferenceEngine:
         return torch.cat([x, x.new_zeros(shape)], dim=dim)
 
     @contextmanager
-    def _hooked(self, passage: Passage) -> Iterator[None]:
+    def _hooked(self, passage: Passage[BlockPass]) -> Iterator[None]:
         n = passage.n_recordings
 
         def enter(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

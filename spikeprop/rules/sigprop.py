@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeprop import kernels
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_filters
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.losses import Cosine, Dot, LocalLoss
@@ -135,8 +136,31 @@ class SigProp(Rule):
         value, logits, delta_h, delta_s = self.loss(h, s, labels)
         if self.rectify:
             delta_h = delta_h * (h > 0)
-        delta = torch.cat([delta_h, delta_s]) if self.signal == "propagated" else delta_h
+        delta = torch.cat([delta_h, delta_s], -2) if self.signal == "propagated" else delta_h
         return Modulation(value, logits, delta)
+
+    def modulate_window(
+        self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
+    ) -> Modulation:
+        """Return the modulators of several steps: :meth:`modulate` with a leading dimension."""
+        overwrite = getattr(self.loss, "overwrite", None)
+        if overwrite is not None and kernels.can_run_on(evidence):
+            vectors = None
+            if self.signal == "projection":
+                vectors = self._vectors(block, evidence.shape[-1], tensors)
+            value, logits = overwrite(evidence, labels, vectors, rectify=self.rectify)
+            return Modulation(value, logits, evidence)
+        if getattr(self.loss, "batched", False):
+            return self.modulate(block, evidence, labels, tensors)
+        return super().modulate_window(block, evidence, labels, tensors)
+
+    def logits_window(
+        self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
+    ) -> Tensor:
+        """Return the scores of several steps: :meth:`logits` with a leading dimension."""
+        if getattr(self.loss, "batched", False):
+            return self.logits(block, evidence, n_recordings, tensors)
+        return super().logits_window(block, evidence, n_recordings, tensors)
 
     def logits(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
@@ -154,14 +178,18 @@ class SigProp(Rule):
     def _compared(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        h = evidence[:n_recordings]
+        h = evidence[..., :n_recordings, :]
         if self.rectify:
             h = h.clamp_min(0)
         if self.signal == "propagated":
-            return h, evidence[n_recordings:]
+            return h, evidence[..., n_recordings:, :]
+        vectors = self._vectors(block, evidence.shape[-1], tensors)
+        return h, vectors.expand(*evidence.shape[:-2], *vectors.shape)
+
+    def _vectors(self, block: int, size: int, tensors: dict[str, Tensor]) -> Tensor:
+        """Return the block's fixed class vectors ``(C, size)``, once for each filter."""
         vectors = tensors[f"signal.{block}"].flatten(1)
-        # Several filters side by side: the class vector stands beside each of them.
-        return h, vectors.repeat(1, evidence.shape[1] // vectors.shape[1])
+        return vectors.repeat(1, size // vectors.shape[1])
 
     def config(self) -> dict[str, Any]:
         """Return the rule's name and hyper-parameters; codes as their shape."""

@@ -131,7 +131,7 @@ def compare(net: nn.Sequential, rule: SigProp, x: Tensor, labels: Tensor) -> Non
     """Run the learner with an optimiser that only looks, and hold it against autograd."""
     learner = ForwardLearner(net, rule, optimizer=Recorder, update_every=len(x), seed=3)
     learner.update(x, labels)
-    engine = learner._bound()
+    engine = learner.bound()
     rows = C if rule.signal == "propagated" else 0
     inputs = torch.cat([x, x.new_zeros(len(x), rows, *x.shape[2:])], dim=1)
     net.eval()
@@ -225,7 +225,7 @@ def test_integrate_and_fire_and_leaky_readout_equal_autograd() -> None:
     x = (torch.rand(9, B, 12) < 0.4).double()
     learner = ForwardLearner(net, SigProp(C), optimizer=Recorder, update_every=9, seed=0)
     learner.update(x, torch.tensor([0, 1, 2, 1, 0]))
-    engine = learner._bound()
+    engine = learner.bound()
     inputs = torch.cat([x, x.new_zeros(9, C, 12)], dim=1)
     # A fresh threshold: homeostasis has moved the first neuron's since.
     spiking = IF(threshold=0.5).double()
