@@ -12,6 +12,7 @@
   once. Order and augmentation depend on ``(seed, epoch)`` only.
 - :class:`EventBatch` is the same batch as sparse events, never made dense:
   :func:`bin_events_sparse`, or ``sparse=True`` of the loaders.
+- :mod:`augment` changes events at random, a batch at a time: ``make_loader(augment=[...])``.
 - :class:`EventStore` is a whole split in one memory-mapped file, the fastest to read:
   :func:`stored` makes it of any set once, and opens it from then on.
 - :func:`split_validation` and :func:`kfold` split a training set: stratified, seeded.
@@ -23,6 +24,7 @@
 tonic (GPL-3) is imported only when N-MNIST has to be downloaded.
 """
 
+from spikeprop.datasets import augment
 from spikeprop.datasets.bin_format import read_events, write_events
 from spikeprop.datasets.binning import Binning, bin_events
 from spikeprop.datasets.columns import EventColumns
@@ -69,6 +71,7 @@ __all__ = [
     "SaccadeImages",
     "SaccadeMNIST",
     "SaccadeSet",
+    "augment",
     "bin_events",
     "bin_events_sparse",
     "first_saccade",
