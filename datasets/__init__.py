@@ -5,6 +5,8 @@
   ``SaccadeDigits`` needs no download: it is made on first use and kept in a cache.
 - :class:`SaccadeImages` is any set of images seen by the same simulated camera as
   ``SaccadeDigits``; :class:`SaccadeMNIST` is MNIST so, whole.
+- :class:`SimulatedGestures` is eleven arm gestures of simulated people at 128 x 128 pixels, which
+  differ in direction and order in time.
 - :class:`Binning` says how a recording is cut into time steps (15 ms each by default), and
   :func:`bin_events` does it for a whole batch: float32, shape (T, B, P, H, W).
 - :func:`make_loader` makes a loader of such batches from any of these sets, or from one of your own
@@ -47,6 +49,7 @@ from spikeprop.datasets.nmnist import NMNIST
 from spikeprop.datasets.saccade_digits import SaccadeDigits
 from spikeprop.datasets.saccade_images import SaccadeImages, SaccadeMNIST
 from spikeprop.datasets.saccades import SaccadeSet, first_saccade, stabilize
+from spikeprop.datasets.simulated_gestures import SimulatedGestures
 from spikeprop.datasets.slicing import EventSlices
 from spikeprop.datasets.sparse import EventBatch
 from spikeprop.datasets.sparse_binning import bin_events_sparse
@@ -71,6 +74,7 @@ __all__ = [
     "SaccadeImages",
     "SaccadeMNIST",
     "SaccadeSet",
+    "SimulatedGestures",
     "augment",
     "bin_events",
     "bin_events_sparse",
