@@ -111,9 +111,12 @@ def test_bad_arguments(
 def test_missing_data_say_which_files_to_put_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import spikeprop.datasets.nmnist as nmnist
+    from spikeprop.datasets import fetching, obtaining
 
-    monkeypatch.setattr(nmnist, "fetch", lambda folder, archive: None)
+    def refuse(file: object, folder: object, **_: object) -> None:
+        raise fetching.DownloadError("no network")
+
+    monkeypatch.setattr(obtaining, "download", refuse)
     where = tmp_path / "nothing here"
     for command in (["train", "--runs-dir", tmp_path / "runs"], ["data"]):
         error = fails(capsys, *command, "--dataset", "nmnist", "--data-dir", where)
