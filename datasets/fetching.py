@@ -235,7 +235,7 @@ def _check_space(part: Path, count: int) -> None:
 
 def _pause(error: BaseException, wait_s: float) -> float:
     if isinstance(error, urllib.error.HTTPError):
-        said = (error.headers or {}).get("Retry-After", "")
+        said = error.headers.get("Retry-After", "") if error.headers else ""
         if said.isdecimal():
             wait_s = max(wait_s, float(said))
     return min(wait_s, LONGEST_WAIT_S)
