@@ -3,6 +3,8 @@
 - :class:`NMNIST` and :class:`SaccadeDigits` are map-style data sets of ``(events, label)``;
   ``events`` is a structured array with the fields x, y, t (microseconds) and p.
   ``SaccadeDigits`` needs no download: it is made on first use and kept in a cache.
+- :class:`SaccadeImages` is any set of images seen by the same simulated camera as
+  ``SaccadeDigits``; :class:`SaccadeMNIST` is MNIST so, whole.
 - :class:`Binning` says how a recording is cut into time steps (15 ms each by default), and
   :func:`bin_events` does it for a whole batch: float32, shape (T, B, P, H, W).
 - :func:`make_loader` makes a loader of such batches from any of these sets, or from one of your own
@@ -41,6 +43,7 @@ from spikeprop.datasets.formats import (
 from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.nmnist import NMNIST
 from spikeprop.datasets.saccade_digits import SaccadeDigits
+from spikeprop.datasets.saccade_images import SaccadeImages, SaccadeMNIST
 from spikeprop.datasets.saccades import SaccadeSet, first_saccade, stabilize
 from spikeprop.datasets.slicing import EventSlices
 from spikeprop.datasets.sparse import EventBatch
@@ -63,6 +66,8 @@ __all__ = [
     "Events",
     "Recording",
     "SaccadeDigits",
+    "SaccadeImages",
+    "SaccadeMNIST",
     "SaccadeSet",
     "bin_events",
     "bin_events_sparse",
