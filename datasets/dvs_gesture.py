@@ -133,6 +133,8 @@ class DVSGesture(EventDataset):
         )
         self.original = any(folder.glob("*.aedat"))
         self.samples = (_original if self.original else _from_tonic)(folder, train)
+        self.paths = sorted({sample.path for sample in self.samples})
+        self.slow = self.original
         self.targets = np.array([sample.label for sample in self.samples], dtype=np.int64)
         self.groups = np.array([sample.user for sample in self.samples], dtype=np.int64)
         count = (ORIGINAL_SAMPLES if self.original else TONIC_SAMPLES)[split]

@@ -54,6 +54,7 @@ class _Published(RecordingFiles):
     parts: dict[str, Part]
     suffixes: tuple[str, ...]
     recordings: dict[str, int]
+    slow = True
     column_order: str | None = None
     test_fraction: float | None = None
 
@@ -277,6 +278,7 @@ class PokerDVS(_Published):
     name, title = "pokerdvs", "POKER-DVS"
     sensor_size = (35, 35, 2)
     duration = 20_000
+    slow = False
     suffixes = (".npy",)
     recordings = {"train": 48, "test": 20}  # noqa: RUF012
     column_order = "txyp"
