@@ -23,7 +23,8 @@ from __future__ import annotations
 
 from spikeprop.nir.dialects import DIALECTS, Dialect
 from spikeprop.nir.network import NIRNetwork
+from spikeprop.nir.neurons import PLAIN
 from spikeprop.nir.reading import from_nir, read
 from spikeprop.nir.writing import to_nir, write
 
-__all__ = ["DIALECTS", "Dialect", "NIRNetwork", "from_nir", "read", "to_nir", "write"]
+__all__ = ["DIALECTS", "PLAIN", "Dialect", "NIRNetwork", "from_nir", "read", "to_nir", "write"]

@@ -1,8 +1,8 @@
 """Neurons between this library's difference equations and NIR's differential ones.
 
-A neuron with linear sub-threshold dynamics is written from its filter, whatever its class (a user's
-own, too). With a step ``dt`` of forward Euler, and gains ``b`` of the current and ``g`` between the
-two variables of second order:
+A neuron that fires and resets as NIR's do (:data:`PLAIN` lists them, open to a user's own class) is
+written from the filter of its sub-threshold dynamics. With a step ``dt`` of forward Euler, and
+gains ``b`` of the current and ``g`` between the two variables of second order:
 
     LIF       mem_t = beta mem_{t-1} + b I_t            tau dv/dt = -v + r I
               tau = dt / (1 - beta),  r = b / (1 - beta)
@@ -13,6 +13,10 @@ two variables of second order:
 
 without a leak (``beta = 1``) IF or I, with ``r = b / dt``; without a threshold LI, CubaLI, I; and
 ``Threshold`` for a LIF that neither remembers nor resets.
+
+The reset "zero" of LIF, PLIF and CuBaLIF has the spikes of NIR's, whether it is delayed or not. The
+delayed one of the others (as in snnTorch) also loses the current of the step after a spike, which
+NIR's does not: they are written with a warning, unless ``reset_delay=False``.
 """
 
 from __future__ import annotations
@@ -26,14 +30,42 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spikeprop.membranes import has_threshold
-from spikeprop.neurons import LI, LIF, LinearFilter, SpikingNeuron, Synaptic
+from spikeprop.neurons import (
+    IF,
+    LI,
+    LIF,
+    PLIF,
+    RLIF,
+    CuBaLIF,
+    Lapicque,
+    LinearFilter,
+    RSynaptic,
+    SpikingNeuron,
+    Synaptic,
+)
 from spikeprop.nir.dialects import Dialect
 from spikeprop.nir.network import Scale, as_tensor
 from spikeprop.nir.package import nir_package
 
-__all__ = ["neuron_of", "node_of"]
+__all__ = ["PLAIN", "neuron_of", "node_of"]
 
 Array = NDArray[Any]
+
+#: Neurons that are their filter, a threshold and a reset, and nothing else.
+PLAIN: set[type[nn.Module]] = {
+    CuBaLIF,
+    IF,
+    LI,
+    LIF,
+    Lapicque,
+    PLIF,
+    RLIF,
+    RSynaptic,
+    Synaptic,
+}
+
+#: Those whose delayed reset to zero lets the current of the next step pass.
+_LOSE_NOTHING = (CuBaLIF, IF, LIF, PLIF)
 
 
 def node_of(name: str, neuron: nn.Module, features: tuple[int, ...], dialect: Dialect) -> Any:
@@ -62,6 +94,12 @@ def node_of(name: str, neuron: nn.Module, features: tuple[int, ...], dialect: Di
             f"neuron '{name}' is a {type(neuron).__name__}; NIR has no neurons with nonlinear "
             f"sub-threshold dynamics"
         )
+    if type(neuron) not in PLAIN:
+        raise ValueError(
+            f"neuron '{name}' is a {type(neuron).__name__}; NIR has nothing like it. (A class of "
+            f"your own that is its filter, a threshold and a reset can be added to "
+            f"spikeprop.nir.PLAIN)"
+        )
     _check_options(name, neuron)
     with torch.no_grad():
         filter_ = neuron.filter()
@@ -81,9 +119,12 @@ def node_of(name: str, neuron: nn.Module, features: tuple[int, ...], dialect: Di
         raise ValueError(f"neuron '{name}': this reader does not know NIR's {type(node).__name__}")
     node.metadata = {"writer": "spikeprop"}
     if fires is not None and type(node).__name__ != "Threshold":
-        node.metadata["reset_mechanism"] = getattr(neuron, "reset_mechanism", "zero")
-        node.metadata["reset_delay"] = int(getattr(neuron, "reset_delay", True))
-        _warn_of_reset(name, neuron)
+        mechanism = str(neuron.reset_mechanism)
+        delayed = bool(neuron.reset_delay)
+        if mechanism == "zero" and type(neuron) in _LOSE_NOTHING:
+            delayed = False  # the same spikes
+        node.metadata |= {"reset_mechanism": mechanism, "reset_delay": int(delayed)}
+        _warn_of_reset(name, mechanism, delayed)
     return node
 
 
@@ -93,22 +134,24 @@ def _check_options(name: str, neuron: SpikingNeuron) -> None:
         "inhibition": bool(getattr(neuron, "inhibition", False)),
         "state_quant": bool(getattr(neuron, "state_quant", False)),
         "graded_spikes_factor": isinstance(factor, Tensor) and bool((factor != 1).any()),
-        "adaptation": "adapt" in neuron.State._fields,
     }
     for option, used in said.items():
         if used:
             raise ValueError(f"neuron '{name}': NIR cannot say {option}")
 
 
-def _warn_of_reset(name: str, neuron: SpikingNeuron) -> None:
-    mechanism = getattr(neuron, "reset_mechanism", "zero")
-    if mechanism != "zero":
-        warnings.warn(
-            f"neuron '{name}' has reset_mechanism={mechanism!r}, and NIR's neurons reset to a "
-            f"value. It is kept in the node's metadata, which this library reads; other readers "
-            f"reset to zero. Train with reset_mechanism='zero' to have the same spikes there",
-            stacklevel=5,
-        )
+def _warn_of_reset(name: str, mechanism: str, delayed: bool) -> None:
+    if mechanism == "zero" and not delayed:
+        return
+    how = "with reset_delay=False" if mechanism == "zero" else "with reset_mechanism='zero'"
+    delay = " and a delay" if delayed else ""
+    warnings.warn(
+        f"neuron '{name}' has reset_mechanism={mechanism!r}{delay}, and "
+        f"NIR's neurons reset to a value, within the step. It is kept in the node's metadata, "
+        f"which this library reads; other readers reset their way. Train {how} to have the same "
+        f"spikes there",
+        stacklevel=5,
+    )
 
 
 def _first_order(
@@ -201,13 +244,13 @@ def neuron_of(name: str, node: Any, dialect: Dialect) -> nn.Module:
         If the node cannot be said here, or the time step is longer than a time constant.
     """
     kind = type(node).__name__
-    options = {"init_hidden": True}
+    options: dict[str, Any] = {"init_hidden": True}
     if kind == "Threshold":
-        return LIF(0.0, _narrow(node.threshold), reset_mechanism="none", **options)  # type: ignore[arg-type]
+        return LIF(0.0, _narrow(node.threshold), reset_mechanism="none", **options)
     said = getattr(node, "metadata", None) or {}
     if said.get("writer") == "spikeprop":
         dialect = dialect._replace(written_unit=1.0)
-    fires = {}
+    fires: dict[str, Any] = {}
     if hasattr(node, "v_threshold"):
         if np.any(node.v_reset):
             raise ValueError(f"node '{name}': a v_reset other than 0 is not known here")
@@ -220,18 +263,17 @@ def neuron_of(name: str, node: Any, dialect: Dialect) -> nn.Module:
         gain = np.asarray(node.r, dtype=np.float64)
         if not (dialect.unit_resistance or dialect.exponential_steps):
             gain = gain * dialect.dt
-        neuron: nn.Module = (
-            LIF(1.0, **fires, **options) if fires else LI(1.0, **options)  # type: ignore[arg-type]
-        )
+        neuron: nn.Module = LIF(1.0, **fires, **options) if fires else LI(1.0, **options)
         return _driven(neuron, gain, None)
     if kind in ("LI", "LIF"):
         beta = _decay(name, "tau", node.tau, dialect)
         gain, shift = np.asarray(node.r) * (1 - beta), np.asarray(node.v_leak) * (1 - beta)
         if dialect.exponential_steps:
             gain = np.ones_like(gain)
-        neuron = (
-            LIF(_narrow(beta), **fires, **options) if fires else LI(_narrow(beta), **options)  # type: ignore[arg-type]
-        )
+        if fires.get("reset_mechanism") == "zero" and fires.get("reset_delay"):
+            # A synaptic current that does not last: the delayed reset that loses a step's current.
+            return _driven(Synaptic(0.0, _narrow(beta), **fires, **options), gain, shift)
+        neuron = LIF(_narrow(beta), **fires, **options) if fires else LI(_narrow(beta), **options)
         return _driven(neuron, gain, shift)
     if np.any(node.v_leak):
         raise ValueError(f"node '{name}': a v_leak other than 0 of a {kind} is not known here")
@@ -242,7 +284,7 @@ def neuron_of(name: str, node: Any, dialect: Dialect) -> nn.Module:
         synapse = _driven(LI(_narrow(alpha), **options), gain, None)
         return nn.Sequential(synapse, LI(_narrow(beta), **options))
     # The voltage is linear in the current: all gains can stand before the synaptic current.
-    synaptic = Synaptic(_narrow(alpha), _narrow(beta), **fires, **options)  # type: ignore[arg-type]
+    synaptic = Synaptic(_narrow(alpha), _narrow(beta), **fires, **options)
     return _driven(synaptic, gain, None)
 
 
