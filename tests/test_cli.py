@@ -381,7 +381,7 @@ def test_warnings_are_one_line(
         warnings.warn("the cache\nis read-only", stacklevel=1)
 
     monkeypatch.setattr(cli.data_cli, "run", warn)
-    assert main(["data"]) == 0
+    assert main(["data", "list"]) == 0
     assert capsys.readouterr().err == "spikeprop: warning: the cache is read-only\n"
 
 
