@@ -338,8 +338,8 @@ class SpikingNeuron(StatefulModule):
         -------
         LinearFilter
             Where ``exact``, ``filter()``, which is the same at every step; else the local Jacobian
-            there, ``(n, n, rows, *features)``, spikes held as inputs. Its variables are those of the
-            state, or the last of them where no current reaches the others.
+            there, ``(n, n, rows, *features)``, spikes held as inputs. Its variables are those of
+            the state, or the last of them where no current reaches the others.
         """
         if self.exact:
             return self.filter()
