@@ -32,7 +32,7 @@ class _Moments(NamedTuple):
     weights: Any
     first: Any
     second: Any
-    count: Tensor
+    made: Tensor
     options: dict[str, Any]
 
 
@@ -86,14 +86,14 @@ class CompiledAdam:
         threads = torch.get_num_threads()
         for parameter, moments in self._moments:
             assert parameter.grad is not None, "every parameter of a block has a gradient"
-            moments.count.add_(1)
+            moments.made.add_(1)
             options = moments.options
             gradient = _flat(parameter.grad).numpy()
             numbers = (
                 float(options["lr"]),
                 *map(float, options["betas"]),
                 float(options["eps"]),
-                float(moments.count),
+                float(moments.made),
             )
             arrays = (moments.weights, moments.first, moments.second, gradient)
             parts = spans(gradient.size, threads, least=1 << 14)

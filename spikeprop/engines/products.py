@@ -275,7 +275,7 @@ class SparseProduct(Product):
         weights, target = self._weights.numpy(), out.numpy()
         threads = torch.get_num_threads()
         large = weights.nbytes > PACKED_FROM
-        packs = large and x.events > 2 * self.inputs
+        packs = large and x.events > 8 * self.inputs
         calls: list[tuple[Any, ...]]
         if packs:
             n_tiles = -(-self.outputs // self.tile)
