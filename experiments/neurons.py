@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner, neurons
 from spikeprop.datasets import SaccadeDigits
+from spikeprop.datasets.files import write_text
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.neurons import SpikingNeuron, reset
 from spikeprop.rules import SigProp
-from spikeprop.runs import write_text
 
 __all__ = ["EXCEPTED", "PRESETS", "NeuronsConfig", "Preset", "train_neuron"]
 

@@ -1,4 +1,4 @@
-"""The command line: ``spikeprop train | evaluate | predict | data``.
+"""The command line: ``spikeprop train | evaluate | predict | quantize | data``.
 
 Options are the fields of dataclasses (tyro turns them into arguments and help); heavy modules load
 once a command runs, so that help and mistakes answer at once.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from spikeprop._version import __version__
+from spikeprop.bits import QuantizeConfig, measure_bits
 from spikeprop.config import DatasetName, TrainConfig
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "quantize": QuantizeConfig,
     "data": DataConfig,
 }
 
@@ -214,6 +216,8 @@ def _run(config: Any) -> None:
             _evaluate(config)
         elif isinstance(config, PredictConfig):
             _predict(config)
+        elif isinstance(config, QuantizeConfig):
+            measure_bits(config)
         else:
             _data(config)
 
