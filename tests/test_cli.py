@@ -93,7 +93,8 @@ def test_help_shows_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> No
     [
         (
             ["tran"],
-            "there is no command 'tran': choose one of train, evaluate, predict, quantize, data",
+            "there is no command 'tran': choose one of train, evaluate, predict, quantize, "
+            "neurons, data",
         ),
         (["train", "--bogus", "3"], "--bogus"),
         (["train", "--epochs", "many"], "--epochs"),
