@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from spikeprop import checks
 from spikeprop.blocks import Block
 from spikeprop.evidence import Evidence, as_filters
-from spikeprop.membranes import filter_of, output_of
+from spikeprop.membranes import filter_of, output_of, visible
 from spikeprop.neurons import LinearFilter, reset
 from spikeprop.parametrizations import bake
 from spikeprop.potentials import FreePotential, free_potential
@@ -106,7 +106,7 @@ class ExportedNetwork(nn.Module):
         def read(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             nonlocal evidence, step
             step += 1
-            _, mem = output_of(module, output)
+            mem, _ = visible(module, output_of(module, output)[1])
             flat = (mem if free is None else free.advance(inputs[0])).flatten(1)
             evidence = evidence or [torch.zeros_like(flat) for _ in self._filters]
             evidence = [

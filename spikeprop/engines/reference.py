@@ -28,7 +28,7 @@ from spikeprop.datasets import EventBatch
 from spikeprop.engines.credit import Credit
 from spikeprop.engines.passage import Passage
 from spikeprop.evidence import Evidence
-from spikeprop.membranes import output_of
+from spikeprop.membranes import output_of, visible
 from spikeprop.potentials import free_potential
 from spikeprop.rules import Rule
 
@@ -101,8 +101,9 @@ class BlockPass:
                     f"'{self.block.neuron_name}' made step {self.t}; an update at every step needs "
                     f"the synapse to be called once for each step"
                 )
+        mem, follows = visible(self.block.neuron, mem)
         if self.credit is not None:
-            self.credit.advance()
+            self.credit.advance(follows)
         u = mem if self._free is None else self._free.advance(current)
         if not self._evidence:
             self._evidence = [torch.zeros_like(u) for _ in self.filters]
