@@ -20,9 +20,9 @@ VERSION = 1
 
 DatasetName = Literal[
     "saccade-digits",
+    "nmnist",
     "saccade-mnist",
     "simulated-gestures",
-    "nmnist",
     "dvsgesture",
     "ncaltech101",
     "cifar10dvs",
@@ -36,6 +36,7 @@ DatasetName = Literal[
     "fashion-mnist",
     "folder",
 ]
+PresetName = Literal["nmnist", "dvsgesture"]
 RuleName = Literal["sigprop", "sp-voltage"]
 EvidenceName = Literal["running-mean", "instantaneous", "leaky"]
 LossName = Literal["cosine", "dot", "squared-distance"]
@@ -56,6 +57,9 @@ class TrainConfig:
     ValueError
         If an option is outside its range; the message names it, its value and the range.
     """
+
+    preset: PresetName | None = None
+    """Options for a whole run on a published set; those given beside it count."""
 
     dataset: DatasetName = "saccade-digits"
     """Data set: saccade-digits is embedded; `spikeprop data list` shows all of them."""
@@ -80,6 +84,9 @@ class TrainConfig:
 
     binary: bool = True
     """A cell of a time bin holds a spike or none; otherwise the number of its events."""
+
+    pool: int = 1
+    """Pool so many by so many pixels into one [pixels]."""
 
     shift: int = 1
     """Augmentation: random shift of every training recording by up to so many pixels [pixels]."""
@@ -229,7 +236,15 @@ SIGPROP_OPTIONS = (
 )
 """Options that only the rule ``sigprop`` reads."""
 
-COUNTS = ("time_window", "n_time_bins", "event_count", "epochs", "batch_size", "update_every")
+COUNTS = (
+    "time_window",
+    "n_time_bins",
+    "event_count",
+    "pool",
+    "epochs",
+    "batch_size",
+    "update_every",
+)
 """Options that count something, from 1."""
 
 HOW_TO_RUN = ("data_dir", "name", "runs_dir", "resume", "quiet")
