@@ -1,4 +1,4 @@
-"""The command line: ``spikeprop train | evaluate | predict | data``.
+"""The command line: ``spikeprop train | evaluate | predict | stream | data``.
 
 Options are the fields of dataclasses (tyro turns them into arguments and help); heavy modules load
 once a command runs, so that help and mistakes answer at once.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from spikeprop import data_cli
+from spikeprop import data_cli, stream_cli
 from spikeprop._version import __version__
 from spikeprop.config import TrainConfig
 
@@ -81,6 +81,7 @@ COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "stream": stream_cli.StreamConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
 """Commands that have commands of their own."""
@@ -219,6 +220,8 @@ def _run(config: Any) -> None:
             _evaluate(config)
         elif isinstance(config, PredictConfig):
             _predict(config)
+        elif isinstance(config, stream_cli.StreamConfig):
+            stream_cli.run(config)
         else:
             data_cli.run(config)
 

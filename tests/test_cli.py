@@ -17,7 +17,7 @@ from spikeprop.config import TrainConfig
 from spikeprop.datasets import write_events
 from spikeprop.monitor import CsvLog
 
-COMMANDS = ("train", "evaluate", "predict", "data")
+COMMANDS = ("train", "evaluate", "predict", "stream", "data")
 DATA_COMMANDS = ("list", "download", "check", "show", "convert")
 
 
@@ -91,7 +91,10 @@ def test_help_shows_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tran"], "there is no command 'tran': choose one of train, evaluate, predict, data"),
+        (
+            ["tran"],
+            "there is no command 'tran': choose one of train, evaluate, predict, stream, data",
+        ),
         (["train", "--bogus", "3"], "--bogus"),
         (["train", "--epochs", "many"], "--epochs"),
         (["train", "--epochs", "0"], "epochs must be at least 1, got 0"),
