@@ -41,6 +41,9 @@ class StreamConfig:
     speed: float = 1.0
     """Play a file so many times faster than real time; 0 is as fast as can be."""
 
+    lr: float | None = None
+    """Learning rate, constant; None is that at the start of the training."""
+
     update_every: int | None = None
     """Update the weights after every so many time steps; None is as in training [time steps]."""
 
@@ -91,6 +94,13 @@ def run(config: StreamConfig) -> None:
         if config.update_every < 1:
             raise ValueError(f"update_every must be at least 1, got {config.update_every}")
         learner.update_every = config.update_every
+    rate = trained.lr if config.lr is None else config.lr
+    if not 0 < rate < math.inf:
+        raise ValueError(f"lr must be above 0, got {config.lr}")
+    # A schedule leaves the rate of a finished training at or near zero.
+    for optimizer in learner.optimizers:
+        for group in [] if optimizer is None else optimizer.param_groups:
+            group["lr"] = rate
     data = metrics["data"]
     classes: list[str] = data["classes"]
     sensor = (data["sensor_size"][0], data["sensor_size"][1], data["sensor_size"][2])

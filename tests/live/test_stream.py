@@ -376,6 +376,7 @@ def test_the_command_over_udp(run, capsys):
         (["--label", "cat"], "label must be one of"),
         (["--window", "-1"], "window is 0 or more"),
         (["--update-every", "0"], "update_every must be at least 1"),
+        (["--lr", "0"], "lr must be above 0"),
         (["--save", "none/a.safetensors"], "there is no folder"),
     ],
 )
