@@ -1,4 +1,4 @@
-"""The command line: ``spikeprop train | evaluate | predict | stream | data``.
+"""The command line: ``spikeprop train | evaluate | predict | stream | quantize | neurons | data``.
 
 Options are the fields of dataclasses (tyro turns them into arguments and help); heavy modules load
 once a command runs, so that help and mistakes answer at once.
@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from spikeprop import data_cli, stream_cli
+from spikeprop import data_cli, neurons_cli, stream_cli
 from spikeprop._version import __version__
+from spikeprop.bits import QuantizeConfig, measure_bits
 from spikeprop.config import TrainConfig
+from spikeprop.neurons_cli import NeuronsConfig
 
 if TYPE_CHECKING:
     from spikeprop.fit import Evaluation
@@ -82,6 +84,8 @@ COMMANDS: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "stream": stream_cli.StreamConfig,
+    "quantize": QuantizeConfig,
+    "neurons": NeuronsConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
 """Commands that have commands of their own."""
@@ -222,6 +226,10 @@ def _run(config: Any) -> None:
             _predict(config)
         elif isinstance(config, stream_cli.StreamConfig):
             stream_cli.run(config)
+        elif isinstance(config, QuantizeConfig):
+            measure_bits(config)
+        elif isinstance(config, NeuronsConfig):
+            neurons_cli.run(config)
         else:
             data_cli.run(config)
 

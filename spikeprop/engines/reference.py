@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from spikeprop.blocks import Block
 from spikeprop.engines.credit import Credit
 from spikeprop.evidence import Evidence
-from spikeprop.membranes import output_of
+from spikeprop.membranes import output_of, visible
 from spikeprop.rules import Rule
 
 __all__ = ["BlockPass", "Passage", "ReferenceEngine"]
@@ -96,8 +96,9 @@ class BlockPass:
                     f"'{self.block.neuron_name}' made step {self.t}; an update at every step needs "
                     f"the synapse to be called once for each step"
                 )
+        mem, follows = visible(self.block.neuron, mem)
         if self.credit is not None:
-            self.credit.advance()
+            self.credit.advance(follows)
         if not self._evidence:
             self._evidence = [torch.zeros_like(mem) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):
