@@ -215,6 +215,7 @@ def build_rule(config: TrainConfig, num_classes: int) -> Rule:
         signal_scale=config.signal_scale,
         homeostasis=homeostasis,
         predict_from=config.predict_from,
+        potential=config.potential,
     )
 
 

@@ -41,6 +41,7 @@ RuleName = Literal["sigprop", "sp-voltage"]
 EvidenceName = Literal["running-mean", "instantaneous", "leaky"]
 LossName = Literal["cosine", "dot", "squared-distance"]
 SignalName = Literal["propagated", "projection"]
+PotentialName = Literal["free", "membrane"]
 ReadoutName = Literal["last", "vote"]
 ScheduleName = Literal["cosine", "constant"]
 
@@ -102,8 +103,11 @@ class TrainConfig:
     tau: float = 0.07
     """sigprop: temperature of the cosine loss."""
 
+    potential: PotentialName = "free"
+    """sigprop: what the loss sees: the voltage, or what it would be without resets."""
+
     evidence: EvidenceName = "running-mean"
-    """sigprop: filter over time through which the loss sees the voltage."""
+    """sigprop: filter over time through which the loss sees it."""
 
     evidence_alpha: float = 0.1
     """sigprop: weight of the newest time step in leaky evidence [fraction]."""
@@ -220,6 +224,7 @@ class TrainConfig:
 SIGPROP_OPTIONS = (
     "loss",
     "tau",
+    "potential",
     "evidence",
     "evidence_alpha",
     "rectify",
