@@ -42,7 +42,8 @@ class Data:
     Attributes
     ----------
     train, validation, test : EventLoader
-        Loaders of ``(x (T, B, P, H, W), labels (B,))``; ``validation`` is None without one.
+        Loaders of ``(x (T, B, P, H, W), labels (B,))``, ``x`` as sparse events; ``validation`` is
+        None without one.
     classes : list of str
         Names of the classes.
     input_shape : tuple of int
@@ -109,6 +110,7 @@ def evaluation_loader(config: TrainConfig, dataset: EventDataset | EventStore) -
         binning=binning(config),
         shuffle=False,
         seed=config.seed,
+        sparse=True,
     )
 
 
@@ -129,6 +131,7 @@ def open_data(config: TrainConfig) -> Data:
         batch_size=config.batch_size,
         binning=binning(config),
         seed=config.seed,
+        sparse=True,
     )
     kept, validation = np.arange(len(train_set)), None
     if config.validation > 0:

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from spikeprop.datasets import EventBatch
 from spikeprop.datasets.files import write_atomically
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import reset
@@ -88,11 +89,13 @@ def save_curves(
     learner
         The trained learner.
     test
-        Batches ``(x (T, B, P, H, W), labels (B,))``; the first recording of the first is drawn.
+        Batches ``(x (T, B, P, H, W), labels (B,))``, dense or as sparse events; the first recording
+        of the first is drawn.
     classes
         Names of the classes.
     """
     x, labels = next(iter(test))
+    x = x.to_dense() if isinstance(x, EventBatch) else x
     recording = x[:, 0]
     predicted = int(learner.predict(x[:, :1])[0])
     names = classes[int(labels[0])], classes[predicted]
