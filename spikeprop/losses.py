@@ -89,32 +89,6 @@ def _through_directions(delta: Tensor, direction: Tensor, inverse: Tensor) -> Te
     return (delta - along * direction) * inverse
 
 
-def _compiled_directions(z: Tensor, first: int, last: int, rectify: bool) -> tuple[Tensor, Tensor]:
-    """Do as :func:`_directions` for some rows of ``(T, R, F)``, rectified first or not."""
-    direction = z.new_empty(len(z), last - first, z.shape[2])
-    inverse = z.new_empty(len(z), last - first)
-    arrays = (z.numpy(), first, rectify, SMALLEST_NORM, direction.numpy(), inverse.numpy())
-    threads = torch.get_num_threads()
-    share(rows.directions, [(*arrays, a, b) for a, b in spans(len(z), threads)], threads)
-    return direction, inverse
-
-
-def _compiled_through(
-    delta: Tensor,
-    direction: Tensor,
-    along: Tensor,
-    inverse: Tensor,
-    z: Tensor,
-    first: int,
-    rectify: bool,
-) -> None:
-    """Do as :func:`_through_directions`, into some rows of ``z``."""
-    arrays = tuple(item.numpy() for item in (delta, direction, along, inverse, z))
-    threads = torch.get_num_threads()
-    calls = [(*arrays, first, rectify, a, b) for a, b in spans(len(z), threads)]
-    share(rows.through_directions, calls, threads)
-
-
 @dataclass(frozen=True)
 class Cosine:
     r"""Cross-entropy over cosine similarities of centred evidence.
@@ -185,21 +159,23 @@ class Cosine:
         value, logits : Tensor
             ``(T,)`` and ``(T, B, C)``.
         """
-        n = len(labels)
-        h_dir, h_inv = _compiled_directions(evidence, 0, n, rectify)
+        n, steps = len(labels), len(evidence)
         if vectors is None:
-            s_dir, s_inv = _compiled_directions(evidence, n, evidence.shape[1], False)
+            classes = evidence.shape[1] - n
+            fixed = evidence.new_empty(0, 0)
         else:
-            s_dir = _directions(vectors)[0].expand(len(evidence), *vectors.shape)
-        logits = torch.bmm(h_dir, s_dir.mT).div_(self.tau)
-        value, delta = _cross_entropy(logits, labels)
-        along = delta * logits  # delta / tau times tau logits: what lies along each direction
-        delta /= self.tau
-        delta_h = torch.bmm(delta, s_dir)
-        _compiled_through(delta_h, h_dir, along.sum(dim=2), h_inv, evidence, 0, rectify)
-        if vectors is None:
-            delta_s = torch.bmm(delta.mT, h_dir)
-            _compiled_through(delta_s, s_dir, along.sum(dim=1), s_inv, evidence, n, False)
+            classes = len(vectors)
+            fixed = _directions(vectors)[0]
+        value = evidence.new_empty(steps)
+        logits = evidence.new_empty(steps, n, classes)
+        arrays = (evidence.numpy(), fixed.numpy(), labels.numpy())
+        numbers = (self.tau, rectify, SMALLEST_NORM)
+        threads = torch.get_num_threads()
+        calls = [
+            (*arrays, *numbers, value.numpy(), logits.numpy(), first, last)
+            for first, last in spans(steps, threads)
+        ]
+        share(rows.compare, calls, threads)
         return value, logits
 
     def logits(self, h: Tensor, s: Tensor) -> Tensor:
