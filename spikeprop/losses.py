@@ -165,10 +165,10 @@ class Cosine:
             fixed = evidence.new_empty(0, 0)
         else:
             classes = len(vectors)
-            fixed = _directions(vectors)[0]
+            fixed = vectors
         value = evidence.new_empty(steps)
         logits = evidence.new_empty(steps, n, classes)
-        arrays = (evidence.numpy(), fixed.numpy(), labels.numpy())
+        arrays = (evidence.numpy(), fixed.contiguous().numpy(), labels.numpy())
         numbers = (self.tau, rectify, SMALLEST_NORM)
         threads = torch.get_num_threads()
         calls = [

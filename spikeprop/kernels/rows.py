@@ -66,7 +66,7 @@ def compare(
         Evidence of ``len(labels)`` recordings and, if ``fixed`` is empty, of the class signals
         behind them; becomes dLoss/dz, with the loss averaged over the recordings.
     fixed : ndarray, shape (C, F)
-        Class vectors, centred and of length 1; or empty.
+        Class vectors, or empty.
     labels : ndarray of int64
         Class of each recording.
     tau, rectify, smallest
@@ -86,9 +86,14 @@ def compare(
     follows = fixed.shape[0] == 0
     a = np.empty(size, z.dtype)
     d = np.empty(classes, z.dtype)
-    vectors = np.empty((classes, size), z.dtype) if follows else fixed
+    vectors = np.empty((classes, size), z.dtype)
     lengths = np.empty(classes, z.dtype)
-    along_signal = np.empty(classes, z.dtype)
+    along_signal = np.zeros(classes, z.dtype)
+    if not follows:
+        for c in range(classes):
+            lengths[c] = _direct(fixed[c], vectors[c], False, smallest)
+            for i in range(size):
+                vectors[c, i] *= lengths[c]
     for step in range(first_step, last_step):
         if follows:
             for c in range(classes):

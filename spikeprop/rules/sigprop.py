@@ -180,7 +180,8 @@ class SigProp(Rule):
     def _vectors(self, block: int, size: int, tensors: dict[str, Tensor]) -> Tensor:
         """Return the block's fixed class vectors ``(C, size)``, once for each filter."""
         vectors = tensors[f"signal.{block}"].flatten(1)
-        return vectors.repeat(1, size // vectors.shape[1])
+        times = size // vectors.shape[1]
+        return vectors if times == 1 else vectors.repeat(1, times)
 
     def config(self) -> dict[str, Any]:
         """Return the rule's name and hyper-parameters; codes as their shape."""
