@@ -20,7 +20,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from spikeprop.kernels import rows, share, spans
+from spikeprop.kernels import rows, share, spans, triton_runs_on
 
 __all__ = ["Cosine", "Dot", "LocalLoss", "LossValue", "SquaredDistance"]
 
@@ -146,7 +146,8 @@ class Cosine:
         Parameters
         ----------
         evidence : Tensor
-            ``(T, R, F)``, contiguous, on the CPU: B recordings, then C class signals, if any.
+            ``(T, R, F)``, contiguous, on the CPU or, for fixed vectors, on a CUDA device: B
+            recordings, then C class signals, if any.
         labels : Tensor
             ``(B,)``.
         vectors : Tensor or None
@@ -160,6 +161,8 @@ class Cosine:
             ``(T,)`` and ``(T, B, C)``.
         """
         n, steps = len(labels), len(evidence)
+        if vectors is not None and triton_runs_on(evidence.device):
+            return self._overwrite_on_device(evidence, labels, vectors, rectify)
         if vectors is None:
             classes = evidence.shape[1] - n
             fixed = evidence.new_empty(0, 0)
@@ -177,6 +180,19 @@ class Cosine:
         ]
         share(rows.compare, calls, threads)
         return value, logits
+
+    def _overwrite_on_device(
+        self, evidence: Tensor, labels: Tensor, vectors: Tensor, rectify: bool
+    ) -> tuple[Tensor, Tensor]:
+        from spikeprop.kernels import triton_neuron
+
+        value = evidence.new_empty(evidence.shape[:2])
+        logits = evidence.new_empty(*evidence.shape[:2], len(vectors))
+        direction = _directions(vectors)[0].contiguous()
+        triton_neuron.compare(
+            evidence, direction, labels, self.tau, rectify, SMALLEST_NORM, value, logits
+        )
+        return value.mean(dim=1), logits
 
     def logits(self, h: Tensor, s: Tensor) -> Tensor:
         """Return the scores ``(B, C)``."""

@@ -201,7 +201,8 @@ class DenseProduct(Product):
     def _carry(self, x: Tensor, advance: Advance) -> None:
         inputs = self._inputs()
         flat = inputs.reshape(len(inputs), -1)
-        sums = torch.as_tensor(advance.from_input, dtype=flat.dtype) @ flat
+        weights = torch.as_tensor(advance.from_input, dtype=flat.dtype, device=flat.device)
+        sums = weights @ flat
         new = [row.view(inputs.shape[1:]) for row in sums]
         if self._carried:
             trace = self._carried[0]

@@ -225,7 +225,7 @@ class TorchScan(Scan):
         parts = delta[:, :n_rows].unflatten(2, (self.filters, self.size))
         g = delta.new_empty((len(delta), n_rows, self.size))
         q, p = torch.zeros_like(parts[0]), torch.zeros_like(g[0])
-        w = torch.as_tensor(self._weights, dtype=delta.dtype)[:, :, None]
+        w = torch.as_tensor(self._weights, dtype=delta.dtype, device=delta.device)[:, :, None]
         for at in range(len(delta) - 1, -1, -1):
             q += parts[at]
             p.mul_(beta).add_((w[:, at] * q).sum(dim=1))

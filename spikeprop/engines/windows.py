@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeprop import kernels
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, check_state, membrane_of
@@ -30,6 +31,7 @@ from spikeprop.engines.passage import BlockRecord, Passage
 from spikeprop.engines.products import DenseProduct, Product, SparseProduct
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
+from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.evidence import Evidence
 from spikeprop.membranes import decay_of
 from spikeprop.rules import Rule
@@ -145,9 +147,15 @@ class WindowedEngine:
         return _Batch(records, n_recordings, stages, filters, labels, update_every)
 
     def _scan(self, link: Link, n_rows: int, n_recordings: int, filters: int) -> Scan:
-        membrane = membrane_of(link.block) if self.compiled else None
+        weight: Any = link.block.synapse.weight
+        in_triton = kernels.triton_runs_on(weight.device)
+        membrane = membrane_of(link.block) if self.compiled or in_triton else None
         if membrane is None:
             return TorchScan(link.block, n_rows, n_recordings, filters)
+        if in_triton:
+            return TritonScan(
+                link.block, n_rows, n_recordings, filters, membrane, self._buffers, weight.detach()
+            )
         return CompiledScan(
             link.block, n_rows, n_recordings, filters, membrane, self._buffers, self.dtype
         )

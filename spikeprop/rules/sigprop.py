@@ -135,7 +135,10 @@ class SigProp(Rule):
     ) -> Modulation:
         """Return the modulators of several steps: :meth:`modulate` with a leading dimension."""
         overwrite = getattr(self.loss, "overwrite", None)
-        if overwrite is not None and kernels.can_run_on(evidence):
+        in_place = kernels.can_run_on(evidence) or (
+            self.signal == "projection" and kernels.triton_runs_on(evidence.device)
+        )
+        if overwrite is not None and in_place:
             vectors = None
             if self.signal == "projection":
                 vectors = self._vectors(block, evidence.shape[-1], tensors)
