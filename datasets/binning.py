@@ -170,7 +170,7 @@ def locate(
         column.astype(np.int64, copy=False)
         for column in (columns.t, columns.x, columns.y, columns.p)
     )
-    _check_range(x, y, t, p, sensor_size)
+    check_range(columns, sensor_size)
     step, steps = _time_step(t, columns.row, columns.lengths, binning, duration)
     _, height, width = binning.features(sensor_size)
     if binning.pool > 1:
@@ -181,21 +181,17 @@ def locate(
     return step, channel, steps
 
 
-def _check_range(
-    x: NDArray[np.int64],
-    y: NDArray[np.int64],
-    t: NDArray[np.int64],
-    p: NDArray[np.int64],
-    sensor_size: tuple[int, int, int],
-) -> None:
-    for name, values, limit in zip("xyp", (x, y, p), sensor_size, strict=True):
+def check_range(columns: EventColumns, sensor_size: tuple[int, int, int]) -> None:
+    """Raise ValueError if an event lies outside the sensor or before time 0."""
+    fields = zip("xyp", (columns.x, columns.y, columns.p), sensor_size, strict=True)
+    for name, values, limit in fields:
         if len(values) and not (values.min() >= 0 and values.max() < limit):
             raise ValueError(
                 f"events[{name!r}] reaches from {values.min()} to {values.max()}; the sensor "
                 f"(W, H, P) = {tuple(sensor_size)} allows 0 to {limit - 1}"
             )
-    if len(t) and t.min() < 0:
-        raise ValueError(f"events['t'] begins at {t.min()} us; times count from 0")
+    if len(columns.t) and columns.t.min() < 0:
+        raise ValueError(f"events['t'] begins at {columns.t.min()} us; times count from 0")
 
 
 def _time_step(

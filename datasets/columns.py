@@ -8,7 +8,7 @@ is a few passes over contiguous memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ class EventColumns(NamedTuple):
 
     Attributes
     ----------
-    t : ndarray of int64, shape (N,)
+    t : ndarray of int, shape (N,)
         Times in microseconds.
     x, y, p : ndarray of int, shape (N,)
         Pixels and polarity.
@@ -31,10 +31,10 @@ class EventColumns(NamedTuple):
         From 0 to N, never decreasing.
     """
 
-    t: NDArray[np.int64]
-    x: NDArray[np.integer]
-    y: NDArray[np.integer]
-    p: NDArray[np.integer]
+    t: NDArray[np.integer[Any]]
+    x: NDArray[np.integer[Any]]
+    y: NDArray[np.integer[Any]]
+    p: NDArray[np.integer[Any]]
     offsets: NDArray[np.int64]
 
     @classmethod
@@ -80,11 +80,11 @@ class EventColumns(NamedTuple):
 
     def keep(self, mask: NDArray[np.bool_]) -> EventColumns:
         """Return the events where ``mask`` is true, in the same recordings."""
-        kept = np.zeros(len(mask) + 1, dtype=np.int64)
-        np.cumsum(mask, out=kept[1:])
-        return EventColumns(
-            self.t[mask], self.x[mask], self.y[mask], self.p[mask], kept[self.offsets]
-        )
+        kept = np.flatnonzero(mask)
+        if len(kept) == len(mask):
+            return self
+        t, x, y, p = (column[mask] for column in self[:4])
+        return EventColumns(t, x, y, p, np.searchsorted(kept, self.offsets))
 
     def shifted(
         self, offsets: NDArray[np.int64], sensor_size: tuple[int, int, int]

@@ -24,7 +24,7 @@ import torch
 from snntorch import surrogate
 from torch import Tensor, nn
 
-__all__ = ["BPTT", "BPTTConfig", "SpikingMLP", "cosine"]
+__all__ = ["BPTT", "BPTTConfig", "SpikingMLP", "cosine", "over_time"]
 
 READOUTS = ("membrane", "count")
 
@@ -109,14 +109,15 @@ class SpikingMLP(nn.Module):
         """Return class scores ``(B, C)`` for recordings ``x`` ``(T, B, *features)``."""
         signal = x.flatten(2)
         for synapse, neuron in zip(self.synapses, self.neurons, strict=True):
-            spikes, voltages = _over_time(neuron, synapse(self.dropout(signal)))
+            spikes, voltages = over_time(neuron, synapse(self.dropout(signal)))
             signal = torch.stack(spikes)
         if self.readout == "count":
             return signal.sum(dim=0)
         return torch.stack(voltages).mean(dim=0)
 
 
-def _over_time(neuron: Any, currents: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+def over_time(neuron: Any, currents: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Run a neuron over currents ``(T, B, N)``; return its spikes and voltages step by step."""
     spikes, voltages = [], []
     mem: Tensor = neuron.reset_mem()  # without it snnTorch goes on from the previous batch
     for current in currents:

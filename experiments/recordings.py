@@ -149,6 +149,7 @@ def loader(
     batch_size: int,
     seed: int | None = None,
     shift: int = 0,
+    sparse: bool = False,
 ) -> EventLoader:
     """Make a loader: shuffled and augmented if a seed is given, in order if not."""
     return make_loader(
@@ -159,4 +160,5 @@ def loader(
         seed=seed or 0,
         shift=shift,
         indices=indices,
+        sparse=sparse,
     )

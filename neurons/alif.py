@@ -17,19 +17,14 @@ keeps its derivative under backpropagation through time.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import snntorch as snn
-from torch import Tensor, nn
+from torch import Tensor
 
+from spikeprop.neurons import namesakes
 from spikeprop.neurons.arguments import Values, as_decay, as_parameter
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal, ungraded
-
-if TYPE_CHECKING:
-    _Leaky = nn.Module
-else:
-    _Leaky = snn.Leaky
 
 
 class AdaptiveState(NamedTuple):
@@ -100,7 +95,7 @@ def alif_step(
     return spk, AdaptiveState(adapt, mem)
 
 
-class ALIF(FiringNeuron, _Leaky):
+class ALIF(FiringNeuron, namesakes.Leaky):
     """Adaptive leaky integrate-and-fire neuron.
 
     The difference equation stands at the top of this file. A step is ``spk, adapt, mem =

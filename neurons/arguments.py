@@ -94,7 +94,7 @@ def as_decay(
         given = "neither" if value is None else "both"
         raise TypeError(f"give either {name} or {tau_name} (with dt), not {given}")
     if tau is not None:
-        return torch.exp(-as_positive("dt", dt) / as_positive(tau_name, tau))
+        return torch.exp(-as_length("dt", dt) / as_positive(tau_name, tau))
     assert value is not None
     tensor = as_parameter(name, value)
     if not isinstance(value, Tensor) and not ((tensor >= 0) & (tensor <= 1)).all():
@@ -130,6 +130,64 @@ def as_positive(name: str, value: Values) -> Tensor:
     return tensor
 
 
+def as_length(name: str, value: Values) -> float:
+    """Give a positive number as it is, in double precision.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for messages.
+    value : float
+        One number.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not numeric.
+    ValueError
+        If it is more than one, not finite, or not positive.
+    """
+    tensor = as_positive(name, value)
+    if tensor.numel() != 1:
+        raise ValueError(f"{name} must be one number, but is {_brief(tensor)}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def as_step(dt: Values, **taus: Values) -> float:
+    """Give the time step of a forward Euler form, which may not exceed its time constants.
+
+    Parameters
+    ----------
+    dt : float
+        Length of a time step in milliseconds.
+    **taus : float or array_like or torch.Tensor
+        The time constants in milliseconds, by their names.
+
+    Returns
+    -------
+    float
+        ``dt``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not numeric.
+    ValueError
+        If one is not positive and finite, or ``dt`` exceeds a time constant.
+    """
+    step = as_length("dt", dt)
+    for name, value in taus.items():
+        tau = as_positive(name, value)
+        if not (step <= tau).all():
+            raise ValueError(f"dt must be at most {name}, {_brief(tau)} ms, but is {step:g} ms")
+    return step
+
+
 def check_floating(name: str, value: Tensor) -> None:
     """Refuse what is not a tensor of floating-point numbers.
 
@@ -155,4 +213,7 @@ def check_floating(name: str, value: Tensor) -> None:
 
 
 def _brief(tensor: Tensor) -> str:
-    return str(tensor.item()) if tensor.dim() == 0 else f"a tensor with {tensor.flatten().tolist()}"
+    if tensor.dim() == 0:
+        return str(tensor.item())
+    values = ", ".join(str(value) for value in tensor.flatten()[:5].tolist())
+    return f"a tensor with [{values}{', ...' if tensor.numel() > 5 else ''}]"

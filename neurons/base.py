@@ -16,7 +16,7 @@ from torch import Tensor
 
 from spikeprop.neurons.arguments import check_floating
 from spikeprop.neurons.eligibility import LinearFilter, local_jacobian, make_filter
-from spikeprop.neurons.shapes import check_fits, check_signal, fit_state, rows_of
+from spikeprop.neurons.shapes import check_fits, check_signal, fit_state, signals_of
 from spikeprop.neurons.stateful import StatefulModule
 
 StepFunction = Callable[[Tensor, Any], tuple[Tensor, Any]]
@@ -163,8 +163,8 @@ class SpikingNeuron(StatefulModule):
         current, before = self._fitted(current, given, signal, hidden)
         spk, after = self.step_function(current)(current, before)
         # Straight into __dict__: nn.Module's own attribute machinery would cost as much as the step
-        # of a small layer. An exported graph has no attributes to write to.
-        if hidden or not _exporting():
+        # of a small layer.
+        if hidden or not _traced(after):
             self.__dict__.update(zip(after._fields, after, strict=True))
         return spk if hidden and not self.output else self._outputs(spk, after)
 
@@ -206,21 +206,29 @@ class SpikingNeuron(StatefulModule):
                 "current must be (T, B, *features) with at least one time step, but has shape "
                 f"{tuple(current.shape)}"
             )
-        rows = rows_of(current, signal)
-        first, now = self._fitted(rows(0), given, None, hidden=False)
+        signal_at = signals_of(current, signal)
+        first, now = self._fitted(current[0], given, signal_at(0), hidden=False)
         step = self.step_function(first)
+
+        def outputs(t: int) -> tuple[Tensor, ...]:
+            nonlocal now
+            row, also = first, signal_at(t)
+            if t > 0:
+                row = current[t].to(first.dtype)
+                if also is not None:
+                    also = also.to(first.dtype)
+                    row, now = self._join(row, also), self._admit(now, also)
+            spk, now = step(row, now)
+            return self._outputs(spk, now)
+
         steps = range(current.shape[0])
         if torch.is_grad_enabled():
-            seen = []
-            for t in steps:
-                spk, now = step(first if t == 0 else rows(t).to(first.dtype), now)
-                seen.append(self._outputs(spk, now))
+            seen = [outputs(t) for t in steps]
             return tuple(torch.stack(values) for values in zip(*seen, strict=True))
         # Without a graph the outputs can be filled as they come, at half the peak memory.
         filled: tuple[Tensor, ...] = ()
         for t in steps:
-            spk, now = step(first if t == 0 else rows(t).to(first.dtype), now)
-            values = self._outputs(spk, now)
+            values = outputs(t)
             if t == 0:
                 filled = tuple(v.new_empty((current.shape[0], *v.shape)) for v in values)
             for whole, value in zip(filled, values, strict=True):
@@ -257,10 +265,22 @@ class SpikingNeuron(StatefulModule):
         check_floating("current", current)
         if torch.is_autocast_enabled(current.device.type):
             current = current.float()
-        if signal is not None:
-            check_signal(current, signal)
-            current = torch.cat((current, signal.to(current.dtype)))
-        return fit_state(current, state, hidden, self.State, self.initial_state)
+        if signal is None:
+            return fit_state(current, state, hidden, self.State, self.initial_state)
+        check_signal(current, signal)
+        signal = signal.to(current.dtype)
+        current, before = fit_state(
+            self._join(current, signal), state, hidden, self.State, self.initial_state
+        )
+        return current, self._admit(before, signal)
+
+    def _join(self, current: Tensor, signal: Tensor) -> Tensor:
+        """Put the signal's rows behind the current's."""
+        return torch.cat((current, signal))
+
+    def _admit(self, state: Any, signal: Tensor) -> Any:
+        """Let the signal act on the state before the step, for a family that wants it so."""
+        return state
 
     def _outputs(self, spk: Tensor, state: Any) -> tuple[Tensor, ...]:
         return tuple(state) if "spk" in state._fields else (spk, *state)
@@ -383,7 +403,23 @@ class SpikingNeuron(StatefulModule):
         return trace.mul_(beta).add_(x)
 
 
-def _exporting() -> bool:
-    # Younger than the oldest torch that is allowed here.
-    asked: Callable[[], bool] | None = getattr(torch.compiler, "is_exporting", None)
-    return bool(asked and asked())
+def _traced(state: Any) -> bool:
+    """Say whether a state is not to be left behind for looking at, since it is no plain tensor.
+
+    An exported graph has no attributes to write to, and what lives inside a transform of torch.func
+    cannot be touched after it.
+    """
+    if torch.compiler.is_compiling():
+        return _exporting()
+    return bool(_functorch_tensor(state.mem))
+
+
+def _never(*_: Any) -> bool:
+    return False
+
+
+# The one is younger than the oldest torch that is allowed here, the other is not public.
+_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", _never)
+_functorch_tensor: Callable[[Tensor], bool] = getattr(
+    getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", _never
+)

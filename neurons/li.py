@@ -6,19 +6,14 @@ mem_t = beta * mem_{t-1} + current_t
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import snntorch as snn
-from torch import Tensor, nn
+from torch import Tensor
 
+from spikeprop.neurons import namesakes
 from spikeprop.neurons.arguments import Values, as_decay
 from spikeprop.neurons.base import SpikingNeuron, StepFunction
 from spikeprop.neurons.stateful import MemState
-
-if TYPE_CHECKING:
-    _Leaky = nn.Module
-else:
-    _Leaky = snn.Leaky
 
 
 def li_step(current: Tensor, state: MemState, beta: Tensor) -> tuple[Tensor, MemState]:
@@ -44,7 +39,7 @@ def li_step(current: Tensor, state: MemState, beta: Tensor) -> tuple[Tensor, Mem
     return mem, MemState(mem)
 
 
-class LI(SpikingNeuron, _Leaky):
+class LI(SpikingNeuron, namesakes.Leaky):
     """Leaky integrator: the readout layer that stands where a LIF would, and never spikes.
 
     Its voltage takes the spikes' place: a step gives ``(mem, mem)`` (the same tensor twice), and

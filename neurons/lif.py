@@ -19,20 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import snntorch as snn
-from torch import Tensor, nn
+from torch import Tensor
 
+from spikeprop.neurons import namesakes
 from spikeprop.neurons.arguments import Values, as_decay
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_now, reset_signal
 from spikeprop.neurons.stateful import MemState
-
-if TYPE_CHECKING:
-    _Leaky = nn.Module
-else:
-    _Leaky = snn.Leaky
 
 
 class LIFParameters(NamedTuple):
@@ -89,7 +84,7 @@ def lif_step(current: Tensor, state: MemState, p: LIFParameters) -> tuple[Tensor
     return spk, MemState(new)
 
 
-class LIF(FiringNeuron, _Leaky):
+class LIF(FiringNeuron, namesakes.Leaky):
     """Leaky integrate-and-fire neuron; a drop-in for ``snntorch.Leaky``.
 
     The difference equation stands at the top of this file. Arguments, numbers, gradients under

@@ -63,8 +63,8 @@ def check_fits(name: str, value: Tensor, shape: torch.Size) -> None:
         )
 
 
-def rows_of(current: Tensor, signal: Tensor | None) -> Callable[[int], Tensor]:
-    """Give the rows of each time step, signal behind batch, without copying the whole sequence.
+def signals_of(current: Tensor, signal: Tensor | None) -> Callable[[int], Tensor | None]:
+    """Make sure that a sequence's signal fits its current, and give that of each time step.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def rows_of(current: Tensor, signal: Tensor | None) -> Callable[[int], Tensor]:
     Returns
     -------
     Callable
-        From the step's index to its rows, ``(B, *features)`` or ``(B + C, *features)``.
+        From the step's index to the signal's rows, ``(C, *features)``, or None.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def rows_of(current: Tensor, signal: Tensor | None) -> Callable[[int], Tensor]:
         If its steps or features differ from the current's.
     """
     if signal is None:
-        return lambda t: current[t]
+        return lambda t: None
     check_floating("signal", signal)
     held = signal.dim() == current.dim() - 1
     fixed = signal.shape[1:] if held else signal.shape[:1] + signal.shape[2:]
@@ -100,7 +100,7 @@ def rows_of(current: Tensor, signal: Tensor | None) -> Callable[[int], Tensor]:
             "signal must be (T, C, *features) or (C, *features) with the current's T and features, "
             f"but has shape {tuple(signal.shape)} for a current of shape {tuple(current.shape)}"
         )
-    return lambda t: torch.cat((current[t], signal if held else signal[t]))
+    return lambda t: signal if held else signal[t]
 
 
 def fit_state(

@@ -6,7 +6,7 @@ Also how a checkpoint's shapes meet a module's: one value may become many, and m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import snntorch as snn
 import torch
@@ -53,7 +53,7 @@ class StatefulModule(_SnnTorchNeuron):
     output: bool
 
     #: The state's type: a NamedTuple with a field ``mem``, fields in the order of the arguments.
-    State: ClassVar[Any] = MemState
+    State: Any = MemState
 
     #: Names of the parameters and buffers that may be a scalar or one value a neuron.
     _per_neuron: tuple[str, ...] = ("beta",)

@@ -17,20 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import snntorch as snn
-from torch import Tensor, nn
+from torch import Tensor
 
+from spikeprop.neurons import namesakes
 from spikeprop.neurons.arguments import Values, as_decay
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.eligibility import LinearFilter, make_filter
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_now, reset_signal
-
-if TYPE_CHECKING:
-    _Synaptic = nn.Module
-else:
-    _Synaptic = snn.Synaptic
 
 
 class SynapticState(NamedTuple):
@@ -97,7 +92,7 @@ def synaptic_step(
     return spk, SynapticState(syn, mem)
 
 
-class Synaptic(FiringNeuron, _Synaptic):
+class Synaptic(FiringNeuron, namesakes.Synaptic):
     """Leaky integrate-and-fire neuron with a synaptic current; drop-in for ``snntorch.Synaptic``.
 
     The difference equation stands at the top of this file. A step is ``spk, syn, mem =

@@ -1,4 +1,4 @@
-"""Binds a rule to a network: finds the blocks, draws the rule's tensors, prepares the thresholds."""
+"""Binds a rule to a network: finds blocks, draws the rule's tensors, prepares thresholds."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def bind_network(
     *,
     time_inside: bool,
     time_steps: int,
+    traces: str,
     seed: int,
 ) -> ReferenceEngine:
     """Return the reference engine of a network for inputs of the given shape.
@@ -51,7 +52,7 @@ def bind_network(
     if rule.homeostasis is not None or rule.stream_homeostasis is not None:
         give_thresholds(blocks)
     _warn_of_untrained(net, blocks)
-    return ReferenceEngine(net, blocks, rule, tensors, time_inside=time_inside)
+    return ReferenceEngine(net, blocks, rule, tensors, time_inside=time_inside, traces=traces)
 
 
 def _warn_of_untrained(net: nn.Module, blocks: list[Block]) -> None:
@@ -59,7 +60,8 @@ def _warn_of_untrained(net: nn.Module, blocks: list[Block]) -> None:
     rest = [n for n, p in net.named_parameters() if p.requires_grad and id(p) not in trained]
     if rest:
         warnings.warn(
-            f"not trained, since they belong to no (synapse, neuron) pair: {', '.join(rest)}. "
+            f"not trained, since they belong to no (synapse, neuron) pair or have no influence on "
+            f"a voltage: {', '.join(rest)}. "
             f"Set requires_grad_(False) on them if that is meant",
             stacklevel=5,
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spikeprop.membranes import check_neuron, is_neuron
+from spikeprop.membranes import check_neuron, is_neuron, learnable
 from spikeprop.parametrizations import NAMES, check_parametrizations, originals, trains
 from spikeprop.synapses import NORMS, check_norm, synapse_of, transpose_of
 from spikeprop.tracing import Call, is_sum, record, terms_of
@@ -103,20 +103,27 @@ class Block:
         return list(dict.fromkeys(behind))
 
     @property
+    def neuron_parameters(self) -> dict[str, nn.Parameter]:
+        """The neuron's own parameters that are trained (``learn_beta=True``, for instance)."""
+        return learnable(self.neuron)
+
+    @property
     def single(self) -> bool:
-        """Whether one unparametrised synapse is all that feeds the neuron."""
+        """Whether one unparametrised synapse is all that is trained here."""
         synapse = self.synapse
-        return len(self.sites) == 1 and isinstance(getattr(synapse, "weight", None), nn.Parameter)
+        plain = isinstance(getattr(synapse, "weight", None), nn.Parameter)
+        return plain and len(self.sites) == 1 and not self.neuron_parameters
 
     @property
     def trained(self) -> bool:
         """Whether this block learns: freeze it with ``requires_grad_(False)`` on its synapse."""
-        return any(site.trained for site in self.sites)
+        return bool(self.neuron_parameters) or any(site.trained for site in self.sites)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """All that is to be trained."""
-        return [p for site in self.sites for p in site.parameters]
+        """All that is to be trained, those of the neuron last."""
+        own = [p for site in self.sites for p in site.parameters]
+        return [*own, *self.neuron_parameters.values()]
 
 
 def find_blocks(net: nn.Module, x: Tensor, *, whole_sequence: bool) -> list[Block]:

@@ -15,7 +15,7 @@ from spikeprop.binding import bind_network
 from spikeprop.blocks import Block
 from spikeprop.checkpoint import load_state, save_state
 from spikeprop.datasets import EventBatch
-from spikeprop.engines import ENGINES, Choice, Passage, ReferenceEngine, choose
+from spikeprop.engines import ENGINES, TRACES, Choice, Passage, ReferenceEngine, choose
 from spikeprop.engines.chain import NotAChain
 from spikeprop.engines.passage import Seen
 from spikeprop.evidence import Evidence, as_filters
@@ -72,6 +72,11 @@ class ForwardLearner:
         block after block with one dense product for all the steps between two updates; "event" does
         so with sparse events. "auto" takes the fastest that can run the network, and leaves the
         others to the reference. :attr:`engine_choice` says which it was, and why.
+    traces : {"synapse", "chunk", "layer"}
+        What stands for the eligibility traces of a layer whose neurons share no linear filter (a
+        ``beta`` per neuron, nonlinear dynamics): one a synapse, exact and ``F_out`` times as
+        costly; the reverse filter between two updates, what came before cut; or one mean filter
+        for the layer, an approximation. See :mod:`spikeprop.engines.credit`.
     time : {"step", "inside"}
         "inside" for a network whose ``forward`` takes ``(T, B, *features)`` and loops over time.
     seed : int
@@ -98,6 +103,7 @@ class ForwardLearner:
         scheduler: SchedulerFactory | None = None,
         update_every: int = 1,
         engine: str = "auto",
+        traces: str = "synapse",
         time: str = "step",
         seed: int = 0,
     ) -> None:
@@ -106,12 +112,14 @@ class ForwardLearner:
         if not isinstance(rule, Rule):
             raise TypeError(f"rule has to be a Rule such as SigProp(num_classes=10), got {rule!r}")
         checks.one_of("engine", engine, ENGINES)
+        checks.one_of("traces", traces, TRACES)
         checks.one_of("time", time, TIMES)
         checks.positive_integer("update_every", update_every)
         self.net = net
         self.rule = rule
         self.update_every = update_every
         self.engine = engine
+        self.traces = traces
         self.time = time
         self.seed = seed
         self.updates = 0
@@ -166,6 +174,7 @@ class ForwardLearner:
             time_inside=self.time == "inside",
             time_steps=time_steps,
             seed=self.seed,
+            traces=self.traces,
         )
         self._chosen = self.engine_choice = None
         self.input_shape, self.time_steps = torch.Size(input_shape), time_steps

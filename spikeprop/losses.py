@@ -20,7 +20,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from spikeprop.kernels import rows, share, spans, triton_runs_on
+from spikeprop.kernels import cosine, share, spans, triton_runs_on
 
 __all__ = ["Cosine", "Dot", "LocalLoss", "LossValue", "SquaredDistance"]
 
@@ -178,7 +178,7 @@ class Cosine:
             (*arrays, *numbers, value.numpy(), logits.numpy(), first, last)
             for first, last in spans(steps, threads)
         ]
-        share(rows.compare, calls, threads)
+        share(cosine.compare, calls, threads)
         return value, logits
 
     def _overwrite_on_device(

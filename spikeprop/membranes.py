@@ -1,6 +1,7 @@
-"""What a learner needs to know of a neuron: its voltage, its decay and its thresholds.
+"""What a learner needs to know of a neuron: its voltage, its eligibility filter, its parameters.
 
-The neurons of :mod:`spikeprop.neurons` and ``snntorch.Leaky`` share one contract, so that an
+The neurons of :mod:`spikeprop.neurons` (and a user's own subclasses of
+:class:`~spikeprop.neurons.SpikingNeuron`) and ``snntorch.Leaky`` share one contract, so that an
 unchanged snnTorch network trains too. Everything else is refused by name.
 """
 
@@ -12,9 +13,23 @@ import snntorch as snn
 import torch
 from torch import Tensor, nn
 
-from spikeprop.neurons import LI, LIF
+from spikeprop.neurons import LI, LinearFilter, SpikingNeuron, make_filter
 
-__all__ = ["check_neuron", "decay_of", "is_neuron", "output_of", "set_thresholds", "spikes"]
+__all__ = [
+    "check_neuron",
+    "filter_of",
+    "has_threshold",
+    "is_neuron",
+    "layer_filter",
+    "learnable",
+    "output_of",
+    "set_thresholds",
+    "spikes",
+    "state_before",
+]
+
+#: Parameters that act on spikes alone, never on the voltage that the local loss looks at.
+_ON_SPIKES_ALONE = ("graded_spikes_factor", "kappa")
 
 
 def is_neuron(module: nn.Module) -> bool:
@@ -28,44 +43,95 @@ def check_neuron(name: str, neuron: nn.Module) -> None:
     Raises
     ------
     ValueError
-        For another model than a leaky one, for a quantised state, and for a decay that differs
-        from neuron to neuron (the trace of a synapse is then no longer one value per input).
+        For a neuron of another library but ``snntorch.Leaky``, and for a quantised state.
     """
-    if type(neuron).forward is not snn.Leaky.forward and not isinstance(neuron, (LIF, LI)):
+    if type(neuron).forward is not snn.Leaky.forward and not isinstance(neuron, SpikingNeuron):
         raise ValueError(
-            f"neuron '{name}' is a {type(neuron).__name__}, whose eligibility trace is not known "
-            f"here; use spikeprop.neurons.IF, LIF or LI, or snntorch.Leaky"
+            f"neuron '{name}' is a {type(neuron).__module__.partition('.')[0]} "
+            f"{type(neuron).__name__}, whose eligibility trace is not known here; use its namesake "
+            f"of spikeprop.neurons, a subclass of spikeprop.neurons.SpikingNeuron, or "
+            f"snntorch.Leaky"
         )
     if getattr(neuron, "state_quant", False):
         raise ValueError(
             f"neuron '{name}' has state_quant set; its voltage is then not linear in the current, "
             f"and the update would not be exact. Train without it and quantise afterwards"
         )
-    beta: Any = neuron.beta
-    if beta.numel() != 1:
-        raise ValueError(
-            f"neuron '{name}' has a beta of shape {tuple(beta.shape)}; forward learning needs one "
-            f"decay per layer, since the eligibility trace is one value per input only then"
-        )
 
 
-def decay_of(neuron: nn.Module) -> float:
-    """Return the decay factor of the voltage per time step, clamped to [0, 1] as the neurons do."""
-    beta: Any = neuron.beta
-    return float(beta.detach().clamp(0, 1))
+def filter_of(neuron: nn.Module) -> LinearFilter | None:
+    """Return the filter of linear sub-threshold dynamics; None where they are not linear."""
+    if not isinstance(neuron, SpikingNeuron):
+        beta: Any = neuron.beta
+        return make_filter([[beta.detach().clamp(0, 1)]], [1.0], [1.0])
+    with torch.no_grad():
+        return neuron.filter() if neuron.exact else None
+
+
+def layer_filter(neuron: nn.Module, features: torch.Size, like: Tensor) -> LinearFilter:
+    """Return one filter that stands for all neurons of a layer: the mean of theirs.
+
+    Nonlinear dynamics are linearised at the state that a sequence starts from, without a current.
+    """
+    own = filter_of(neuron)
+    if own is None:
+        assert isinstance(neuron, SpikingNeuron), "all others are linear"
+        current = like.new_zeros((1, *features))
+        own = neuron.linearize(current, neuron.initial_state(current))
+    n = own.order
+    return LinearFilter(
+        own.A.reshape(n, n, -1).mean(-1),
+        own.B.reshape(n, -1).mean(-1),
+        own.C.reshape(n, -1).mean(-1),
+    )
+
+
+def learnable(neuron: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the neuron parameters that a local loss on the voltage can train, by name.
+
+    A threshold acts on the voltage through what a reset takes away, in ``"subtract"`` alone.
+    """
+    if not isinstance(neuron, SpikingNeuron):
+        return {}
+    found = {n: p for n, p in neuron.named_parameters(recurse=False) if p.requires_grad}
+    silent = set(_ON_SPIKES_ALONE)
+    if getattr(neuron, "reset_mechanism", "subtract") != "subtract":
+        silent.add("threshold")
+    return {name: p for name, p in found.items() if name not in silent}
+
+
+def state_before(neuron: SpikingNeuron, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the state from which a step is about to start, given what ``forward`` was called with.
+
+    A NamedTuple of the family; before a first step its tensors are empty, or it is None.
+    """
+    if neuron.init_hidden:
+        return neuron.state
+    fields = neuron.State._fields
+    given = {**dict(zip(fields, args[1:], strict=False)), **kwargs}
+    values = [given.get(name) for name in fields]
+    if all(value is None for value in values):
+        return None
+    fresh = neuron.initial_state(args[0])
+    return neuron.State(*[f if v is None else v for f, v in zip(fresh, values, strict=True)])
 
 
 def output_of(neuron: nn.Module, output: Any) -> tuple[Tensor, Tensor]:
     """Return ``(spk, mem)`` of the step that a neuron has just made, whatever it returns."""
-    if isinstance(output, tuple):
+    if isinstance(output, tuple) and not isinstance(neuron, SpikingNeuron):
         return output[0], output[1]
     mem: Any = neuron.mem
-    return output, mem
+    return output[0] if isinstance(output, tuple) else output, mem
 
 
 def spikes(neuron: nn.Module) -> bool:
     """Tell whether the neuron spikes; a leaky readout does not."""
     return not isinstance(neuron, LI)
+
+
+def has_threshold(neuron: nn.Module) -> bool:
+    """Tell whether the neuron has a threshold that homeostasis can move."""
+    return spikes(neuron) and isinstance(getattr(neuron, "threshold", None), Tensor)
 
 
 def set_thresholds(neuron: nn.Module, shape: torch.Size) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from spikeprop.blocks import Block
 from spikeprop.engines.passage import Passage, Seen
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.membranes import set_thresholds, spikes
+from spikeprop.membranes import has_threshold, set_thresholds
 
 __all__ = ["StreamRates", "give_thresholds", "keep_rates"]
 
@@ -18,14 +18,14 @@ __all__ = ["StreamRates", "give_thresholds", "keep_rates"]
 def give_thresholds(blocks: Sequence[Block]) -> None:
     """Give every spiking neuron a threshold of its own, per channel in a convolutional layer."""
     for block in blocks:
-        if spikes(block.neuron):
+        if has_threshold(block.neuron):
             _thresholds(block)
 
 
 def keep_rates(control: Homeostasis, passage: Passage[Seen]) -> None:
     """Move the thresholds once, by the rates of a batch of whole sequences."""
     for item in passage.blocks:
-        if spikes(item.block.neuron):
+        if has_threshold(item.block.neuron):
             threshold = _thresholds(item.block)
             rate = torch.as_tensor(item.spike_sum) / (passage.n_recordings * item.t)
             control.adjust_(threshold, _per_threshold(rate, threshold))
@@ -47,7 +47,7 @@ class StreamRates:
     def follow(self, passage: Passage[Seen]) -> None:
         """Take note of the last step's spikes, and move the thresholds."""
         for item in passage.blocks:
-            if not spikes(item.block.neuron):
+            if not has_threshold(item.block.neuron):
                 continue
             threshold = _thresholds(item.block)
             now = torch.as_tensor(item.spikes) / passage.n_recordings

@@ -70,7 +70,8 @@ def test_package_folders_are_mapped() -> None:
 def test_every_requirement_has_a_tested_pin() -> None:
     config = setup_cfg()
     required = lines(config, "options", "install_requires")
-    required += lines(config, "options.extras_require", "test")
+    for extra in ("test", "bench"):
+        required += lines(config, "options.extras_require", extra)
     names = {re.split(r"[<>=! ]", requirement)[0] for requirement in required}
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pins = {line.split("==")[0] for line in text.splitlines() if "==" in line}

@@ -1,97 +1,64 @@
-"""Peak memory against the length of the sequence: streaming beside BPTT, each in a fresh process.
+"""Peak memory against the length of the sequence, each figure from a fresh process.
 
-``python -m spikeprop.experiments.benchmarks.memory``
-
-The figure is the peak during the work over the size of the process just before its first step.
-Forward learning streams through ``ForwardLearner.step`` with inputs made step by step; BPTT runs
-the same number of steps as one sequence and has to hold all of it.
+Two kinds: one training step on batches of whole sequences, where the input is stated beside the
+figure and not part of it; and a stream without an end through ``ForwardLearner.step``, beside BPTT
+of the same number of steps as one sequence, which has to hold all of it.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from spikeprop.experiments.peak import measure_in_child
 
-__all__ = ["MemoryConfig", "Row", "main", "measure_all", "spread"]
+__all__ = ["spread", "stream", "training"]
+
+Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class MemoryConfig:
-    """Options of the benchmark."""
-
-    steps: tuple[int, ...] = (100, 1000, 5000)
-    """Time steps T that forward learning streams."""
-    bptt_steps: tuple[int, ...] = (100, 1000)
-    """Time steps T of BPTT; 1,000 take about 1.7 GiB at the default sizes."""
-    batch: int = 64
-    """Streams (recordings) side by side."""
-    sizes: tuple[int, ...] = (2312, 256, 256, 10)
-    """Inputs, hidden layers, classes."""
-
-    def __post_init__(self) -> None:
-        if not self.steps or min((*self.steps, *self.bptt_steps, self.batch)) < 1:
-            raise ValueError(
-                f"steps, bptt_steps and batch have to be at least 1, got {self.steps}, "
-                f"{self.bptt_steps}, {self.batch}"
-            )
+def training(
+    methods: Sequence[str], steps: Sequence[int], batch: int, sizes: tuple[int, ...]
+) -> Iterator[Row]:
+    """Yield the peak of three updates over the process before the first of them."""
+    for count in steps:
+        for method in methods:
+            task: Row = {
+                "method": method, "work": "update", "steps": count, "batch": batch,
+                "sizes": sizes, "density": None,
+            }  # fmt: skip
+            yield _row(task)
 
 
-@dataclass(frozen=True)
-class Row:
-    """Peak memory of ``method`` at T = ``steps``, over the process before its first step."""
-
-    method: str
-    steps: int
-    increment_mib: float
-
-
-def measure_all(config: MemoryConfig, say: Callable[[Row], None] = lambda row: None) -> list[Row]:
-    """Measure every length in a fresh process of its own."""
-    rows = []
-    for method, lengths in (("spikeprop", config.steps), ("bptt", config.bptt_steps)):
-        for steps in lengths:
-            task: dict[str, Any] = {
-                "method": method,
-                "work": "stream",
-                "steps": steps,
-                "batch": config.batch,
-                "sizes": config.sizes,
-            }
-            rows.append(Row(method, steps, float(measure_in_child(task)["increment_mib"])))
-            say(rows[-1])
-    return rows
+def stream(
+    steps: Sequence[int], bptt_steps: Sequence[int], batch: int, sizes: tuple[int, ...]
+) -> Iterator[Row]:
+    """Yield the peak of a stream, and of BPTT over as many steps."""
+    for method, lengths in (("spikeprop", steps), ("bptt", bptt_steps)):
+        for count in lengths:
+            task: Row = {
+                "method": method, "work": "stream", "steps": count, "batch": batch, "sizes": sizes,
+            }  # fmt: skip
+            yield _row(task)
 
 
-def spread(rows: list[Row], method: str) -> float:
-    """Return the largest increment of a method over its smallest, less one."""
-    found = [row.increment_mib for row in rows if row.method == method]
-    return max(found) / min(found) - 1.0
+def _row(task: Row) -> Row:
+    found = measure_in_child(task)
+    return {
+        "work": task["work"], "method": task["method"], "T": task["steps"], "B": task["batch"],
+        "mib": float(found["increment_mib"]), "input_mib": float(found["input_mib"]),
+    }  # fmt: skip
 
 
-def main() -> int:
-    """Read the command line and print the table; return the exit code."""
-    import tyro
+def spread(rows: Sequence[Row], method: str) -> float:
+    """Return the largest increment of a method over its smallest, less one.
 
-    config = tyro.cli(MemoryConfig, description=__doc__)
-    print(f"batch {config.batch}, {'-'.join(map(str, config.sizes))}, float32, one thread")
-    print(f"{'method':<10} {'T':>6} {'peak over start, MiB':>21}", flush=True)
-    try:
-        rows = measure_all(
-            config,
-            lambda row: print(
-                f"{row.method:<10} {row.steps:>6} {row.increment_mib:>21.1f}", flush=True
-            ),
-        )
-    except RuntimeError as error:
-        print(f"memory: {error}", file=sys.stderr)
-        return 2
-    print(f"spikeprop, largest over smallest: {100 * spread(rows, 'spikeprop'):+.1f} %")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises
+    ------
+    ValueError
+        If there is no row of that method.
+    """
+    found = [row["mib"] for row in rows if row["method"] == method]
+    if not found:
+        raise ValueError(f"there is no row of {method!r}")
+    return float(max(found) / min(found) - 1.0)

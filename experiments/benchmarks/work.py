@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikeprop.experiments.benchmarks import cases
+from spikeprop.experiments.benchmarks.bptt_peers import PEERS
+from spikeprop.experiments.benchmarks.workload import DENSITIES, Batch, synthetic, weights
 from spikeprop.experiments.bptt import BPTT
 from spikeprop.experiments.forward import Forward
 from spikeprop.experiments.peak import peak_mib, reset_peak, rss_mib
@@ -27,19 +30,21 @@ class Task:
 
     Parameters
     ----------
-    method : {"spikeprop", "bptt"}
-        Which learner.
+    method : str
+        "spikeprop" or "bptt" as they are compared on data sets, or a case of the benchmarks
+        (:mod:`~spikeprop.experiments.benchmarks.cases`).
     work : {"stream", "update"}
         "stream": one pass over ``steps`` time steps, through ``step`` with inputs made step by step
         (spikeprop), or as one sequence (bptt: the gradient of the first layer needs all inputs, so
         they are held; they are counted). "update": ``repeats`` updates on batches of whole
-        sequences, which exist before the measurement for both methods.
+        sequences, which exist before the measurement for both methods. A case of the benchmarks
+        knows "update" alone, on synthetic events.
     steps, batch : int
         Time steps T and recordings B.
     sizes : tuple of int
         Inputs, hidden layers, classes.
-    density : float
-        Share of inputs that are 1.
+    density : float, optional
+        Share of inputs that are 1; None for that of the benchmarks at ``steps``.
     repeats : int
         Updates of "update".
     """
@@ -49,20 +54,37 @@ class Task:
     steps: int = 100
     batch: int = 64
     sizes: tuple[int, ...] = (2312, 256, 256, 10)
-    density: float = 0.05
+    density: float | None = 0.05
     repeats: int = 3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(self.sizes))
-        if self.method not in ("spikeprop", "bptt"):
-            raise ValueError(f"method has to be 'spikeprop' or 'bptt', got {self.method!r}")
         if self.work not in WORKS:
             raise ValueError(f"work has to be one of {WORKS}, got {self.work!r}")
+        if self.method in ("spikeprop", "bptt"):
+            return
+        if cases.parse(self.method) is None and self.method not in PEERS:
+            raise ValueError(
+                f"method has to be 'spikeprop', 'bptt', engine/recipe/updates or one of "
+                f"{tuple(PEERS)}, got {self.method!r}"
+            )
+        if self.work != "update":
+            raise ValueError(f"{self.method!r} is measured by work='update', got {self.work!r}")
+
+    @property
+    def share(self) -> float:
+        """Density of the input."""
+        return DENSITIES.get(self.steps, 0.02) if self.density is None else self.density
 
 
 def measure(task: Task) -> dict[str, float]:
-    """Do the work and return MiB before it, at the peak, and the difference."""
+    """Do the work and return MiB before it, at the peak, and the difference.
+
+    ``input_mib`` is the size of the batch as the method takes it, which is in none of these.
+    """
     torch.manual_seed(0)
+    if task.method not in ("spikeprop", "bptt"):
+        return _measure_case(task)
     label = torch.randint(task.sizes[-1], (task.batch,))
     kind = Forward if task.method == "spikeprop" else BPTT
     model = kind(task.sizes, steps=1_000_000)
@@ -76,11 +98,46 @@ def measure(task: Task) -> dict[str, float]:
         model.update(x, label)
     if not ready and isinstance(model, Forward):
         for _ in range(task.steps):
-            model.learner.step(_fill(frame, task.density), label)
+            model.learner.step(_fill(frame, task.share), label)
     elif not ready:
         model.update(_sequence(task), label)
     peak = peak_mib()
-    return {"before_mib": before, "peak_mib": peak, "increment_mib": peak - before}
+    size = sum(x.nbytes for x in ready) / 2**20
+    return {
+        "before_mib": before, "peak_mib": peak, "increment_mib": peak - before, "input_mib": size,
+    }  # fmt: skip
+
+
+def _measure_case(task: Task) -> dict[str, float]:
+    """Measure a case of the benchmarks.
+
+    A first update of another, tiny network loads what every process loads once (optimiser code,
+    compiled kernels): about 90 MiB that say nothing about learning, on either side.
+    """
+    *hidden, classes = task.sizes[1:]
+    sizes = (task.sizes[0], *hidden)
+    tiny = synthetic(2, 2, 64, 0.2, 2)
+    first = cases.make(task.method, weights((64, *(16 for _ in hidden)), tiny), 2, 2)
+    for _ in range(2):
+        first.update(tiny)
+    batch = synthetic(task.steps, task.batch, task.sizes[0], task.share, classes)
+    # The gain of the weights is found on few recordings: finding it must not shape the heap.
+    head = synthetic(min(task.steps, 50), 4, task.sizes[0], task.share, classes)
+    learner = cases.make(task.method, weights(sizes, head), classes, task.steps)
+    size = _nbytes(batch) if learner.takes_events else batch.dense.nbytes
+    before = rss_mib()
+    reset_peak()
+    for _ in range(task.repeats):
+        learner.update(batch)
+    peak = peak_mib()
+    return {
+        "before_mib": before, "peak_mib": peak, "increment_mib": peak - before,
+        "input_mib": size / 2**20,
+    }  # fmt: skip
+
+
+def _nbytes(batch: Batch) -> int:
+    return batch.events.offsets.nbytes + batch.events.channels.nbytes
 
 
 def _fill(frame: Tensor, density: float) -> Tensor:
@@ -91,7 +148,7 @@ def _fill(frame: Tensor, density: float) -> Tensor:
 def _sequence(task: Task) -> Tensor:
     x = torch.empty(task.steps, task.batch, task.sizes[0])
     for frame in x:
-        _fill(frame, task.density)
+        _fill(frame, task.share)
     return x
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from spikeprop.engines.choice import ENGINES, Choice, choose
+from spikeprop.engines.credit import TRACES
 from spikeprop.engines.passage import Passage
 from spikeprop.engines.reference import ReferenceEngine
 
-__all__ = ["ENGINES", "Choice", "Passage", "ReferenceEngine", "choose"]
+__all__ = ["ENGINES", "TRACES", "Choice", "Passage", "ReferenceEngine", "choose"]

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop.blocks import Block
-from spikeprop.membranes import decay_of
+from spikeprop.membranes import learnable
 from spikeprop.neurons import LI, LIF
 from spikeprop.neurons.surrogates import is_step
 from spikeprop.norms import batch_norms
 
-__all__ = ["Link", "Membrane", "NotAChain", "chain_of", "membrane_of"]
+__all__ = ["Link", "Membrane", "NotAChain", "chain_of", "decay_of", "membrane_of"]
 
 #: Modules without state and without parameters, which may stand between a neuron and a synapse.
 BETWEEN: tuple[type[nn.Module], ...] = (
@@ -95,17 +95,17 @@ def chain_of(net: nn.Module, blocks: list[Block]) -> list[Link]:
     before: list[nn.Module] = []
     rest = iter(modules)
     for name, module in rest:
-        block = by_synapse.get(module)
-        if block is None:
+        found = by_synapse.get(module)
+        if found is None:
             if not isinstance(module, BETWEEN):
                 raise NotAChain(f"'{name}' ({type(module).__name__}) stands between two blocks")
             before.append(module)
             continue
-        for expected in (*[module for module, _ in block.chain], block.neuron):
-            name, module = next(rest, ("", None))
-            if module is not expected:
-                raise NotAChain(f"the network's order is not that of its blocks at '{name}'")
-        links.append(Link(tuple(before), block))
+        for expected in (*[item for item, _ in found.chain], found.neuron):
+            behind, follower = next(rest, ("", None))
+            if follower is not expected:
+                raise NotAChain(f"the network's order is not that of its blocks at '{behind}'")
+        links.append(Link(tuple(before), found))
         before = []
     if [link.block for link in links] != blocks:
         raise NotAChain("some blocks are not in the network's own order")
@@ -130,6 +130,12 @@ def check_state(net: nn.Module, links: list[Link], *, training: bool) -> None:
             raise NotAChain(f"'{name}' has forward hooks, which expect every time step")
 
 
+def decay_of(block: Block) -> float:
+    """Return the decay of a chain's neurons per time step."""
+    neuron: Any = block.neuron
+    return float(neuron.beta.detach().clamp(0, 1))
+
+
 def membrane_of(block: Block) -> Membrane | None:
     """Return the block's neuron as numbers, or None if compiled code does not know it."""
     neuron: Any = block.neuron
@@ -144,7 +150,7 @@ def membrane_of(block: Block) -> Membrane | None:
     if not is_step(neuron.spike_grad):
         return None
     threshold = neuron.threshold.detach().to(weight.dtype).expand(block.features).reshape(size)
-    return Membrane(decay_of(neuron), threshold, neuron.reset_mechanism)
+    return Membrane(decay_of(block), threshold, neuron.reset_mechanism)
 
 
 def _check_block(block: Block) -> None:
@@ -156,6 +162,8 @@ def _check_block(block: Block) -> None:
         raise NotAChain(f"synapse '{block.name}' trains its bias alone")
     if getattr(type(neuron), "step_function", None) not in (LIF.step_function, LI.step_function):
         raise NotAChain(f"neuron '{block.neuron_name}' is a {type(neuron).__name__}")
+    if learnable(neuron):
+        raise NotAChain(f"neuron '{block.neuron_name}' learns parameters of its own")
     if neuron.beta.numel() != 1:
         raise NotAChain(f"neuron '{block.neuron_name}' has a beta for each of its neurons")
     if not neuron.init_hidden:

@@ -39,6 +39,11 @@ def weights_of(filters: Sequence[Evidence], first_step: int, steps: int) -> Arra
 def advance_over(beta: float, weights: Array) -> Advance:
     """Compose a window's steps into one linear map."""
     filters, steps = weights.shape
+    if steps == 1:
+        w = np.concatenate([[1.0], weights[:, 0]])
+        from_self = 1.0 - w
+        from_self[0] = 0.0
+        return Advance(from_self, beta * w, w[:, None])
     from_self, from_trace = np.zeros(1 + filters), np.zeros(1 + filters)
     from_input = np.zeros((1 + filters, steps))
     from_trace[0] = beta**steps

@@ -23,9 +23,9 @@ def input_major(module: nn.Linear, optimizer: torch.optim.Optimizer | None) -> N
         return
     state: dict[str, Any] = optimizer.state.get(weight, {})
     for name, value in state.items():
-        if isinstance(value, Tensor) and value.shape == weight.shape:
-            if not value.t().is_contiguous():
-                state[name] = _transposed(value)
+        same = isinstance(value, Tensor) and value.shape == weight.shape
+        if same and not value.t().is_contiguous():
+            state[name] = _transposed(value)
 
 
 def _transposed(matrix: Tensor) -> Tensor:

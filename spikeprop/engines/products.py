@@ -31,6 +31,8 @@ __all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
 #: Bytes from which weights are read in packed tiles. Rows a power of two apart share a few sets of
 #: the level-2 cache, so that even 512 x 512 in float32, which would fit it, gathers twice as fast.
 PACKED_FROM = 1 << 17
+#: Events for each input, since the weights last moved, from which packing pays.
+PACKED_AFTER = 6
 
 
 class Backward(NamedTuple):
@@ -94,9 +96,10 @@ class Product(ABC):
         self._bias_carried = np.zeros(1 + filters)
         self.started = False
         self.gradient: Tensor | None = None
+        self._empty = True  # whatever is in the gradient counts as zero
         self.bias_gradient: Tensor | None = None
         if learns:
-            self.gradient = torch.zeros_like(module.weight, requires_grad=False)
+            self.gradient = torch.empty_like(module.weight, requires_grad=False)
             if module.bias is not None and module.bias.requires_grad:
                 self.bias_gradient = torch.zeros_like(module.bias, requires_grad=False)
 
@@ -157,16 +160,23 @@ class Product(ABC):
 
     def take_gradients(self) -> None:
         """Hand the gradients to the parameters."""
-        self.module.weight.grad = self.gradient
+        self.module.weight.grad = self._fill_zeros()
         if self.bias_gradient is not None:
             self.module.bias.grad = self.bias_gradient
 
     def clear_gradients(self) -> None:
         """Start the next sum."""
-        assert self.gradient is not None
-        self.gradient.zero_()
+        self._empty = True
         if self.bias_gradient is not None:
             self.bias_gradient.zero_()
+
+    def _fill_zeros(self) -> Tensor:
+        """Return the gradient to add to."""
+        assert self.gradient is not None
+        if self._empty:
+            self.gradient.zero_()
+            self._empty = False
+        return self.gradient
 
 
 class DenseProduct(Product):
@@ -220,9 +230,8 @@ class DenseProduct(Product):
         self._add_rows(backward.rows, inputs.reshape(-1, *inputs.shape[2:]))
 
     def _add_rows(self, delta: Tensor, inputs: Tensor) -> None:
-        assert self.gradient is not None
         at_synapse = pull_back(self.block.chain, delta.reshape(-1, *self.block.features))
-        self._rule.add_weight_gradient(self.module, self.gradient, at_synapse, inputs)
+        self._rule.add_weight_gradient(self.module, self._fill_zeros(), at_synapse, inputs)
 
     def _add_bias(self, total: Tensor) -> None:
         assert self.bias_gradient is not None
@@ -248,6 +257,7 @@ class SparseProduct(Product):
         self._buffers = buffers
         self._weights: Tensor = self.module.weight.detach().t()
         self._packed: Any = None
+        self._gathered = 0
         self._carried: Tensor | None = None
         if learns:
             shape = (1 + filters, n_rows, self.inputs)
@@ -270,7 +280,7 @@ class SparseProduct(Product):
         offset = np.empty(0, dtype=x.values.dtype) if bias is None else bias.detach().numpy()
         weights, target = self._weights.numpy(), out.numpy()
         threads = torch.get_num_threads()
-        tiles = self._tiles(weights, x.count, threads)
+        tiles = self._tiles(weights, x.events, threads)
         tables = [
             (weights, first) if tiles is None else (tiles[at], 0)
             for at, first in enumerate(range(0, self.outputs, self.tile))
@@ -284,9 +294,10 @@ class SparseProduct(Product):
         return out
 
     def _tiles(self, weights: Any, events: int, threads: int) -> Any:
-        """Return the weights packed in column tiles, or None where that does not pay."""
+        """Return the weights packed in column tiles, or None while that does not pay."""
+        self._gathered += events
         if self._packed is None:
-            if weights.nbytes <= PACKED_FROM or events <= 2 * self.inputs:
+            if weights.nbytes <= PACKED_FROM or self._gathered <= PACKED_AFTER * self.inputs:
                 return None
             shape = (-(-self.outputs // self.tile), self.inputs, self.tile)
             packed = self._buffers.take(f"packed.{self.block.index}", shape, self.dtype)
@@ -298,7 +309,7 @@ class SparseProduct(Product):
     def clear_gradients(self) -> None:
         """Start the next sum; the weights have moved."""
         super().clear_gradients()
-        self._packed = None
+        self._packed, self._gathered = None, 0
 
     def _carry(self, x: Rows, advance: Advance) -> None:
         assert self._carried is not None
@@ -310,10 +321,14 @@ class SparseProduct(Product):
     def _add(self, delta: Tensor, k: int) -> None:
         assert self._carried is not None
         assert self.gradient is not None
-        self.gradient.t().addmm_(self._carried[k].t(), delta)
+        if self._empty:
+            torch.mm(self._carried[k].t(), delta, out=self.gradient.t())
+            self._empty = False
+        else:
+            self.gradient.t().addmm_(self._carried[k].t(), delta)
 
     def _add_inputs(self, x: Rows, backward: Backward) -> None:
-        assert self.gradient is not None
+        gradient = self._fill_zeros()
         count = int((x.ends[:, : self.n_rows] - x.starts[:, : self.n_rows]).sum())
         if count == 0:
             return
@@ -321,7 +336,7 @@ class SparseProduct(Product):
         rows = np.empty(count, dtype=np.int32)
         values = np.empty(count if x.values.size else 0, dtype=x.values.dtype)
         sparse.sort_events(*x, self.n_rows, pointers, rows, values)
-        out, tiles = self.gradient.t().numpy(), backward.tiles.numpy()
+        out, tiles = gradient.t().numpy(), backward.tiles.numpy()
         threads = torch.get_num_threads()
         calls = [(pointers, rows, values, tiles, out, tile) for tile in range(len(tiles))]
         share(sparse.sum_products, calls, threads)

@@ -7,7 +7,7 @@ Each block follows one recording batch through time (design notes, "Equations"):
     e_t     = e_{t-1} + w_t (trace_t - e_{t-1})         = d v_t / d W while W stands still
     grad_t  = delta_t (x) e_t                           the rule gives delta_t
 
-for each of its trained modules (:mod:`spikeprop.engines.sites`).
+for each of its trained modules, and whatever dynamics the neuron has (:mod:`.credit`).
 
 Nothing here is kept over time but the running values, and nothing travels back between blocks.
 """
@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from spikeprop.blocks import Block
 from spikeprop.datasets import EventBatch
+from spikeprop.engines.credit import Credit
 from spikeprop.engines.passage import Passage
-from spikeprop.engines.sites import SitePass
 from spikeprop.evidence import Evidence
-from spikeprop.membranes import decay_of, output_of
+from spikeprop.membranes import output_of
 from spikeprop.rules import Rule
 
 __all__ = ["BlockPass", "ReferenceEngine"]
@@ -57,23 +57,16 @@ class BlockPass:
     labels: Tensor | None
     optimizer: torch.optim.Optimizer | None
     update_every: int
+    traces: str = "synapse"
     t: int = 0
     _pending: int = 0
     _evidence: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        block, n = self.block, self.n_recordings
-        decay = decay_of(block.neuron)
-        # The first block's signal current is S c, not W x: its signal rows say nothing of W.
-        self.sites = [
-            SitePass(
-                site,
-                decay,
-                self.filters,
-                slice(n) if block.index == 0 and not site.inside else slice(None),
-            )
-            for site in block.sites
-        ]
+        self.credit = None
+        if self.optimizer is not None:
+            self.credit = Credit(self.block, self.filters, self.n_recordings, self.traces)
+        self.calls = [0] * len(self.block.sites)
         self.logits_sum: Tensor | float = 0.0
         self.loss_sum: Tensor | float = 0.0
         self.spike_sum: Tensor | float = 0.0
@@ -85,25 +78,28 @@ class BlockPass:
         self.labels = labels
         self.loss_sum = 0.0
 
-    def take(self, site: SitePass, x: Tensor) -> None:
-        """Note the presynaptic input ``x`` ``(R, *inputs)`` of a time step."""
-        if self.optimizer is not None and site.tracks:
-            site.take(x)
-        else:
-            site.calls += 1
+    def take(self, place: int, x: Tensor) -> None:
+        """Note the presynaptic input ``x`` ``(R, *inputs)`` of a time step at one of the sites."""
+        self.calls[place] += 1
+        if self.credit is not None:
+            self.credit.sites[place].take(x)
 
     def see(self, spk: Tensor, mem: Tensor) -> None:
         """Compare, and learn, after the neuron has made a step; ``mem`` is ``(R, *features)``."""
         self.t += 1
-        for site in self.sites:
-            if site.calls == self.t - 1 and (site.site.inside or len(self.sites) > 1):
-                site.skip()  # a recurrent synapse may begin with the second step
-            if site.calls != self.t:
+        for place, site in enumerate(self.block.sites):
+            if self.calls[place] == self.t - 1 and (site.inside or len(self.block.sites) > 1):
+                self.calls[place] += 1  # a recurrent synapse may begin with the second step
+                if self.credit is not None:
+                    self.credit.sites[place].skip()
+            if self.calls[place] != self.t:
                 raise ValueError(
-                    f"synapse '{site.site.name}' was called {site.calls} times when neuron "
+                    f"synapse '{site.name}' was called {self.calls[place]} times when neuron "
                     f"'{self.block.neuron_name}' made step {self.t}; an update at every step needs "
                     f"the synapse to be called once for each step"
                 )
+        if self.credit is not None:
+            self.credit.advance()
         if not self._evidence:
             self._evidence = [torch.zeros_like(mem) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):
@@ -120,8 +116,14 @@ class BlockPass:
                 self.block.index, features, self.labels, self.tensors
             )
             self.loss_sum = self.loss_sum + value
-            if self.optimizer is not None:
-                self._accumulate(delta)
+            if self.credit is not None:
+                self._pending += 1
+                self.credit.learn(delta)
+        if self._pending == self.update_every or (
+            # Steps without a label fill a chunk, too.
+            self.credit is not None and self.credit.stored >= self.update_every
+        ):
+            self.flush()
         self.logits_sum = self.logits_sum + self.logits
 
     @property
@@ -130,26 +132,17 @@ class BlockPass:
         flat = [value.flatten(1) for value in self._evidence]
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
 
-    def _accumulate(self, delta: Tensor) -> None:
-        parts = [
-            part.reshape(-1, *self.block.features) for part in delta.chunk(len(self.filters), dim=1)
-        ]
-        for site in self.sites:
-            site.learn(parts)
-        self._pending += 1
-        if self._pending == self.update_every:
-            self.flush()
-
     def flush(self) -> None:
         """Let the optimiser step on what has been summed since its last step."""
-        if self.optimizer is None or self._pending == 0:
+        if self.optimizer is None or self.credit is None:
             return
-        for site in self.sites:
-            site.hand_over()
+        if self._pending == 0:
+            self.credit.drop()
+            return
+        self.credit.hand_over()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        for site in self.sites:
-            site.forget()
+        self.credit.forget()
         self._pending = 0
 
 
@@ -169,6 +162,8 @@ class ReferenceEngine:
         What the rule drew.
     time_inside : bool
         Whether the network loops over time itself.
+    traces : {"synapse", "chunk", "layer"}
+        What stands for the traces of neurons that share no filter; see :class:`Credit`.
     """
 
     net: nn.Module
@@ -176,6 +171,7 @@ class ReferenceEngine:
     rule: Rule
     tensors: dict[str, Tensor]
     time_inside: bool
+    traces: str = "synapse"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -211,6 +207,7 @@ class ReferenceEngine:
                 labels,
                 optimizer,
                 update_every,
+                self.traces,
             )
             for block, optimizer in zip(self.blocks, chosen, strict=True)
         ]
@@ -272,13 +269,22 @@ class ReferenceEngine:
 
 
 def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
-    def taking(site: SitePass) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda module, inputs: block_pass.take(site, inputs[0])
+    block, credit = block_pass.block, block_pass.credit
+
+    def taking(place: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda module, inputs: block_pass.take(place, inputs[0])
+
+    def before_neuron(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        assert credit is not None, "the hook is set for those that learn alone"
+        credit.expect(args, kwargs)
 
     def after_neuron(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         block_pass.see(*output_of(module, output))
 
-    return [
-        *[s.site.module.register_forward_pre_hook(taking(s)) for s in block_pass.sites],
-        block_pass.block.neuron.register_forward_hook(after_neuron),
+    handles = [
+        site.module.register_forward_pre_hook(taking(place))
+        for place, site in enumerate(block.sites)
     ]
+    if credit is not None and credit.needs_state:
+        handles.append(block.neuron.register_forward_pre_hook(before_neuron, with_kwargs=True))
+    return [*handles, block.neuron.register_forward_hook(after_neuron)]

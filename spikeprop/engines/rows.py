@@ -36,7 +36,7 @@ class Rows(NamedTuple):
     values: Array
 
     @property
-    def count(self) -> int:
+    def events(self) -> int:
         """Number of events."""
         return int((self.ends - self.starts).sum())
 

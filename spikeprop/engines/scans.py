@@ -15,11 +15,10 @@ from torch import Tensor
 
 from spikeprop.blocks import Block
 from spikeprop.engines.buffers import Buffers
-from spikeprop.engines.chain import Membrane
+from spikeprop.engines.chain import Membrane, decay_of
 from spikeprop.engines.products import Backward
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.kernels import neuron, share, spans
-from spikeprop.membranes import decay_of
 
 __all__ = ["CompiledScan", "Scan", "TorchScan"]
 
@@ -221,8 +220,8 @@ class TorchScan(Scan):
 
     def reverse(self, delta: Tensor, n_rows: int, tile: int) -> Backward:
         """Run modulators backwards."""
-        beta = decay_of(self.block.neuron)
-        parts = delta[:, :n_rows].unflatten(2, (self.filters, self.size))
+        beta = decay_of(self.block)
+        parts = delta[:, :n_rows].reshape(len(delta), n_rows, self.filters, self.size)
         g = delta.new_empty((len(delta), n_rows, self.size))
         q, p = torch.zeros_like(parts[0]), torch.zeros_like(g[0])
         w = torch.as_tensor(self._weights, dtype=delta.dtype, device=delta.device)[:, :, None]

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from spikeprop import kernels
 from spikeprop.datasets import EventBatch
+from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
-from spikeprop.engines.chain import Link, check_state, membrane_of
+from spikeprop.engines.chain import Link, check_state, decay_of, membrane_of
 from spikeprop.engines.filters import advance_over, weights_of
 from spikeprop.engines.layout import input_major
 from spikeprop.engines.passage import BlockRecord, Passage
@@ -33,7 +34,6 @@ from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
 from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.evidence import Evidence
-from spikeprop.membranes import decay_of
 from spikeprop.rules import Rule
 
 __all__ = ["WindowedEngine"]
@@ -54,6 +54,20 @@ class _Stage:
     scan: Scan
     optimizer: torch.optim.Optimizer | None
     beta: float
+    steps: int = 0
+    compiled: CompiledAdam | None = None
+
+    def step(self) -> None:
+        """Let the optimiser step on the summed gradient."""
+        assert self.optimizer is not None
+        self.product.take_gradients()
+        self.steps += 1
+        if self.steps == 2 and CompiledAdam.fits(self.optimizer):
+            self.compiled = CompiledAdam(self.optimizer)
+        if self.compiled is not None:
+            self.compiled.step()
+        else:
+            self.optimizer.step()
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,7 @@ class WindowedEngine:
                     product,
                     self._scan(link, n_rows, n_recordings, k),
                     optimizer if learns else None,
-                    decay_of(link.block.neuron),
+                    decay_of(link.block),
                 )
             )
         records = [stage.record for stage in stages]
@@ -184,13 +198,12 @@ class WindowedEngine:
                         stage, window, passage, first, last, following, goes_on=last < steps
                     )
                     if full and stage.optimizer is not None:
-                        stage.product.take_gradients()
-                        stage.optimizer.step()
-                        stage.optimizer.zero_grad(set_to_none=True)
-                        if last < steps:
-                            stage.product.clear_gradients()
+                        stage.step()
+                        stage.product.clear_gradients()
                 first = last
         for stage in passage.stages:
+            if stage.optimizer is not None:
+                stage.optimizer.zero_grad(set_to_none=True)
             stage.record.t = steps
             stage.record.spike_sum = stage.scan.spike_sum
 

@@ -100,7 +100,7 @@ def _announce_compilation() -> None:
     """Say once per process that compiling takes a while; loading from the cache is silent."""
     from numba.core import event
 
-    class Announcer(event.Listener):  # type: ignore[misc]
+    class Announcer(event.Listener):
         said = False
 
         def on_start(self, event: Any) -> None:
@@ -116,7 +116,7 @@ def _announce_compilation() -> None:
         def on_end(self, event: Any) -> None:
             """Nothing to say at the end."""
 
-    event.register("numba:compile", Announcer())
+    event.register("numba:compile", Announcer())  # type: ignore[no-untyped-call]
 
 
 def spans(n: int, parts: int, least: int = 1) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Makes the toy problem importable, whatever folder pytest was started in."""
+"""Makes the toy problem and the neuron families importable, whatever folder pytest starts in."""
 
 from __future__ import annotations
 
@@ -6,3 +6,4 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parent.parent / "neurons"))

@@ -15,53 +15,110 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner
 from spikeprop.evidence import as_filters
-from spikeprop.neurons import LIF
+from spikeprop.neurons import LIF, SpikingNeuron
+from spikeprop.neurons.surrogates import heaviside
 from spikeprop.rules import SigProp
 
 
-class ReferenceLIF(nn.Module):
-    def __init__(self, lif: LIF) -> None:
+class Reference(nn.Module):
+    """A neuron of which the last step's voltage keeps its graph, and the spikes have none."""
+
+    def __init__(self, cut_every: int | None = None) -> None:
         super().__init__()
-        self.lif = lif
         self.signal: Tensor | None = None
-        self.mem: Tensor | None = None
         self.mems: list[Tensor] = []
-        self.recurrent = getattr(lif, "recurrent", None)
-        self.spk: Tensor | None = None
+        self.cut_every = cut_every
 
     def forward(self, current: Tensor) -> Tensor:
         if self.signal is not None:
             current = torch.cat([current[: len(current) - len(self.signal)], self.signal])
+        cut = self.cut_every is not None and len(self.mems) % self.cut_every == 0
+        spk, mem = self.advance(current, cut)
+        self.mems.append(mem)
+        return spk.detach()
+
+    def advance(self, current: Tensor, cut: bool) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+
+class ReferenceLIF(Reference):
+    """The equations of a LIF, with its whole reset term as a constant."""
+
+    def __init__(self, lif: LIF, cut_every: int | None = None) -> None:
+        super().__init__(cut_every)
+        self.lif = lif
+        self.mem: Tensor | None = None
+
+    def advance(self, current: Tensor, cut: bool) -> tuple[Tensor, Tensor]:
         mem = torch.zeros_like(current) if self.mem is None else self.mem
-        beta, threshold = float(self.lif.beta.clamp(0, 1)), self.lif.threshold.detach()
+        mem = mem.detach() if cut else mem
+        beta, threshold = self.lif.beta.detach().clamp(0, 1), self.lif.threshold.detach()
         self.mem = beta * mem - reset_term(self.lif.reset_mechanism, beta, mem, threshold) + current
-        self.mems.append(self.mem)
-        return (self.mem > threshold).to(current).detach()
+        return (self.mem > threshold).to(current), self.mem
 
 
-def with_references(net: nn.Module) -> tuple[nn.Module, dict[str, ReferenceLIF]]:
+class ReferenceStep(Reference):
+    """A neuron's own step under reverse-mode autograd, its spikes without a derivative."""
+
+    def __init__(self, neuron: SpikingNeuron, cut_every: int | None = None) -> None:
+        super().__init__(cut_every)
+        self.neuron, self.state = neuron, None
+        if hasattr(neuron, "spike_grad"):
+            neuron.spike_grad = heaviside
+
+    def advance(self, current: Tensor, cut: bool) -> tuple[Tensor, Tensor]:
+        if cut and self.state is not None:
+            self.state = type(self.state)(*[value.detach() for value in self.state])
+        spk, self.state = self.neuron.step(current, self.state)
+        return spk, self.state.mem
+
+
+class ReferenceFilter(ReferenceStep):
+    """The same where the reset scales the state: whatever is not the filter is constant."""
+
+    def advance(self, current: Tensor, cut: bool) -> tuple[Tensor, Tensor]:
+        before = self.neuron.initial_state(current) if self.state is None else self.state
+        spk, after = self.neuron.step(current, before)
+        A, B, _ = self.neuron.filter()
+        z = torch.stack(list(before)[-len(B) :])
+        linear = torch.tensordot(A, z, dims=1) + torch.stack([b * current for b in B])
+        actual = torch.stack(list(after)[-len(B) :])
+        new = linear + (actual - linear).detach()
+        self.state = type(after)(*list(after)[: -len(B)], *new)
+        return spk, self.state.mem
+
+
+def with_references(
+    net: nn.Module, kind: type[Reference] = ReferenceLIF, cut_every: int | None = None
+) -> tuple[nn.Module, dict[str, Reference]]:
     """A copy of ``net``, and its reference neurons by name."""
     twin = copy.deepcopy(net)
-    references = {}
+    references: dict[str, Reference] = {}
     for name, module in list(twin.named_modules()):
-        if isinstance(module, LIF):
+        if isinstance(module, SpikingNeuron):
             parent, _, own = name.rpartition(".")
-            references[name] = ReferenceLIF(module)
+            references[name] = kind(module, cut_every)  # type: ignore[arg-type]
             setattr(twin.get_submodule(parent), own, references[name])
     return twin.eval(), references
 
 
 def local_gradients(
-    learner: ForwardLearner, x: Tensor, labels: Tensor, before: nn.Module
+    learner: ForwardLearner,
+    x: Tensor,
+    labels: Tensor,
+    before: nn.Module,
+    kind: type[Reference] = ReferenceLIF,
+    cut_every: int | None = None,
 ) -> list[list[Tensor]]:
     """Gradients of the summed local losses, per block, in the order of ``block.parameters``.
 
-    ``before`` is the network as it was before the learner's update.
+    ``before`` is the network as it was before the learner's update; with ``cut_every``, what a
+    chunk of so many steps owes to earlier ones is left out.
     """
     rule = learner.rule
     assert isinstance(rule, SigProp)
     tensors = learner._bound().tensors
-    twin, references = with_references(before)
+    twin, references = with_references(before, kind, cut_every)
     filters, n = as_filters(rule.evidence), x.shape[1]
     rows = rule.num_classes if rule.signal == "propagated" else 0
     x = torch.cat([x, x.new_zeros(len(x), rows, *x.shape[2:])], dim=1)
@@ -73,7 +130,10 @@ def local_gradients(
         for x_t in x:
             twin(x_t)
     names = {id(p): name for name, p in learner.net.named_parameters()}
-    twins = dict(twin.named_parameters())
+    twins = {
+        name.replace(".neuron.", ".").replace(".lif.", "."): p
+        for name, p in twin.named_parameters()
+    }
     found = []
     for k, block in enumerate(learner.blocks):
         mems = references[block.neuron_name].mems
@@ -81,6 +141,8 @@ def local_gradients(
         total = torch.zeros((), dtype=torch.float64)
         evidence = [torch.zeros_like(mems[0]) for _ in filters]
         for t, mem in enumerate(mems, start=1):
+            if cut_every is not None and (t - 1) % cut_every == 0:
+                evidence = [v.detach() for v in evidence]
             evidence = [v + f.weight(t) * (mem - v) for v, f in zip(evidence, filters, strict=True)]
             v = torch.cat([e.flatten(1) for e in evidence], dim=1)
             h = torch.relu(v[:n]) if rule.rectify else v[:n]

@@ -155,10 +155,6 @@ class WholeSequence(nn.Module):
         (Twice("synapse"), "synapse 'fc' is used more than once"),
         (nn.Sequential(nn.Linear(INPUTS, 4), snn.Synaptic(0.9, 0.8, init_hidden=True)), "Synaptic"),
         (
-            nn.Sequential(nn.Linear(INPUTS, 4), LIF(torch.rand(4), init_hidden=True)),
-            r"beta of shape \(4,\)",
-        ),
-        (
             nn.Sequential(
                 nn.Unflatten(1, (1, 4, 6)), nn.Conv2d(1, 2, 3, padding_mode="circular"), lif()
             ),

@@ -230,7 +230,7 @@ def test_a_loop_over_time_inside_the_network_gives_the_very_same_weights(
     update_every: int,
 ) -> None:
     net = network()
-    learner = trained(net, update_every=update_every)
+    learner = trained(net, update_every=update_every, engine="reference")
     explicit = Explicit(LIF, len)
     other = trained(explicit, update_every=update_every, time="inside")
     for mine, theirs in [(net[0], explicit.fc1), (net[2], explicit.fc2), (net[1], explicit.lif1)]:

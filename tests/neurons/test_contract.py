@@ -15,6 +15,7 @@ from spikeprop.neurons import (
     LIF,
     SpikingNeuron,
     Synaptic,
+    TwoCompartmentLIF,
     advance,
     local_jacobian,
     make_filter,
@@ -22,6 +23,12 @@ from spikeprop.neurons import (
     reset,
 )
 from spikeprop.neurons.surrogates import heaviside
+
+
+@pytest.fixture(autouse=True)
+def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stochastic neurons fire exactly where that is more likely than not."""
+    monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.5))
 
 
 def assert_equal(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> None:
@@ -68,8 +75,12 @@ def test_unroll_continues(build: Build) -> None:
 def test_signal_rows_are_rows(build: Build) -> None:
     neuron, current, signal = build(), noise(12, 3, 5), noise(12, 2, 5, seed=1)
     together = neuron.unroll(current, signal=signal)
-    assert_equal(tuple(v[:, :3] for v in together), neuron.unroll(current))
-    assert_equal(tuple(v[:, 3:] for v in together), neuron.unroll(signal))
+    alone = neuron.unroll(current), neuron.unroll(signal)
+    if isinstance(neuron, TwoCompartmentLIF):
+        alone = alone[0], neuron.unroll(torch.zeros(12, 0, 5), signal=signal)
+    for whole, *expected in zip(together, *alone, strict=True):
+        # A matrix product over more rows may round differently.
+        torch.testing.assert_close(whole, torch.cat(expected, dim=1), rtol=1e-5, atol=1e-5)
     hidden = build(init_hidden=True)
     for t in range(12):
         assert torch.equal(hidden(current[t], signal=signal[t]), together[0][t])
@@ -137,9 +148,10 @@ def test_filter_is_the_derivative_of_the_step(build: Build) -> None:
         for ours, theirs in zip(neuron.linearize(current, state), local, strict=True):
             assert torch.equal(ours, theirs)
         return
-    stated = neuron.filter()
+    with torch.no_grad():
+        stated, linearized = neuron.filter(), neuron.linearize(current, state)
     assert stated.shared
-    for given in (stated, neuron.linearize(current, state)):
+    for given in (stated, linearized):
         impulse, expected = [], []
         for f in (given, local):
             q = f.B.reshape(f.order, -1)[:, 0]

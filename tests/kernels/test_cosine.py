@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spikeprop import kernels
-from spikeprop.kernels import rows
+from spikeprop.kernels import cosine
 from spikeprop.losses import SMALLEST_NORM, Cosine
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
@@ -30,7 +30,7 @@ def test_compare_is_the_cosine_loss(classes: int, rectify: bool, follows: bool) 
     delta = z.clone()
     arrays = (delta.numpy(), fixed, labels.numpy(), 0.07, rectify, SMALLEST_NORM)
     for first, last in ((0, 1), (1, steps)):
-        rows.compare(*arrays, value.numpy(), logits.numpy(), first, last)
+        cosine.compare(*arrays, value.numpy(), logits.numpy(), first, last)
     for t in range(steps):
         h = z[t, :batch].clamp_min(0) if rectify else z[t, :batch]
         expected = Cosine(0.07)(h, z[t, batch:] if follows else vectors, labels)

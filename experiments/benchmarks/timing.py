@@ -1,0 +1,86 @@
+"""Times measured in turn: every method once a round, medians over the rounds.
+
+Machines drift (clock, caches, neighbours), so that times taken one after the other say little; what
+counts is the ratio within a round. Two clocks run: the wall's, and the processor time of this
+process, which on one thread leaves out what other processes took away.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+import torch
+
+__all__ = ["CLOCKS", "Samples", "interleave", "use_threads"]
+
+CLOCKS = ("wall", "cpu")
+
+
+@dataclass
+class Samples:
+    """Seconds of one method, one entry a round."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def seconds(self, clock: str) -> float:
+        """Return the median on a clock."""
+        return median(self._of(clock))
+
+    def faster_than(self, other: Samples, clock: str) -> float:
+        """Return how many times as long ``other`` took: the median of the rounds' ratios."""
+        return median(b / a for a, b in zip(self._of(clock), other._of(clock), strict=True))
+
+    def _of(self, clock: str) -> list[float]:
+        if clock not in CLOCKS:
+            raise ValueError(f"clock has to be one of {CLOCKS}, got {clock!r}")
+        return self.wall if clock == "wall" else self.cpu
+
+
+def interleave(
+    works: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1
+) -> dict[str, Samples]:
+    """Do every piece of work once a round, and time the rounds after the warm-up.
+
+    Garbage is collected between rounds and not within one: a collection would be charged to whoever
+    happens to run.
+    """
+    samples = {name: Samples() for name in works}
+    enabled = gc.isenabled()
+    gc.freeze()  # what exists already need not be searched every round
+    try:
+        for turn in range(warm_up + rounds):
+            gc.collect()
+            gc.disable()
+            for name, work in works.items():
+                wall, cpu = time.perf_counter(), time.process_time()
+                work()
+                wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+                if turn >= warm_up:
+                    samples[name].wall.append(wall)
+                    samples[name].cpu.append(cpu)
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()
+    return samples
+
+
+def use_threads(count: int) -> None:
+    """Let torch, and numba where it is installed, compute with ``count`` threads.
+
+    Raises
+    ------
+    ValueError
+        If numba was started with fewer threads (``NUMBA_NUM_THREADS``), or the machine has fewer.
+    """
+    torch.set_num_threads(count)
+    try:
+        import numba
+    except ImportError:
+        return
+    numba.set_num_threads(count)
