@@ -11,7 +11,7 @@ is linear, ``dz/dt = M z``, and a step is its exact solution, with R as in ``lif
 where "zero" puts the voltage back to 0 before the step instead. (For order 1 the impulse goes to
 ``syn`` itself.) The model of the CubaLIF primitive of NIR (Pedersen et al., "Neuromorphic
 intermediate representation", Nat. Commun. 15, 2024) with no voltage offset; ``r`` is such by
-default that a current of 1 in one step brings the voltage up by 1, if slowly.
+default that without a leak a current of 1 in one step would bring the voltage up by 1.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class CuBaLIF(FiringNeuron, namesakes.Leaky):
     dt : float
         Length of a time step in milliseconds.
     r : float or torch.Tensor, optional
-        Resistance; ``tau_mem / dt`` by default (times ``tau_syn / dt`` for order 2), which is what
-        makes up for the filters' gains where a current lasts one step.
+        Resistance; by default ``tau_mem`` over the time constant of what the current charges,
+        ``tau_syn`` or ``tau_rise``.
     threshold : float or torch.Tensor
         Firing threshold, scalar or per neuron.
     learn_tau_syn, learn_tau_mem, learn_tau_rise : bool
@@ -163,7 +163,7 @@ class CuBaLIF(FiringNeuron, namesakes.Leaky):
         self.dt = as_length("dt", dt)
         self.order: Literal[1, 2] = 1 if tau_rise is None else 2
         syn, mem = as_positive("tau_syn", tau_syn), as_positive("tau_mem", tau_mem)
-        gain = mem / self.dt * (1.0 if tau_rise is None else syn / self.dt)
+        gain = mem / (syn if tau_rise is None else as_positive("tau_rise", tau_rise))
         self._own("tau_mem", mem, learn_tau_mem)
         self._own("tau_syn", syn, learn_tau_syn)
         self._own("r", gain.clone() if r is None else as_parameter("r", r))

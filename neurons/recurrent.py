@@ -107,8 +107,8 @@ def rsynaptic_step(
     state : RSynapticState
         State of this step.
     """
-    driven = current + recurrent(state.spk)
-    spk, after = synaptic_step(driven, SynapticState(state.syn, state.mem), p)
+    before = SynapticState(state.syn, state.mem)
+    spk, after = synaptic_step(current, before, p, recurrent(state.spk))
     return spk, RSynapticState(spk, *after)
 
 

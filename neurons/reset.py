@@ -51,10 +51,14 @@ class _Handle:
 
 def register(neuron: StatefulModule) -> None:
     """Let ``snntorch.utils.reset`` find a neuron, for as long as it lives."""
-    instances: list[Any] = snn.Leaky.instances
-    instances[:] = [
-        entry for entry in instances if not (type(entry) is _Handle and entry._neuron() is None)
-    ]
+    instances: list[Any] = snn.SpikingNeuron.instances
+    n = len(instances)
+    # At each power of two: dead handles then never outnumber the living by more than a few, and
+    # building a large network does not search the list for each layer.
+    if n >= 16 and n & (n - 1) == 0:
+        instances[:] = [
+            entry for entry in instances if not (type(entry) is _Handle and entry._neuron() is None)
+        ]
     instances.append(_Handle(neuron))
 
 

@@ -58,7 +58,7 @@ class SynapticParameters(NamedTuple):
 
 
 def synaptic_step(
-    current: Tensor, state: SynapticState, p: SynapticParameters
+    current: Tensor, state: SynapticState, p: SynapticParameters, also: Tensor | None = None
 ) -> tuple[Tensor, SynapticState]:
     """One step of the difference equation at the top of this file; touches no state.
 
@@ -70,6 +70,8 @@ def synaptic_step(
         The previous step's state, of the same shape and dtype; left as it is.
     p : SynapticParameters
         The neuron's parameters, of the same dtype.
+    also : torch.Tensor, optional
+        A second current, added to the first one (a layer's own spikes, for instance).
 
     Returns
     -------
@@ -80,6 +82,9 @@ def synaptic_step(
     """
     f = p.firing
     syn = (p.alpha * state.syn).add_(current)
+    if also is not None:
+        # In this place, for snnTorch's rounding.
+        syn = syn + also
     mem = (p.beta * state.mem).add_(syn)
     if f.reset != "none":
         reset = reset_signal(state.mem, f)

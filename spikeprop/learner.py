@@ -29,6 +29,7 @@ from spikeprop.thresholds import StreamRates, keep_rates
 
 if TYPE_CHECKING:
     from spikeprop.fit import Callback, EpochResult, Evaluation
+    from spikeprop.readout import ExportedNetwork
 
 __all__ = ["ForwardLearner", "Metrics"]
 
@@ -458,11 +459,24 @@ class ForwardLearner:
 
         return evaluate(self, data, batch_size=batch_size)
 
-    def export(self, *, time_steps: int, fold_thresholds: bool = False) -> nn.Module:
+    def export(
+        self,
+        *,
+        time_steps: int,
+        fold_thresholds: bool = False,
+        readout: str = "voltage",
+        data: Iterable[Any] | None = None,
+    ) -> ExportedNetwork:
         """Return a plain network with its readout; see :func:`spikeprop.readout.export`."""
         from spikeprop.readout import export
 
-        return export(self, time_steps=time_steps, fold_thresholds=fold_thresholds)
+        return export(
+            self,
+            time_steps=time_steps,
+            fold_thresholds=fold_thresholds,
+            readout=readout,
+            data=data,
+        )
 
     def class_readout(self, time_steps: int) -> tuple[Tensor, Tensor, bool]:
         """Return the last block's classes as a linear layer on the evidence after T steps.

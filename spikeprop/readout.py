@@ -1,13 +1,16 @@
 """Export: a plain network whose readout is part of it.
 
-After learning, the evidence of a class signal in the last block is a fixed vector, and comparing a
-recording with it is a linear layer: ``scores = readout(max(v_T, 0))`` with ``v_T`` the evidence of
-the last neuron's voltage at the end of the recording.
+Two readouts: by the voltage, as the learner predicts, or by spikes (:mod:`.spike_readout`), for
+targets on which no voltage can be seen. For the first, the evidence of a class signal in the last
+block is a fixed vector after learning, and comparing a recording with it is a linear layer:
+``scores = readout(max(v_T, 0))`` with ``v_T`` the evidence of the last neuron's voltage at the end
+of the recording.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,11 +22,14 @@ from spikeprop.evidence import Evidence, as_filters
 from spikeprop.membranes import output_of
 from spikeprop.neurons import reset
 from spikeprop.parametrizations import bake
+from spikeprop.spike_readout import fit_spike_readout, spike_rates
 
 if TYPE_CHECKING:
     from spikeprop.learner import ForwardLearner
 
-__all__ = ["ExportedNetwork", "export"]
+__all__ = ["READOUTS", "ExportedNetwork", "export"]
+
+READOUTS = ("voltage", "spikes")
 
 
 class ExportedNetwork(nn.Module):
@@ -43,6 +49,9 @@ class ExportedNetwork(nn.Module):
         Whether the readout sees ``max(evidence, 0)``.
     time_inside : bool
         Whether the network loops over time itself.
+    reads : {"voltage", "spikes"}
+        What the readout sees: the evidence of the last voltage, or the network's own output (the
+        last spikes) at every time step, scores averaged over time.
     """
 
     def __init__(
@@ -54,6 +63,7 @@ class ExportedNetwork(nn.Module):
         filters: tuple[Evidence, ...],
         rectify: bool,
         time_inside: bool,
+        reads: str = "voltage",
     ) -> None:
         super().__init__()
         self.network = network
@@ -62,9 +72,27 @@ class ExportedNetwork(nn.Module):
         self._filters = filters
         self._rectify = rectify
         self._time_inside = time_inside
+        self._reads = reads
+
+    def per_step(self) -> nn.Module:
+        """Return a copy that maps one time step to that step's class scores, which sum up.
+
+        Raises
+        ------
+        ValueError
+            If the readout sees a voltage, which is no output of a spiking neuron.
+        """
+        if self._reads != "spikes":
+            raise ValueError(
+                "this network reads classes from a voltage over time, which is not a layer on "
+                "spikes; export with readout='spikes' and training data"
+            )
+        return copy.deepcopy(nn.Sequential(self.network, nn.Flatten(), self.readout))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores ``(B, C)`` for recordings ``x`` ``(T, B, *features)``."""
+        if self._reads == "spikes":
+            return self._scores(spike_rates(self.network, x))
         evidence: list[Tensor] = []
         step = 0
 
@@ -91,12 +119,20 @@ class ExportedNetwork(nn.Module):
             handle.remove()
             reset(self.network)
         features = torch.cat(evidence, dim=1)
-        scores: Tensor = self.readout(features.clamp_min(0) if self._rectify else features)
+        return self._scores(features.clamp_min(0) if self._rectify else features)
+
+    def _scores(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.readout(features)
         return scores
 
 
 def export(
-    learner: ForwardLearner, *, time_steps: int, fold_thresholds: bool = False
+    learner: ForwardLearner,
+    *,
+    time_steps: int,
+    fold_thresholds: bool = False,
+    readout: str = "voltage",
+    data: Iterable[Any] | None = None,
 ) -> ExportedNetwork:
     """Copy a learner's network and make its readout a linear layer.
 
@@ -109,11 +145,16 @@ def export(
     fold_thresholds : bool
         Scale each neuron's weights and bias by ``1 / threshold`` and set the threshold to 1, for
         hardware with one threshold per layer. The spikes stay the same.
+    readout : {"voltage", "spikes"}
+        By the last neuron's voltage, as the learner predicts, or by its spikes.
+    data : iterable of (x, label), optional
+        Training recordings, for ``readout="spikes"``: that readout is fitted to them, once.
 
     Returns
     -------
     ExportedNetwork
-        In evaluation mode. It predicts what ``learner.predict(x, final=True)`` predicts.
+        In evaluation mode. Read by voltage, it predicts what ``learner.predict(x, final=True)``
+        predicts; read by spikes it is a network of its own accuracy (a little lower).
 
     Raises
     ------
@@ -123,6 +164,11 @@ def export(
         If the rule predicts from several blocks, or thresholds cannot be folded.
     """
     checks.positive_integer("time_steps", time_steps)
+    checks.one_of("readout", readout, READOUTS)
+    if (readout == "spikes") != (data is not None):
+        raise ValueError("data has to be given with readout='spikes', and only there")
+    if readout == "spikes" and learner.time == "inside":
+        raise ValueError("readout='spikes' needs a network that maps one time step")
     if learner.rule.predict_from != "last":
         raise ValueError(
             f"export needs predict_from='last': a vote of all blocks "
@@ -140,17 +186,20 @@ def export(
                 weight = weight * scale.expand(block.features).flatten().repeat(
                     len(as_filters(learner.rule.evidence))
                 )
-    readout = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
+    if data is not None:
+        weight, bias = fit_spike_readout(network, data, learner.rule.num_classes, weight)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
     with torch.no_grad():
-        readout.weight.copy_(weight)
-        readout.bias.copy_(bias)
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
     exported = ExportedNetwork(
         network,
         block.neuron_name,
-        readout,
+        layer,
         filters=as_filters(learner.rule.evidence),
         rectify=rectify,
         time_inside=learner.time == "inside",
+        reads=readout,
     )
     return exported.eval()
 

@@ -34,6 +34,10 @@ class _Input(nn.Module):
     """Stands for the network's own input among the calls."""
 
 
+class _Output(nn.Module):
+    """Stands for what the network gave among the calls."""
+
+
 class _Addition(nn.Module):
     """Stands for a ``+`` among the calls."""
 
@@ -67,6 +71,11 @@ class Call:
         """Whether this is no call, but what the network was given."""
         return isinstance(self.module, _Input)
 
+    @property
+    def is_output(self) -> bool:
+        """Whether this is no call, but what the network gave."""
+        return isinstance(self.module, _Output)
+
 
 class _Enough(Exception):  # noqa: N818 - a signal, not an error
     """Raised by a hook to end the trial run once a neuron comes round a second time."""
@@ -76,7 +85,9 @@ class _Additions(TorchFunctionMode):
     """Notes the sums of two tensors of one shape; others broadcast, and have other gradients."""
 
     def __init__(self, calls: list[Call]) -> None:
+        super().__init__()
         self.calls = calls
+        self.within = 0  # leaf modules that are being called: what they add up is their own
 
     def __torch_function__(
         self,
@@ -86,7 +97,7 @@ class _Additions(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        if func in _ADDITIONS and not kwargs and len(args) == 2:
+        if not self.within and func in _ADDITIONS and not kwargs and len(args) == 2:
             terms = tuple(term for term in args if isinstance(term, Tensor))
             if len(terms) == 2 and terms[0].shape == terms[1].shape:
                 self.calls.append(Call("+", _Addition(), terms, (output,)))
@@ -114,11 +125,15 @@ def record(net: nn.Module, x: Tensor, *, whole_sequence: bool) -> list[Call]:
     inner = {part for m in whole for part in m.modules() if part is not m}
     leaves = [m for m in names if m not in inner and (m in whole or not list(m.children()))]
 
+    additions = _Additions(calls)
+
     def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if whole_sequence and is_neuron(module) and any(c.module is module for c in calls):
             raise _Enough
+        additions.within += 1
 
     def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        additions.within -= 1
         tensors = tuple(value for value in inputs if isinstance(value, Tensor))
         if tensors:
             outputs = output if isinstance(output, tuple) else (output,)
@@ -130,8 +145,11 @@ def record(net: nn.Module, x: Tensor, *, whole_sequence: bool) -> list[Call]:
     net.eval()
     reset(net)
     try:
-        with torch.no_grad(), _Additions(calls):
-            net(x)
+        with torch.no_grad(), additions:
+            given = net(x)
+            last = given[0] if isinstance(given, tuple) and given else given
+            if isinstance(last, Tensor):
+                calls.append(Call("output", _Output(), (last,), ()))
     except _Enough:
         # The second step's synapse may have run already: it belongs to no neuron call of the first.
         pass

@@ -18,6 +18,7 @@ from spikeprop.evidence import as_filters
 from spikeprop.neurons import LIF, SpikingNeuron
 from spikeprop.neurons.surrogates import heaviside
 from spikeprop.rules import SigProp
+from spikeprop.surroundings import randomness
 
 
 class Reference(nn.Module):
@@ -79,12 +80,18 @@ class ReferenceFilter(ReferenceStep):
     def advance(self, current: Tensor, cut: bool) -> tuple[Tensor, Tensor]:
         before = self.neuron.initial_state(current) if self.state is None else self.state
         spk, after = self.neuron.step(current, before)
-        A, B, _ = self.neuron.filter()
-        z = torch.stack(list(before)[-len(B) :])
+        A, B, C = self.neuron.filter()
+        fields = before._fields
+        # The filter's variables are the last ones of the state, but for Alpha's two filters.
+        start = fields.index("syn_exc") if "syn_exc" in fields else len(fields) - len(B)
+        names = fields[start : start + len(B)]
+        z = torch.stack([getattr(before, name) for name in names])
         linear = torch.tensordot(A, z, dims=1) + torch.stack([b * current for b in B])
-        actual = torch.stack(list(after)[-len(B) :])
+        actual = torch.stack([getattr(after, name) for name in names])
         new = linear + (actual - linear).detach()
-        self.state = type(after)(*list(after)[: -len(B)], *new)
+        read = torch.tensordot(C, new, dims=1)
+        mem = read + (after.mem - read).detach()
+        self.state = after._replace(**dict(zip(names, new, strict=True)) | {"mem": mem})
         return spk, self.state.mem
 
 
@@ -124,11 +131,12 @@ def local_gradients(
     x = torch.cat([x, x.new_zeros(len(x), rows, *x.shape[2:])], dim=1)
     if rows:
         references[learner.blocks[0].neuron_name].signal = tensors["signal.0"]
-    if learner.time == "inside":
-        twin(x)
-    else:
-        for x_t in x:
-            twin(x_t)
+    with randomness(learner.seed, 0, x.device):  # the draws of the first update
+        if learner.time == "inside":
+            twin(x)
+        else:
+            for x_t in x:
+                twin(x_t)
     names = {id(p): name for name, p in learner.net.named_parameters()}
     twins = {
         name.replace(".neuron.", ".").replace(".lif.", "."): p

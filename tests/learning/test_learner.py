@@ -313,7 +313,7 @@ def test_a_stream_equals_an_update_under_the_same_filter() -> None:
     )
     x, labels = recordings()
     a, b = network(), network()
-    batch = ForwardLearner(a, rule, optimizer=adam)
+    batch = ForwardLearner(a, rule, optimizer=adam, engine="reference")
     stream = ForwardLearner(b, rule, optimizer=adam)
     batch.update(x, labels)
     for x_t in x:
