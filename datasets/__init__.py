@@ -3,6 +3,8 @@
 - :class:`NMNIST` and :class:`SaccadeDigits` are map-style data sets of ``(events, label)``;
   ``events`` is a structured array with the fields x, y, t (microseconds) and p.
   ``SaccadeDigits`` needs no download: it is made on first use and kept in a cache.
+- :class:`SaccadeImages` is any set of images seen by the same simulated camera as
+  ``SaccadeDigits``; :class:`SaccadeMNIST` is MNIST so, whole.
 - :class:`Binning` says how a recording is cut into time steps (15 ms each by default), and
   :func:`bin_events` does it for a whole batch: float32, shape (T, B, P, H, W).
 - :func:`make_loader` makes a loader of such batches from any of these sets, or from one of your own
@@ -13,6 +15,8 @@
 - :class:`EventStore` is a whole split in one memory-mapped file, the fastest to read:
   :func:`stored` makes it of any set once, and opens it from then on.
 - :func:`split_validation` and :func:`kfold` split a training set: stratified, seeded.
+- :func:`read_recording` reads event files of every common format
+  (:mod:`spikeprop.datasets.formats`), and :func:`write_recording` writes some.
 - :func:`read_events` and :func:`write_events` read and write the event files of N-MNIST;
   :func:`first_saccade` and :func:`stabilize` do what tonic's options of these names do.
 
@@ -29,9 +33,17 @@ from spikeprop.datasets.events import (
     make_events,
     shift_events,
 )
+from spikeprop.datasets.formats import (
+    DamageWarning,
+    Recording,
+    open_recording,
+    read_recording,
+    write_recording,
+)
 from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.nmnist import NMNIST
 from spikeprop.datasets.saccade_digits import SaccadeDigits
+from spikeprop.datasets.saccade_images import SaccadeImages, SaccadeMNIST
 from spikeprop.datasets.saccades import SaccadeSet, first_saccade, stabilize
 from spikeprop.datasets.slicing import EventSlices
 from spikeprop.datasets.sparse import EventBatch
@@ -44,6 +56,7 @@ __all__ = [
     "EVENT_DTYPE",
     "NMNIST",
     "Binning",
+    "DamageWarning",
     "EventBatch",
     "EventColumns",
     "EventDataset",
@@ -51,7 +64,10 @@ __all__ = [
     "EventSlices",
     "EventStore",
     "Events",
+    "Recording",
     "SaccadeDigits",
+    "SaccadeImages",
+    "SaccadeMNIST",
     "SaccadeSet",
     "bin_events",
     "bin_events_sparse",
@@ -60,11 +76,14 @@ __all__ = [
     "kfold",
     "make_events",
     "make_loader",
+    "open_recording",
     "read_events",
+    "read_recording",
     "shift_events",
     "split_validation",
     "stabilize",
     "stored",
     "write_events",
+    "write_recording",
     "write_store",
 ]

@@ -77,6 +77,8 @@ class EventStore(Dataset[tuple[Events, int]]):
         Who or what a recording belongs to beside its class: the person, for a set of gestures.
     source : str
         What the store was made from; see :func:`spikeprop.datasets.stored`.
+    checksum : str
+        SHA-256 of all events, labels and groups: the same for the same recordings.
 
     Raises
     ------
@@ -115,6 +117,7 @@ class EventStore(Dataset[tuple[Events, int]]):
         self.note: str | None = about["note"]
         self.partial: bool = about["partial"]
         self.source: str = about["source"]
+        self.checksum = hashlib.sha256("".join(header["sha256"]).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -88,6 +88,7 @@ def stored(
     dataset: EventSet,
     root: str | os.PathLike[str] | None = None,
     *,
+    source: str | None = None,
     num_workers: int = 0,
     progress: Progress | None = None,
 ) -> EventStore:
@@ -103,6 +104,8 @@ def stored(
         The set.
     root
         Data folder; None for ``$SPIKEPROP_DATA`` or ``~/.cache/spikeprop``.
+    source
+        Key of your own, at least 16 letters and digits, where the one above would not do.
     num_workers, progress
         As in :func:`write_store`.
 
@@ -113,7 +116,10 @@ def stored(
     OSError
         If the store cannot be written; the message names the folder.
     """
-    source = describe(dataset)
+    if source is None:
+        source = describe(dataset)
+    elif len(source) < 16 or not source.isalnum():
+        raise ValueError(f"source has to be at least 16 letters and digits, got {source!r}")
     name = "".join(c if c.isalnum() or c in "-_" else "-" for c in str(_about(dataset)["name"]))
     path = data_root(root) / "stores" / f"{name}-{source[:16]}{SUFFIX}"
     for attempt in range(2):
