@@ -7,8 +7,8 @@ forward pass, learning, and the step of plain SGD, and the peak of the device's 
 before each case. ``--lengths`` also runs n = 4,096 over longer sequences.
 
 Methods: our rule with one update a sequence (``spikeprop``) and at every step (``spikeprop_step``),
-snnTorch, SpikingJelly with its own choice of backend (``SJ_LIF_CUDA_IMPLEMENTATION=torch``, ``triton`` or
-``cuda`` in the environment asks for one).
+snnTorch, SpikingJelly with its own choice of backend (``SJ_LIF_CUDA_IMPLEMENTATION`` in the
+environment asks for ``torch``, ``triton`` or ``cuda``).
 
 ``python -m spikeprop.experiments.benchmarks.open_neuromorphic [--device cuda]``
 
