@@ -15,17 +15,19 @@
 - :class:`EventStore` is a whole split in one memory-mapped file, the fastest to read:
   :func:`stored` makes it of any set once, and opens it from then on.
 - :func:`split_validation` and :func:`kfold` split a training set: stratified, seeded.
+- Published sets are opened by name, :func:`open_set`, or by class; ``CATALOGUE`` lists them, and
+  :class:`EventFolder` is any folder of ``class/recording``.
 - :func:`read_recording` reads event files of every common format
   (:mod:`spikeprop.datasets.formats`), and :func:`write_recording` writes some.
 - :func:`read_events` and :func:`write_events` read and write the event files of N-MNIST;
   :func:`first_saccade` and :func:`stabilize` do what tonic's options of these names do.
-
-tonic (GPL-3) is imported only when N-MNIST has to be downloaded.
 """
 
 from spikeprop.datasets.bin_format import read_events, write_events
 from spikeprop.datasets.binning import Binning, bin_events
+from spikeprop.datasets.catalogue import CATALOGUE, open_set
 from spikeprop.datasets.columns import EventColumns
+from spikeprop.datasets.dvs_gesture import DVSGesture
 from spikeprop.datasets.events import (
     EVENT_DTYPE,
     EventDataset,
@@ -40,30 +42,47 @@ from spikeprop.datasets.formats import (
     read_recording,
     write_recording,
 )
+from spikeprop.datasets.heidelberg import SHD, SSC
+from spikeprop.datasets.images import MNIST, SMNIST, FashionMNIST
 from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.nmnist import NMNIST
+from spikeprop.datasets.published import ASLDVS, CIFAR10DVS, DVSLip, NCaltech101, PokerDVS
+from spikeprop.datasets.recording_files import EventFolder
 from spikeprop.datasets.saccade_digits import SaccadeDigits
 from spikeprop.datasets.saccade_images import SaccadeImages, SaccadeMNIST
 from spikeprop.datasets.saccades import SaccadeSet, first_saccade, stabilize
 from spikeprop.datasets.slicing import EventSlices
 from spikeprop.datasets.sparse import EventBatch
 from spikeprop.datasets.sparse_binning import bin_events_sparse
-from spikeprop.datasets.splits import hold_out, kfold, split_validation
+from spikeprop.datasets.splits import hashed_split, hold_out, kfold, split_validation
 from spikeprop.datasets.store import EventStore
 from spikeprop.datasets.store_writer import stored, write_store
 
 __all__ = [
+    "ASLDVS",
+    "CATALOGUE",
+    "CIFAR10DVS",
     "EVENT_DTYPE",
+    "MNIST",
     "NMNIST",
+    "SHD",
+    "SMNIST",
+    "SSC",
     "Binning",
+    "DVSGesture",
+    "DVSLip",
     "DamageWarning",
     "EventBatch",
     "EventColumns",
     "EventDataset",
+    "EventFolder",
     "EventLoader",
     "EventSlices",
     "EventStore",
     "Events",
+    "FashionMNIST",
+    "NCaltech101",
+    "PokerDVS",
     "Recording",
     "SaccadeDigits",
     "SaccadeImages",
@@ -72,11 +91,13 @@ __all__ = [
     "bin_events",
     "bin_events_sparse",
     "first_saccade",
+    "hashed_split",
     "hold_out",
     "kfold",
     "make_events",
     "make_loader",
     "open_recording",
+    "open_set",
     "read_events",
     "read_recording",
     "shift_events",

@@ -62,6 +62,8 @@ class EventDataset(Dataset[tuple[Events, int]]):
     groups : ndarray of int64, shape (N,), or None
         Who or what was recorded (the person, in DVS Gesture), where a validation part should hold
         other groups than the training part.
+    slow : bool
+        Whether recordings take so long to read that a store is worth making before training.
     partial : bool
         True if this is only part of the published set.
     note : str or None
@@ -74,6 +76,7 @@ class EventDataset(Dataset[tuple[Events, int]]):
     classes: list[str]
     targets: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
+    slow: bool = False
     partial: bool = False
     note: str | None = None
 

@@ -9,10 +9,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.datasets.bin_format import read_events
-from spikeprop.datasets.download import ARCHIVES, fetch, instructions
 from spikeprop.datasets.events import Events
+from spikeprop.datasets.fetching import RemoteFile
 from spikeprop.datasets.files import data_root
+from spikeprop.datasets.obtaining import Part, obtain
 from spikeprop.datasets.saccades import SaccadeSet
+
+_FILES = "https://data.mendeley.com/public-files/datasets/468j46mzdv/files/"
+TRAIN = RemoteFile(
+    "train.zip",
+    (_FILES + "39c25547-014b-4137-a934-9d29fa53c7a0/file_downloaded",),
+    "20959b8e626244a1b502305a9e6e2031",
+    size=1_000_000_000,
+)
+TEST = RemoteFile(
+    "test.zip",
+    (_FILES + "05a4d654-7e03-4c15-bdfa-9bb2bcbea494/file_downloaded",),
+    "69ca8762b2fe404d9b9bad1103e97832",
+    size=170_000_000,
+)
+PARTS = {
+    "train": Part(
+        "The training split of N-MNIST",
+        "NMNIST",
+        "recordings as Train/<digit 0..9>/*.bin",
+        (TRAIN,),
+    ),
+    "test": Part(
+        "The test split of N-MNIST", "NMNIST", "recordings as Test/<digit 0..9>/*.bin", (TEST,)
+    ),
+}
+RECORDINGS = {"train": 60_000, "test": 10_000}
 
 
 class NMNIST(SaccadeSet):
@@ -37,7 +64,7 @@ class NMNIST(SaccadeSet):
         Undo the camera's saccades.
     download
         Where the split's folder is missing: unpack ``train.zip`` / ``test.zip`` if it lies in the
-        data folder, else download it (about 1 GB / 170 MB; by tonic).
+        data folder, else download it (about 1 GB / 170 MB).
 
     Raises
     ------
@@ -63,30 +90,27 @@ class NMNIST(SaccadeSet):
         download: bool = True,
     ) -> None:
         super().__init__(train=train, first_saccade_only=first_saccade_only, stabilize=stabilize)
-        archive = ARCHIVES["train" if train else "test"]
-        folder = data_root(root)
-        split = find_split(folder, archive.split)
-        if split is None and download:
-            split = fetch(folder, archive)
-        if split is None:
-            raise FileNotFoundError(instructions(folder, archive))
-        self.paths, self.targets = list_recordings(split)
-        found = len(self.paths)
-        self.partial = found != archive.recordings
+        split = "train" if train else "test"
+        folder = obtain(
+            data_root(root),
+            PARTS[split],
+            lambda place: find_split(place, split.capitalize()),
+            fetch=download,
+        )
+        self.paths, self.targets = list_recordings(folder)
+        found, all_of_it = len(self.paths), RECORDINGS[split]
+        self.partial = found != all_of_it
         if self.partial:
             kind = "training" if train else "test"
-            self.note = f"part of N-MNIST: {found:,} of {archive.recordings:,} {kind} recordings"
+            self.note = f"part of N-MNIST: {found:,} of {all_of_it:,} {kind} recordings"
 
     def _recording(self, index: int) -> Events:
         return read_events(self.paths[index], self.sensor_size)
 
 
 def find_split(folder: Path, split: str) -> Path | None:
-    """Return the folder of a split (``Train``, ``Test``) in a data folder, in either layout."""
-    for candidate in (folder / split, folder / "NMNIST" / split):
-        if candidate.is_dir():
-            return candidate
-    return None
+    """Return the folder of a split (``Train``, ``Test``), if it is there."""
+    return folder / split if (folder / split).is_dir() else None
 
 
 def list_recordings(split: Path) -> tuple[list[Path], NDArray[np.int64]]:

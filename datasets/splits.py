@@ -8,6 +8,8 @@ rounded down, and what is still missing goes one each to the classes with the la
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +118,54 @@ def _hold_out_groups(groups: NDArray[Any], count: int, fraction: float, seed: in
     held = min(max(1, round(fraction * len(names))), len(names) - 1)
     chosen = np.isin(groups, names[permutation((seed, _GROUPS), len(names))[:held]])
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def hashed_split(
+    names: Sequence[str], targets: Sequence[Any], fraction: float, seed: int = 0
+) -> Split:
+    """Split a set that has no official split, by the names of its recordings alone.
+
+    The rule: in each class, recordings are ordered by the SHA-256 of ``"<seed>:<name>"``; the first
+    ``round(fraction * n)`` (at least one, where there are two or more) are the test part. That
+    depends on no order of files and no machine, so that everybody tests on the same.
+
+    Parameters
+    ----------
+    names
+        A name for each recording, such as ``"airplane/cifar10_airplane_0"``.
+    targets
+        The class of each.
+    fraction
+        Share of the test part, between 0 and 1 (exclusive).
+    seed
+        Another seed gives another split.
+
+    Returns
+    -------
+    train, test : ndarray of int64
+        Ascending indices.
+
+    Raises
+    ------
+    ValueError
+        If ``fraction`` is out of range, a name is there twice, or the lengths differ.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction must lie between 0 and 1 (exclusive), got {fraction!r}")
+    if len(names) != len(targets):
+        raise ValueError(f"there are {len(names)} names and {len(targets)} targets")
+    if len(set(names)) != len(names):
+        raise ValueError("names must differ from each other")
+    digests = [hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in names]
+    test = np.zeros(len(names), dtype=bool)
+    for label in dict.fromkeys(targets):
+        members = [index for index, target in enumerate(targets) if target == label]
+        members.sort(key=digests.__getitem__)
+        count = round(fraction * len(members))
+        if len(members) > 1:
+            count = min(max(count, 1), len(members) - 1)
+        test[members[:count]] = True
+    return np.flatnonzero(~test), np.flatnonzero(test)
 
 
 def kfold(targets: ArrayLike, folds: int, seed: int = 0) -> list[Split]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,14 +16,15 @@ from torch import nn
 from spikeprop import losses
 from spikeprop.config import TrainConfig
 from spikeprop.datasets import (
-    NMNIST,
     Binning,
     EventDataset,
     EventLoader,
-    SaccadeDigits,
+    EventStore,
     make_loader,
     split_validation,
+    stored,
 )
+from spikeprop.datasets.catalogue import open_set
 from spikeprop.datasets.files import data_root
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
@@ -30,10 +32,6 @@ from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import LIF
 from spikeprop.rules import RULES, Rule, SigProp
 
-DATASETS: dict[str, type[NMNIST] | type[SaccadeDigits]] = {
-    "saccade-digits": SaccadeDigits,
-    "nmnist": NMNIST,
-}
 FINGERPRINT_SAMPLES = 64
 
 
@@ -61,20 +59,32 @@ class Data:
     summary: dict[str, Any]
 
 
-def open_dataset(config: TrainConfig, *, train: bool) -> EventDataset:
+def open_dataset(config: TrainConfig, *, train: bool) -> EventDataset | EventStore:
     """Open one split of the configured data set.
+
+    A set whose files are slow to read is converted into a store in the data folder first, once.
 
     Raises
     ------
     FileNotFoundError
         If the data are missing; the message says which files to put where.
+    ValueError
+        If an option does not fit the set.
     """
-    return DATASETS[config.dataset](
+    dataset = open_set(
+        config.dataset,
         config.data_dir,
         train=train,
         first_saccade_only=config.first_saccade_only,
         stabilize=config.stabilize,
     )
+    if not dataset.slow:
+        return dataset
+    try:
+        return stored(dataset, config.data_dir)
+    except OSError as error:
+        warnings.warn(f"{error}; recordings are read from their files", stacklevel=2)
+        return dataset
 
 
 def data_folder(given: Path | None) -> Path:
@@ -91,7 +101,7 @@ def binning(config: TrainConfig) -> Binning:
     return Binning(config.time_window, None, None, config.binary)
 
 
-def evaluation_loader(config: TrainConfig, dataset: EventDataset) -> EventLoader:
+def evaluation_loader(config: TrainConfig, dataset: EventDataset | EventStore) -> EventLoader:
     """Make batches in the order of the set, without augmentation."""
     return make_loader(
         dataset,
@@ -151,7 +161,7 @@ def open_data(config: TrainConfig) -> Data:
     )
 
 
-def fingerprint(dataset: EventDataset) -> str:
+def fingerprint(dataset: EventDataset | EventStore) -> str:
     """Return the SHA-256 of all labels and of 64 recordings spread over the set.
 
     Not of every recording: N-MNIST has 60,000 files.

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from spikeprop import data_cli
 from spikeprop._version import __version__
-from spikeprop.config import DatasetName, TrainConfig
+from spikeprop.config import TrainConfig
 
 if TYPE_CHECKING:
     from spikeprop.fit import Evaluation
@@ -61,7 +62,7 @@ class PredictConfig:
     """Run folder, such as runs/saccade-digits-001."""
 
     files: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Event files: .bin as in N-MNIST, or .npy with the fields x, y [pixels], t [µs] and p."""
+    """Event files of any format: .aedat, .raw, .dat, .es, .bin, .npy, .h5, .csv and more."""
 
     split: Literal["train", "test"] | None = None
     """Predict this split of the run's data set instead of files."""
@@ -76,29 +77,15 @@ class PredictConfig:
     """Write predictions and scores to this .csv or .json file instead of the terminal."""
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """Show a data set; the embedded one is made where it is missing, N-MNIST is downloaded."""
-
-    dataset: tyro.conf.Positional[DatasetName] = "saccade-digits"
-    """Data set: saccade-digits is embedded (nothing to download), nmnist lies in --data-dir."""
-
-    data_dir: Path | None = None
-    """Folder of the data set; None is the default cache."""
-
-    first_saccade_only: bool = False
-    """Keep only the first of the three saccades of a recording."""
-
-    stabilize: bool = False
-    """Take the motion of the saccades out of the coordinates."""
-
-
 COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
-    "data": DataConfig,
 }
+GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
+"""Commands that have commands of their own."""
+
+_ALL = (*COMMANDS, *GROUPS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,12 +137,14 @@ def parse(arguments: Sequence[str]) -> Any:
     if given == ["--version"]:
         print(f"spikeprop {__version__}")
         raise SystemExit(0)
+    commands, program = COMMANDS, "spikeprop"
     if given[:1] == ["train"]:
         given = _complete_resume(given)
-    elif given[:1] == ["data"]:  # as in `train --dataset`; the flag may be left out here
-        given = [argument for argument in given if argument != "--dataset"]
+    elif given and given[0] in GROUPS:
+        commands, program = GROUPS[given[0]], f"spikeprop {given[0]}"
+        given = _complete_show(given[1:])
     union: Any = None
-    for name, kind in COMMANDS.items():
+    for name, kind in _shown(commands).items():
         command: Any = Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]
         union = command if union is None else union | command
     complaint = io.StringIO()
@@ -163,21 +152,37 @@ def parse(arguments: Sequence[str]) -> Any:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
                 union,
-                prog="spikeprop",
-                description=DESCRIPTION,
+                prog=program,
+                description=DESCRIPTION if commands is COMMANDS else data_cli.__doc__,
                 args=given or ["--help"],
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
             )
     except SystemExit as exit_:
         if exit_.code in (None, 0):
             raise
-        if not given[0].startswith("-") and given[0] not in COMMANDS:
-            raise ValueError(
-                f"there is no command {given[0]!r}: choose one of {', '.join(COMMANDS)}"
-            ) from None
-        command = f" {given[0]}" if given[0] in COMMANDS else ""
+        if not given[0].startswith("-") and given[0] not in commands:
+            names = ", ".join(_ALL if commands is COMMANDS else commands)
+            raise ValueError(f"there is no command {given[0]!r}: choose one of {names}") from None
+        name = f" {given[0]}" if given[0] in commands else ""
         message = _out_of_the_box(complaint.getvalue())
-        raise ValueError(f"{message} (see spikeprop{command} --help)") from None
+        raise ValueError(f"{message} (see {program}{name} --help)") from None
+
+
+@dataclass(frozen=True)
+class _Data:
+    """List, download, check, show and convert data: see `spikeprop data --help`."""
+
+
+def _shown(commands: dict[str, type]) -> dict[str, type]:
+    """Return the commands with those that have commands of their own, for help."""
+    return {**commands, "data": _Data} if commands is COMMANDS else commands
+
+
+def _complete_show(arguments: list[str]) -> list[str]:
+    """Let ``data NAME`` mean ``data show NAME``; ``--dataset`` may be said as in ``train``."""
+    given = [argument for argument in arguments if argument != "--dataset"]
+    first = given[0] if given else "--help"
+    return given if first in data_cli.COMMANDS or first.startswith("-") else ["show", *given]
 
 
 def _out_of_the_box(complaint: str) -> str:
@@ -215,7 +220,7 @@ def _run(config: Any) -> None:
         elif isinstance(config, PredictConfig):
             _predict(config)
         else:
-            _data(config)
+            data_cli.run(config)
 
 
 def _train(config: TrainConfig) -> None:
@@ -286,35 +291,6 @@ def _predict(config: PredictConfig) -> None:
         print(f"accuracy {100 * right / len(labelled):.2f} % of {len(labelled)}")
     if config.output is not None:
         print(config.output)
-
-
-def _data(config: DataConfig) -> None:
-    import numpy as np
-
-    from spikeprop.assemble import data_folder, open_dataset
-
-    options = TrainConfig(
-        dataset=config.dataset,
-        data_dir=config.data_dir,
-        first_saccade_only=config.first_saccade_only,
-        stabilize=config.stabilize,
-    )
-    splits = {name: open_dataset(options, train=name == "train") for name in ("train", "test")}
-    first = splits["train"]
-    width, height, polarities = first.sensor_size
-    print(f"name       {first.name}")
-    print(f"folder     {data_folder(config.data_dir)}")
-    print(f"classes    {len(first.classes)}: {', '.join(first.classes)}")
-    print(f"sensor     {width} x {height} pixels, {polarities} polarities")
-    print(f"duration   {first.duration / 1000:g} ms")
-    for name, dataset in splits.items():
-        counts = np.bincount(dataset.targets, minlength=len(dataset.classes))
-        sample = np.linspace(0, len(dataset) - 1, min(200, len(dataset))).round().astype(int)
-        events = np.mean([len(dataset[int(index)][0]) for index in sample])
-        print(f"{name:<10} {len(dataset):,} recordings; per class {' '.join(map(str, counts))}")
-        print(f"           {events:,.0f} events each (mean of {len(sample)} recordings)")
-        if dataset.note:
-            print(f"           note: {dataset.note}")
 
 
 def _message(error: BaseException) -> str:

@@ -18,7 +18,22 @@ from typing import Any, Literal
 FORMAT = "spikeprop-run"
 VERSION = 1
 
-DatasetName = Literal["saccade-digits", "nmnist"]
+DatasetName = Literal[
+    "saccade-digits",
+    "nmnist",
+    "dvsgesture",
+    "ncaltech101",
+    "cifar10dvs",
+    "dvslip",
+    "asldvs",
+    "pokerdvs",
+    "shd",
+    "ssc",
+    "smnist",
+    "mnist",
+    "fashion-mnist",
+    "folder",
+]
 RuleName = Literal["sigprop", "sp-voltage"]
 EvidenceName = Literal["running-mean", "instantaneous", "leaky"]
 LossName = Literal["cosine", "dot", "squared-distance"]
@@ -40,7 +55,7 @@ class TrainConfig:
     """
 
     dataset: DatasetName = "saccade-digits"
-    """Data set: saccade-digits is embedded (nothing to download), nmnist lies in --data-dir."""
+    """Data set: saccade-digits is embedded; `spikeprop data list` shows all of them."""
 
     data_dir: Path | None = None
     """Folder of the data set; None is the default cache."""

@@ -16,10 +16,19 @@ from spikeprop import runs
 from spikeprop.assemble import binning, build_learner, device, evaluation_loader, open_dataset
 from spikeprop.checks import finite_weights
 from spikeprop.config import TrainConfig
-from spikeprop.datasets import EVENT_DTYPE, EventDataset, Events, bin_events, read_events
+from spikeprop.datasets import (
+    EVENT_DTYPE,
+    EventDataset,
+    Events,
+    EventStore,
+    bin_events,
+    formats,
+    read_events,
+)
 from spikeprop.datasets import first_saccade as keep_first_saccade
 from spikeprop.datasets import stabilize as take_out_motion
 from spikeprop.datasets.files import write_text
+from spikeprop.datasets.recording_files import check_sensor
 from spikeprop.fit import Evaluation
 from spikeprop.learner import ForwardLearner
 from spikeprop.runs import RunFolder
@@ -96,7 +105,7 @@ def load(path: str | Path, *, on: str | None = None) -> tuple[ForwardLearner, Tr
 
 def evaluate(
     path: str | Path, *, data_dir: Path | None = None, on: str | None = None
-) -> tuple[Evaluation, EventDataset]:
+) -> tuple[Evaluation, EventDataset | EventStore]:
     """Measure the accuracy of a finished run on the test split of its data set.
 
     Parameters
@@ -160,8 +169,9 @@ def predict_files(
     path
         The run folder.
     files
-        ``.bin`` files in N-MNIST's format, or ``.npy`` files of a structured array with the fields
-        x, y (pixels), t (microseconds) and p (polarity).
+        ``.bin`` files in N-MNIST's format, ``.npy`` files of a structured array with the fields x,
+        y (pixels), t (microseconds) and p (polarity), or any other format of
+        :mod:`spikeprop.datasets.formats`.
     on
         Device to compute on instead of the one that it was trained on.
 
@@ -186,7 +196,10 @@ def predict_files(
 
 
 def read_recording(path: str | Path, sensor_size: tuple[int, int, int]) -> Events:
-    """Read one recording from a ``.bin`` or ``.npy`` file, sorted in time.
+    """Read one recording from a file, sorted in time.
+
+    Times of ``.bin`` and ``.npy`` files count as they are; those of other formats, which may count
+    from any moment, from the first event.
 
     Raises
     ------
@@ -201,7 +214,9 @@ def read_recording(path: str | Path, sensor_size: tuple[int, int, int]) -> Event
     if path.suffix == ".bin":
         return read_events(path, sensor_size)
     if path.suffix != ".npy":
-        raise ValueError(f"{path}: the name must end in .bin or .npy, which says how to read it")
+        events = formats.read_recording(path, from_zero=True).events
+        check_sensor(events, sensor_size, path)
+        return events
     try:
         given = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:

@@ -18,6 +18,7 @@ from spikeprop.datasets import write_events
 from spikeprop.monitor import CsvLog
 
 COMMANDS = ("train", "evaluate", "predict", "data")
+DATA_COMMANDS = ("list", "download", "check", "show", "convert")
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +58,27 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"spikeprop {__version__}\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [*COMMANDS[:-1], *(f"data {command}" for command in DATA_COMMANDS)]
+)
 def test_help_documents_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command, "--help"]) == 0
+    words = command.split()
+    kind = (cli.GROUPS[words[0]] if len(words) > 1 else cli.COMMANDS)[words[-1]]
+    assert main([*words, "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for field in dataclasses.fields(cli.COMMANDS[command]):
-        if field.name in ("run", "files") or (command, field.name) == ("data", "dataset"):
+    positional = ("run", "files", "what", "source", "target")
+    for field in dataclasses.fields(kind):
+        if field.name in positional or (len(words) > 1 and field.name == "dataset"):
             continue
         assert f"--{field.name.replace('_', '-')}" in shown
-    assert shown.count("(default:") + shown.count("(required)") >= len(
-        dataclasses.fields(cli.COMMANDS[command])
-    )
+    assert shown.count("(default:") + shown.count("(required)") >= len(dataclasses.fields(kind))
+
+
+def test_help_of_data_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["data", "--help"], ["data"]):
+        assert main(arguments) == 0
+        shown = capsys.readouterr().out
+        assert all(command in shown for command in DATA_COMMANDS)
 
 
 def test_help_shows_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +96,13 @@ def test_help_shows_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> No
         (["train", "--epochs", "many"], "--epochs"),
         (["train", "--epochs", "0"], "epochs must be at least 1, got 0"),
         (["train", "--epochs"], "--epochs"),
-        (["train", "--dataset", "mnist"], "'mnist'"),
+        (["train", "--dataset", "imagenet"], "'imagenet'"),
+        (["data", "shwo"], "there is neither a data set nor a file 'shwo'"),
+        (["data", "download"], "see spikeprop data download --help"),
+        (["data", "show", "nowhere.raw"], "neither a data set nor a file 'nowhere.raw'"),
+        (["data", "show", "--output", "o.jpg"], "must end in .png"),
+        (["data", "convert", "a.raw", "b.mp4"], "the name must end in .npy"),
+        (["data", "convert", "a", "b", "--suffix", ".x"], "suffix must be one of .npy"),
         (["train", "--rule", "sp-voltage", "--tau", "1"], "has no tau"),
         (["train", "--hidden", "5", "0"], "hidden must be one or more sizes"),
         (["train", "--resume", "nowhere"], "nowhere is no run folder"),
@@ -111,9 +128,12 @@ def test_bad_arguments(
 def test_missing_data_say_which_files_to_put_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import spikeprop.datasets.nmnist as nmnist
+    from spikeprop.datasets import fetching, obtaining
 
-    monkeypatch.setattr(nmnist, "fetch", lambda folder, archive: None)
+    def refuse(file: object, folder: object, **_: object) -> None:
+        raise fetching.DownloadError("no network")
+
+    monkeypatch.setattr(obtaining, "download", refuse)
     where = tmp_path / "nothing here"
     for command in (["train", "--runs-dir", tmp_path / "runs"], ["data"]):
         error = fails(capsys, *command, "--dataset", "nmnist", "--data-dir", where)
@@ -282,7 +302,7 @@ def wrong_files(folder: Path) -> dict[str, str]:
         "short.bin": "truncated",
         "empty.bin": "empty recording",
         "outside.bin": "outside the sensor",
-        "good.txt": "must end in .bin or .npy",
+        "good.txt": "which column is what is not clear",
         "text.npy": "not a readable .npy file",
         "plain.npy": "structured array with the fields x, y, t, p",
         "empty.npy": "empty recording",
@@ -360,8 +380,8 @@ def test_warnings_are_one_line(
     def warn(config: object) -> None:
         warnings.warn("the cache\nis read-only", stacklevel=1)
 
-    monkeypatch.setattr(cli, "_data", warn)
-    assert main(["data"]) == 0
+    monkeypatch.setattr(cli.data_cli, "run", warn)
+    assert main(["data", "list"]) == 0
     assert capsys.readouterr().err == "spikeprop: warning: the cache is read-only\n"
 
 

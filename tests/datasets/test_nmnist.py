@@ -98,12 +98,9 @@ def test_default_folder(folder, monkeypatch):
 
 
 def test_a_full_set_is_not_partial(folder, monkeypatch):
-    from dataclasses import replace
-
     from spikeprop.datasets import nmnist
 
-    full = {key: replace(value, recordings=20) for key, value in nmnist.ARCHIVES.items()}
-    monkeypatch.setattr(nmnist, "ARCHIVES", full)
+    monkeypatch.setattr(nmnist, "RECORDINGS", {"train": 20, "test": 20})
     dataset = NMNIST(folder)
     assert not dataset.partial
     assert dataset.note is None
