@@ -285,6 +285,7 @@ class SparseProduct(Product):
             (weights, first) if tiles is None else (tiles[at], 0)
             for at, first in enumerate(range(0, self.outputs, self.tile))
         ]
+        parts: list[tuple[int, int, tuple[int, int] | None]]
         if tiles is None:  # one after another over rows that stay in the cache
             parts = [(a, b, None) for a, b in spans(listed, threads)]
         else:  # a thread keeps its tiles in its own cache

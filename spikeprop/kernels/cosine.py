@@ -39,7 +39,8 @@ def _direct(row: Array, centred: Array, rectify: bool, smallest: float) -> float
         centred[i] = v
         square += v * v
     norm = kind(math.sqrt(square))
-    return kind(1) / norm if norm > kind(smallest) else zero
+    inverse: float = kind(1) / norm if norm > kind(smallest) else zero
+    return inverse
 
 
 @kernel

@@ -149,12 +149,12 @@ def _scalar(value: float, like: Tensor) -> Tensor:
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _integrate(
+def _integrate(  # type: ignore[no-untyped-def]
     x, mem, threshold, beta, weights, evidence, out,
     spikes, counts, n_rows, size, length, first, last,
     n_recordings, FILTERS: tl.constexpr, PADDED: tl.constexpr, RESET: tl.constexpr,
     BLOCK: tl.constexpr,
-) -> None:  # type: ignore[no-untyped-def]  # fmt: skip
+) -> None:  # fmt: skip
     r = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = n < size
@@ -189,10 +189,10 @@ def _integrate(
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _reverse(
+def _reverse(  # type: ignore[no-untyped-def]
     delta, weights, beta, q, p, g, n_rows, rows, size,
     steps, FILTERS: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr,
-) -> None:  # type: ignore[no-untyped-def]  # fmt: skip
+) -> None:  # fmt: skip
     r = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = n < size
@@ -217,11 +217,11 @@ def _reverse(
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _compare(
+def _compare(  # type: ignore[no-untyped-def]
     z, vectors, labels, tau, smallest, value, logits,
     rows, size, classes, RECTIFY: tl.constexpr, CLASSES: tl.constexpr,
     BLOCK: tl.constexpr,
-) -> None:  # type: ignore[no-untyped-def]  # fmt: skip
+) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     start = z + row * size
     c = tl.arange(0, CLASSES)

@@ -55,7 +55,7 @@ def _compiled() -> Any:
     from numba import types
     from numba.extending import intrinsic
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def add_rows(
         typing: Any,
         table: Any,
