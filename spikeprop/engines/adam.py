@@ -32,7 +32,7 @@ class _Moments(NamedTuple):
     weights: Any
     first: Any
     second: Any
-    count: Tensor
+    made: Tensor
     options: dict[str, Any]
 
 
@@ -50,9 +50,14 @@ class CompiledAdam:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 state = optimizer.state[parameter]
-                arrays = [parameter.detach(), state["exp_avg"], state["exp_avg_sq"]]
-                flat = [_flat(item).numpy() for item in arrays]
-                self._moments.append((parameter, _Moments(*flat, state["step"], group)))
+                moments = _Moments(
+                    _flat(parameter.detach()).numpy(),
+                    _flat(state["exp_avg"]).numpy(),
+                    _flat(state["exp_avg_sq"]).numpy(),
+                    state["step"],
+                    group,
+                )
+                self._moments.append((parameter, moments))
 
     @staticmethod
     def fits(optimizer: torch.optim.Optimizer) -> bool:
@@ -81,14 +86,14 @@ class CompiledAdam:
         threads = torch.get_num_threads()
         for parameter, moments in self._moments:
             assert parameter.grad is not None, "every parameter of a block has a gradient"
-            moments.count.add_(1)
+            moments.made.add_(1)
             options = moments.options
             gradient = _flat(parameter.grad).numpy()
             numbers = (
                 float(options["lr"]),
                 *map(float, options["betas"]),
                 float(options["eps"]),
-                float(moments.count),
+                float(moments.made),
             )
             arrays = (moments.weights, moments.first, moments.second, gradient)
             parts = spans(gradient.size, threads, least=1 << 14)
