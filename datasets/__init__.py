@@ -5,6 +5,8 @@
   ``SaccadeDigits`` needs no download: it is made on first use and kept in a cache.
 - :class:`SaccadeImages` is any set of images seen by the same simulated camera as
   ``SaccadeDigits``; :class:`SaccadeMNIST` is MNIST so, whole.
+- :class:`SimulatedGestures` is eleven arm gestures of simulated people at 128 x 128 pixels, which
+  differ in direction and order in time.
 - :class:`Binning` says how a recording is cut into time steps (15 ms each by default), and
   :func:`bin_events` does it for a whole batch: float32, shape (T, B, P, H, W).
 - :func:`make_loader` makes a loader of such batches from any of these sets, or from one of your own
@@ -12,6 +14,7 @@
   once. Order and augmentation depend on ``(seed, epoch)`` only.
 - :class:`EventBatch` is the same batch as sparse events, never made dense:
   :func:`bin_events_sparse`, or ``sparse=True`` of the loaders.
+- :mod:`augment` changes events at random, a batch at a time: ``make_loader(augment=[...])``.
 - :class:`EventStore` is a whole split in one memory-mapped file, the fastest to read:
   :func:`stored` makes it of any set once, and opens it from then on.
 - :func:`split_validation` and :func:`kfold` split a training set: stratified, seeded.
@@ -23,6 +26,7 @@
   :func:`first_saccade` and :func:`stabilize` do what tonic's options of these names do.
 """
 
+from spikeprop.datasets import augment
 from spikeprop.datasets.bin_format import read_events, write_events
 from spikeprop.datasets.binning import Binning, bin_events
 from spikeprop.datasets.catalogue import CATALOGUE, open_set
@@ -51,6 +55,7 @@ from spikeprop.datasets.recording_files import EventFolder
 from spikeprop.datasets.saccade_digits import SaccadeDigits
 from spikeprop.datasets.saccade_images import SaccadeImages, SaccadeMNIST
 from spikeprop.datasets.saccades import SaccadeSet, first_saccade, stabilize
+from spikeprop.datasets.simulated_gestures import SimulatedGestures
 from spikeprop.datasets.slicing import EventSlices
 from spikeprop.datasets.sparse import EventBatch
 from spikeprop.datasets.sparse_binning import bin_events_sparse
@@ -88,6 +93,8 @@ __all__ = [
     "SaccadeImages",
     "SaccadeMNIST",
     "SaccadeSet",
+    "SimulatedGestures",
+    "augment",
     "bin_events",
     "bin_events_sparse",
     "first_saccade",

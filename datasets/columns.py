@@ -86,6 +86,28 @@ class EventColumns(NamedTuple):
         t, x, y, p = (column[mask] for column in self[:4])
         return EventColumns(t, x, y, p, np.searchsorted(kept, self.offsets))
 
+    def inside(self, sensor_size: tuple[int, int, int]) -> EventColumns:
+        """Return the events that lie on a sensor of this width and height."""
+        x, y = self.x, self.y
+        return self.keep((x >= 0) & (y >= 0) & (x < sensor_size[0]) & (y < sensor_size[1]))
+
+    def sorted(self) -> EventColumns:
+        """Return the events of each recording in the order of their times; equal ones as before."""
+        row = self.row
+        if not np.any((np.diff(self.t) < 0) & (np.diff(row) == 0)):
+            return self
+        order = np.lexsort((self.t, row))
+        t, x, y, p = (column[order] for column in self[:4])
+        return EventColumns(t, x, y, p, self.offsets)
+
+    def span(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the first and the last time of each recording, shape (B,); 0 where it is empty."""
+        first, last = np.zeros((2, self.batch), dtype=np.int64)
+        filled = self.lengths > 0
+        first[filled] = self.t[self.offsets[:-1][filled]]
+        last[filled] = self.t[self.offsets[1:][filled] - 1]
+        return first, last
+
     def shifted(
         self, offsets: NDArray[np.int64], sensor_size: tuple[int, int, int]
     ) -> EventColumns:
@@ -99,6 +121,4 @@ class EventColumns(NamedTuple):
             Width, height and polarities of the sensor.
         """
         dx, dy = np.repeat(offsets.astype(self.x.dtype), self.lengths, axis=0).T
-        x, y = self.x + dx, self.y + dy
-        inside = (x >= 0) & (y >= 0) & (x < sensor_size[0]) & (y < sensor_size[1])
-        return self._replace(x=x, y=y).keep(inside)
+        return self._replace(x=self.x + dx, y=self.y + dy).inside(sensor_size)

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from spikeprop.datasets._draws import Draws
 from spikeprop.datasets._random import permutation, raw, symmetric
+from spikeprop.datasets.augment import Augmentation, augment_batch
 from spikeprop.datasets.binning import Binning, bin_events, positive_int
 from spikeprop.datasets.columns import EventColumns
 from spikeprop.datasets.events import Events
@@ -87,8 +89,11 @@ class _EpochSampler(Sampler[tuple[int, int]]):
 class _Keyed(Dataset[tuple[Events, int]]):
     """The set seen through ``(epoch, index)`` keys, with random shifts; a batch at a time."""
 
-    def __init__(self, dataset: EventSet, shift: int, seed: int) -> None:
+    def __init__(
+        self, dataset: EventSet, shift: int, augment: Sequence[Augmentation], seed: int
+    ) -> None:
         self.dataset, self.shift, self.seed = dataset, shift, seed
+        self.augment = tuple(augment)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -105,7 +110,12 @@ class _Keyed(Dataset[tuple[Events, int]]):
         if self.shift:
             words = np.stack([raw((self.seed, _SHIFT, epoch, index), 2) for epoch, index in keys])
             columns = columns.shifted(symmetric(words, self.shift), self.dataset.sensor_size)
-        return columns, labels.astype(np.int64)
+        labels = labels.astype(np.int64)
+        if self.augment:
+            draws = Draws(self.seed, np.array([epoch for epoch, _ in keys]), indices)
+            sensor_size = self.dataset.sensor_size
+            columns, labels = augment_batch(self.augment, columns, labels, sensor_size, draws)
+        return columns, labels
 
 
 class _Collate:
@@ -132,6 +142,7 @@ def make_loader(
     shuffle: bool,
     seed: int,
     shift: int = 0,
+    augment: Sequence[Augmentation] = (),
     indices: Sequence[int] | NDArray[np.int64] | None = None,
     sparse: bool = False,
     num_workers: int = 0,
@@ -150,9 +161,12 @@ def make_loader(
     shuffle
         A new random order in every epoch, instead of the given one.
     seed
-        Seed of order and shifts.
+        Seed of order, shifts and augmentation.
     shift
         Random shift by -shift..shift pixels on each axis (for training only), new in every epoch.
+    augment
+        Augmentations of :mod:`spikeprop.datasets.augment`, applied in order after the shift (for
+        training only), new in every epoch.
     indices
         Use only these recordings, in this order where ``shuffle`` is False.
     sparse
@@ -191,7 +205,7 @@ def make_loader(
         raise ValueError("there is no recording to load: the set, or indices, is empty")
     check_labels(np.asarray(dataset.targets)[chosen], len(dataset.classes))
     return EventLoader(
-        _Keyed(dataset, shift, seed),
+        _Keyed(dataset, shift, augment, seed),
         batch_size=batch_size,
         sampler=_EpochSampler(chosen, bool(shuffle), seed),
         collate_fn=_Collate(binning, dataset.sensor_size, dataset.duration, bool(sparse)),

@@ -34,7 +34,7 @@ from spikeprop.datasets.store import (
 __all__ = ["stored", "write_store"]
 
 SUFFIX = ".events"
-_CHUNK = 64  # recordings that are read at once
+_CHUNK = 32  # recordings that are read at once
 _SAMPLES = 64  # recordings that stand for a set in its description
 
 Progress = Callable[[int, int], None]
@@ -191,12 +191,7 @@ class _Chunks(Dataset[EventColumns]):
         indices = np.arange(chunk * _CHUNK, min((chunk + 1) * _CHUNK, len(self.dataset)))
         columns = _fetch(self.dataset, indices)
         check_range(columns, self.dataset.sensor_size)
-        row = columns.row
-        if np.any((np.diff(columns.t) < 0) & (np.diff(row) == 0)):
-            order = np.lexsort((columns.t, row))
-            t, x, y, p = (column[order] for column in columns[:4])
-            columns = EventColumns(t, x, y, p, columns.offsets)
-        return columns
+        return columns.sorted()
 
 
 def _write(
