@@ -82,7 +82,7 @@ def follow_arm(
                     or abs(qx * by - qy * bx) <= b_reach
                     or rx * rx + ry * ry <= h_reach
                 ):
-                    # Where the pixel lies along the upper arm and the forearm, and how far from them.
+                    # Where it lies along the upper arm and the forearm, and how far from them.
                     along = (px * ax + py * ay) / a_length
                     along = min(max(along, 0.0), a_length)
                     dx, dy = px - along * ax / a_length, py - along * ay / a_length

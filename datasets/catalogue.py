@@ -18,7 +18,9 @@ from spikeprop.datasets.obtaining import Part
 from spikeprop.datasets.published import ASLDVS, CIFAR10DVS, DVSLip, NCaltech101, PokerDVS
 from spikeprop.datasets.recording_files import EventFolder
 from spikeprop.datasets.saccade_digits import SaccadeDigits
+from spikeprop.datasets.saccade_images import SaccadeMNIST
 from spikeprop.datasets.saccades import SaccadeSet
+from spikeprop.datasets.simulated_gestures import SimulatedGestures
 
 __all__ = ["CATALOGUE", "Entry", "open_set"]
 
@@ -61,6 +63,22 @@ CATALOGUE: dict[str, Entry] = {
             {},
             "nothing",
             "digits: CC BY 4.0 (UCI)",
+        ),
+        Entry(
+            "saccade-mnist",
+            "MNIST, 70,000 digits, seen by the same simulated camera",
+            SaccadeMNIST,
+            MNIST.parts,
+            "11 MB (MNIST); made: 1.6 GB",
+            "CC BY-SA 3.0 (MNIST)",
+        ),
+        Entry(
+            "simulated-gestures",
+            "11 arm gestures of 31 simulated people, 128 x 128",
+            SimulatedGestures,
+            {},
+            "nothing; made: 2.6 GB",
+            "none needed: simulated",
         ),
         Entry(
             "nmnist",

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import astuple
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikeprop.datasets.camera import DURATION_US, SIDE, Camera, record, unpack
 from spikeprop.datasets.columns import EventColumns
 from spikeprop.datasets.events import EventDataset, Events
-from spikeprop.datasets.files import data_root
-from spikeprop.datasets.idx import read_idx
+from spikeprop.datasets.images import MNIST
 from spikeprop.datasets.loader import check_labels
 from spikeprop.datasets.store_writer import Progress, stored
 
@@ -133,18 +131,19 @@ class SaccadeMNIST(SaccadeImages):
     Parameters
     ----------
     root
-        Data folder; None for ``$SPIKEPROP_DATA`` or ``~/.cache/spikeprop``. MNIST's own files
-        (``train-images-idx3-ubyte`` and so on, also as ``.gz``) lie in it, or in ``mnist`` or
-        ``MNIST/raw`` in it.
+        Data folder, in which MNIST's own files are looked for as :class:`MNIST` looks for them;
+        None for ``$SPIKEPROP_DATA`` or ``~/.cache/spikeprop``.
     train
         The training or the test split.
     num_workers, progress
         As in :class:`SaccadeImages`.
+    download
+        Download MNIST's files (11 MB) where they are missing.
 
     Raises
     ------
     FileNotFoundError
-        If MNIST's files are missing; the message says which to put where.
+        If MNIST's files are missing and cannot be fetched; the message says which to put where.
     RuntimeError
         If this machine makes other events of MNIST's images than the published ones.
     """
@@ -157,11 +156,10 @@ class SaccadeMNIST(SaccadeImages):
         train: bool = True,
         num_workers: int | None = None,
         progress: Progress | None = None,
+        download: bool = True,
     ) -> None:
-        folder = data_root(root)
-        prefix = "train" if train else "t10k"
-        images = read_idx(find(folder, f"{prefix}-images-idx3-ubyte"))
-        targets = read_idx(find(folder, f"{prefix}-labels-idx1-ubyte"))
+        mnist = MNIST(root, train=train, download=download)
+        images, targets = mnist.images, mnist.targets
         super().__init__(
             images,
             targets,
@@ -235,21 +233,3 @@ def _grey(images: NDArray[Any]) -> NDArray[np.uint8]:
     # Weights of ITU-R BT.601 for luminance, in 1/256.
     grey: NDArray[np.uint8] = ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.uint8)
     return grey
-
-
-def find(folder: Path, name: str) -> Path:
-    """Return the file of MNIST of this name, wherever it lies in the data folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is nowhere.
-    """
-    for place in (folder, folder / "mnist", folder / "MNIST" / "raw"):
-        for candidate in (place / name, place / f"{name}.gz"):
-            if candidate.is_file():
-                return candidate
-    raise FileNotFoundError(
-        f"MNIST is not there: put {name}.gz (and the other three of its files) into "
-        f"{folder / 'mnist'}"
-    )

@@ -18,6 +18,7 @@ from spikeprop.neurons.arguments import check_floating
 from spikeprop.neurons.eligibility import LinearFilter, local_jacobian, make_filter
 from spikeprop.neurons.shapes import check_fits, check_signal, fit_state, signals_of
 from spikeprop.neurons.stateful import StatefulModule
+from spikeprop.neurons.tracing import keeps_attributes
 
 StepFunction = Callable[[Tensor, Any], tuple[Tensor, Any]]
 
@@ -164,7 +165,7 @@ class SpikingNeuron(StatefulModule):
         spk, after = self.step_function(current)(current, before)
         # Straight into __dict__: nn.Module's own attribute machinery would cost as much as the step
         # of a small layer.
-        if hidden or not _traced(after):
+        if hidden or keeps_attributes(after.mem):
             self.__dict__.update(zip(after._fields, after, strict=True))
         return spk if hidden and not self.output else self._outputs(spk, after)
 
@@ -337,11 +338,17 @@ class SpikingNeuron(StatefulModule):
         -------
         LinearFilter
             Where ``exact``, ``filter()``, which is the same at every step; else the local Jacobian
-            there, ``(n, n, rows, *features)``, spikes held as inputs.
+            there, ``(n, n, rows, *features)``, spikes held as inputs. Its variables are those of
+            the state, or the last of them where no current reaches the others.
         """
         if self.exact:
             return self.filter()
         current, state = self._fitted(current, state, None, hidden=False)
+        with torch.no_grad():
+            return self._jacobian(current, state)
+
+    def _jacobian(self, current: Tensor, state: Any) -> LinearFilter:
+        """Take the local Jacobian from the step itself; a family may know it in closed form."""
         return local_jacobian(self.step_function(current), current, state)
 
     def eligibility(self, trace: Tensor | None, x: Tensor) -> Tensor:
@@ -401,25 +408,3 @@ class SpikingNeuron(StatefulModule):
         ):
             return beta * trace + x
         return trace.mul_(beta).add_(x)
-
-
-def _traced(state: Any) -> bool:
-    """Say whether a state is not to be left behind for looking at, since it is no plain tensor.
-
-    An exported graph has no attributes to write to, and what lives inside a transform of torch.func
-    cannot be touched after it.
-    """
-    if torch.compiler.is_compiling():
-        return _exporting()
-    return bool(_functorch_tensor(state.mem))
-
-
-def _never(*_: Any) -> bool:
-    return False
-
-
-# The one is younger than the oldest torch that is allowed here, the other is not public.
-_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", _never)
-_functorch_tensor: Callable[[Tensor], bool] = getattr(
-    getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", _never
-)

@@ -26,6 +26,7 @@ exact within the chunk; between chunks the carried trace is kept per synapse, or
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -187,7 +188,9 @@ def local_jacobian(
         )
         return torch.stack(torch.func.jvp(flow, primals, tangents)[1])
 
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch itself uses it, when the first derivative of this kind is taken.
+        warnings.filterwarnings("ignore", ".*torch.jit.script. is deprecated", DeprecationWarning)
         B = column(0)
         A = torch.stack([column(k) for k in range(1, len(primals))], dim=1)
         C = torch.zeros_like(B)

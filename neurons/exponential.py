@@ -29,6 +29,7 @@ from spikeprop.neurons import namesakes
 from spikeprop.neurons.adlif import AdaptationState
 from spikeprop.neurons.arguments import Values, as_parameter, as_positive, as_step
 from spikeprop.neurons.base import StepFunction
+from spikeprop.neurons.eligibility import LinearFilter, make_filter
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
 from spikeprop.neurons.stateful import MemState
 
@@ -124,6 +125,26 @@ def adex_step(
     mem = u + v.k * (_drift(u, v) - w) + current
     w = w + p.k_adapt * (p.a * (u - v.v_rest) - w)
     return fire(mem, v.firing), AdaptationState(w, mem)
+
+
+def eif_slope(mem: Tensor, p: EIFParameters) -> tuple[Tensor, Tensor]:
+    """Differentiate ``eif_step`` with respect to the voltage before the step.
+
+    Parameters
+    ----------
+    mem : torch.Tensor
+        Voltage before the step, ``(rows, *features)``.
+    p : EIFParameters
+        The neuron's parameters.
+
+    Returns
+    -------
+    slope, kept : torch.Tensor
+        ``(1 - R) (1 - k + k exp((u - v_rheo) / delta))``, and 1 - R.
+    """
+    u, reset = _reset(mem, p)
+    kept = 1 - reset
+    return kept * (1 - p.k + p.k * torch.exp((u - p.v_rheo) / p.delta)), kept
 
 
 def _reset(mem: Tensor, p: EIFParameters) -> tuple[Tensor, Tensor]:
@@ -230,6 +251,10 @@ class EIF(FiringNeuron, namesakes.Leaky):
         """Bind the parameters to ``eif_step``; see ``SpikingNeuron.step_function``."""
         return partial(eif_step, p=self._voltage(current))
 
+    def _jacobian(self, current: Tensor, state: Any) -> LinearFilter:
+        slope, _ = eif_slope(state.mem, self._voltage(current))
+        return make_filter([[slope]], [1.0], [1.0])
+
 
 class AdEx(EIF):
     """Adaptive exponential integrate-and-fire neuron.
@@ -295,6 +320,12 @@ class AdEx(EIF):
         k = self.dt / self._fit("tau_adapt", current)
         a, b = self._fit("a", current), self._fit("b", current)
         return partial(adex_step, p=AdExParameters(self._voltage(current), k, a, b))
+
+    def _jacobian(self, current: Tensor, state: Any) -> LinearFilter:
+        p = self._voltage(current)
+        slope, kept = eif_slope(state.mem, p)
+        k, a = self.dt / self._fit("tau_adapt", current), self._fit("a", current)
+        return make_filter([[1 - k, k * a * kept], [-p.k, slope]], [0.0, 1.0], [0.0, 1.0])
 
 
 def hard_reset_only(family: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from spikeprop.neurons.arguments import Values, as_parameter
 from spikeprop.neurons.base import SpikingNeuron
 from spikeprop.neurons.surrogates import atan, heaviside, is_step
+from spikeprop.neurons.tracing import plain
 
 ResetMechanism = Literal["subtract", "zero", "none"]
 
@@ -146,11 +147,10 @@ def above(mem: Tensor, threshold: Tensor) -> Tensor:
         0 or 1, of the voltage's shape and dtype.
     """
     mem, threshold = mem.detach(), threshold.detach()
-    try:
+    if plain(mem, threshold):
         # Comparing into numbers takes a tenth of the time of a comparison and a cast.
         return torch.gt(mem, threshold, out=torch.empty_like(mem))
-    except RuntimeError:  # torch.func's transforms have no out=
-        return (mem > threshold).to(mem.dtype)
+    return (mem > threshold).to(mem.dtype)
 
 
 def _spikes(mem: Tensor, p: Firing) -> Tensor:

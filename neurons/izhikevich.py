@@ -26,6 +26,7 @@ from torch import Tensor
 from spikeprop.neurons import namesakes
 from spikeprop.neurons.arguments import Values, as_length, as_parameter, as_positive
 from spikeprop.neurons.base import StepFunction
+from spikeprop.neurons.eligibility import LinearFilter, make_filter
 from spikeprop.neurons.exponential import hard_reset_only
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
 
@@ -232,3 +233,18 @@ class Izhikevich(FiringNeuron, namesakes.Leaky):
         a, b, c, d, gain = (self._fit(name, current) for name in ("a", "b", "c", "d", "gain"))
         p = IzhikevichParameters(a, b, c, d, gain, self.dt, self.floor, self.firing(current))
         return partial(izhikevich_step, p=p)
+
+    def _jacobian(self, current: Tensor, state: IzhikevichState) -> LinearFilter:
+        step: Any = self.step_function(current)
+        p: IzhikevichParameters = step.keywords["p"]
+        kept = 1 - reset_signal(state.mem, p.firing)
+        above: Tensor | float = 1.0
+        if self.floor is not None:
+            above = (step(current, state)[1].mem > self.floor).to(current.dtype)
+        slope = kept * above * (1 + p.dt * (0.08 * state.mem + 5))
+        rate = p.dt * p.a
+        return make_filter(
+            [[1 - rate, kept * rate * p.b], [-p.dt * above, slope]],
+            [0.0, p.dt * p.gain * above],
+            [0.0, 1.0],
+        )

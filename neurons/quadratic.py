@@ -25,6 +25,7 @@ from torch import Tensor
 from spikeprop.neurons import namesakes
 from spikeprop.neurons.arguments import Values, as_parameter, as_positive, as_step
 from spikeprop.neurons.base import StepFunction
+from spikeprop.neurons.eligibility import LinearFilter, make_filter
 from spikeprop.neurons.exponential import hard_reset_only
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
 from spikeprop.neurons.stateful import MemState
@@ -180,3 +181,13 @@ class QIF(FiringNeuron, namesakes.Leaky):
         crit, rest, reset = (self._fit(name, current) for name in ("v_crit", "v_rest", "v_reset"))
         p = QIFParameters(k, crit, rest, reset, self.floor, self.firing(current))
         return partial(qif_step, p=p)
+
+    def _jacobian(self, current: Tensor, state: MemState) -> LinearFilter:
+        step: Any = self.step_function(current)
+        p: QIFParameters = step.keywords["p"]
+        kept = 1 - reset_signal(state.mem, p.firing)
+        above: Tensor | float = 1.0
+        if self.floor is not None:
+            above = (step(current, state)[1].mem > self.floor).to(current.dtype)
+        slope = kept * above * (1 + p.k * (2 * state.mem - p.v_rest - p.v_crit))
+        return make_filter([[slope]], [above], [1.0])

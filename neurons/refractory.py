@@ -18,12 +18,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from spikeprop.neurons import namesakes
 from spikeprop.neurons.arguments import Values, as_decay, as_parameter
 from spikeprop.neurons.base import StepFunction
+from spikeprop.neurons.eligibility import LinearFilter, make_filter
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
 
 
@@ -78,8 +78,9 @@ def refractory_step(
         State of this step.
     """
     f, before = p.firing, state.rest.detach()
-    reset = reset_signal(state.mem, f) * (before == 0)
-    rest = torch.where(reset > 0, p.refractory, (before - 1).clamp_min(0))
+    reset = reset_signal(state.mem, f) * _is_zero(before)
+    rest = reset * p.refractory + (1 - reset) * (before - 1).clamp_min(0)
+    free_to_fire = _is_zero(rest)
     if f.reset == "zero":
         held = state.mem - reset * state.mem
         free = p.beta * held + current
@@ -89,10 +90,15 @@ def refractory_step(
     else:
         held = state.mem
         free = p.beta * held + current
-    mem = torch.where(rest > 0, held, free)
+    mem = free_to_fire * free + (1 - free_to_fire) * held
     if f.state_quant is not None:
         mem = f.state_quant(mem)
-    return fire(mem, f) * (rest == 0), RefractoryState(rest, mem)
+    return fire(mem, f) * free_to_fire, RefractoryState(rest, mem)
+
+
+def _is_zero(steps: Tensor) -> Tensor:
+    """Give 1[steps = 0] for whole numbers, without a cast."""
+    return (1 - steps).clamp_min(0)
 
 
 class RefractoryLIF(FiringNeuron, namesakes.Leaky):
@@ -163,3 +169,13 @@ class RefractoryLIF(FiringNeuron, namesakes.Leaky):
         beta = self._fit("beta", current).clamp(0, 1)
         p = RefractoryParameters(beta, self._fit("refractory", current), self.firing(current))
         return partial(refractory_step, p=p)
+
+    def _jacobian(self, current: Tensor, state: RefractoryState) -> LinearFilter:
+        # Of the voltage: no current reaches the countdown but through spikes.
+        step: Any = self.step_function(current)
+        p: RefractoryParameters = step.keywords["p"]
+        free = _is_zero(step(current, state)[1].rest)
+        slope = 1 - free * (1 - p.beta)
+        if p.firing.reset == "zero":
+            slope = slope * (1 - reset_signal(state.mem, p.firing) * _is_zero(state.rest))
+        return make_filter([[slope]], [free], [1.0])

@@ -309,6 +309,13 @@ class BRF(FiringNeuron, namesakes.Leaky):
         p = BRFParameters(omega, rate, gamma.clamp(0, 1), self.dt, self.firing(current))
         return partial(brf_step, p=p)
 
+    def _jacobian(self, current: Tensor, state: BalancedState) -> LinearFilter:
+        # Of (osc, mem): no current reaches q but through spikes.
+        step: Any = self.step_function(current)
+        p: BRFParameters = step.keywords["p"]
+        grows, turns = 1 + p.dt * (p.rate - state.q), p.dt * p.omega
+        return make_filter([[grows, turns], [-turns, grows]], [0.0, 1.0], [0.0, 1.0])
+
 
 def _resonance(
     neuron: FiringNeuron,

@@ -9,6 +9,8 @@ import torch
 from snntorch import surrogate
 from torch import Tensor
 
+from spikeprop.neurons.tracing import plain
+
 #: Steepness of the default surrogate, snnTorch's.
 ALPHA = 2.0
 
@@ -27,12 +29,12 @@ def atan(shift: Tensor) -> Tensor:
         1 where ``shift > 0``, else 0.
     """
     # A function of this module's own, since snnTorch's closure cannot be pickled.
-    try:
+    if plain(shift):
         spikes: Tensor = surrogate.ATan.apply(shift, ALPHA)
-    except RuntimeError:  # torch.func's transforms refuse autograd functions of that kind
-        stand_in = torch.atan(math.pi / 2 * ALPHA * shift) / math.pi
-        spikes = heaviside(shift.detach()) + (stand_in - stand_in.detach())
-    return spikes
+        return spikes
+    # torch.func's transforms refuse autograd functions of that kind.
+    stand_in = torch.atan(math.pi / 2 * ALPHA * shift) / math.pi
+    return heaviside(shift.detach()) + (stand_in - stand_in.detach())
 
 
 def heaviside(shift: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The command line: ``spikeprop train | evaluate | predict | data``.
+"""The command line: ``spikeprop train | evaluate | predict | data | neurons``.
 
 Options are the fields of dataclasses (tyro turns them into arguments and help); heavy modules load
 once a command runs, so that help and mistakes answer at once.
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from spikeprop import data_cli
+from spikeprop import data_cli, neurons_cli
 from spikeprop._version import __version__
 from spikeprop.config import TrainConfig
+from spikeprop.neurons_cli import NeuronsConfig
 
 if TYPE_CHECKING:
     from spikeprop.fit import Evaluation
@@ -81,6 +82,7 @@ COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "neurons": NeuronsConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
 """Commands that have commands of their own."""
@@ -219,6 +221,8 @@ def _run(config: Any) -> None:
             _evaluate(config)
         elif isinstance(config, PredictConfig):
             _predict(config)
+        elif isinstance(config, NeuronsConfig):
+            neurons_cli.run(config)
         else:
             data_cli.run(config)
 

@@ -20,6 +20,8 @@ VERSION = 1
 
 DatasetName = Literal[
     "saccade-digits",
+    "saccade-mnist",
+    "simulated-gestures",
     "nmnist",
     "dvsgesture",
     "ncaltech101",

@@ -32,7 +32,7 @@ __all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
 #: the level-2 cache, so that even 512 x 512 in float32, which would fit it, gathers twice as fast.
 PACKED_FROM = 1 << 17
 #: Events for each input, since the weights last moved, from which packing pays.
-PACKED_AFTER = 6
+PACKED_AFTER = 8
 
 
 class Backward(NamedTuple):

@@ -87,6 +87,7 @@ def kernel(function: _F) -> _F:
 
     _announce_compilation()
     options: dict[str, Any] = {"nogil": True, "fastmath": _FAST_MATH}
+    options["error_model"] = "numpy"  # no checks for a zero divisor, which keep loops scalar
     try:
         compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder that it may write to

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
@@ -52,4 +53,4 @@ def step(
         b = b2 * v[i] + c2 * g[i] * g[i]
         m[i] = a
         v[i] = b
-        w[i] -= size * a / (kind(math.sqrt(b)) * root + small)
+        w[i] -= size * a / (np.sqrt(b) * root + small)

@@ -11,7 +11,6 @@ from spikeprop.datasets import SaccadeImages, SaccadeMNIST, saccade_images
 from spikeprop.datasets._camera_kernel import follow, follow_numpy
 from spikeprop.datasets.camera import Camera, record, unpack
 from spikeprop.datasets.compiled import compiled
-from spikeprop.datasets.idx import read_idx
 
 
 def blobs(n=5, height=28, width=28, seed=0):
@@ -129,7 +128,7 @@ def test_bad_sets(tmp_path, images, targets, message):
 
 @pytest.fixture
 def mnist(tmp_path):
-    folder = tmp_path / "mnist"
+    folder = tmp_path / "MNIST"
     folder.mkdir()
     for prefix, seed in (("train", 0), ("t10k", 1)):
         images = folder / f"{prefix}-images-idx3-ubyte"
@@ -153,8 +152,8 @@ def test_mnist_from_its_files(mnist):
 
 
 def test_mnist_that_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"put train-images-idx3-ubyte.gz .* into .*mnist"):
-        SaccadeMNIST(tmp_path)
+    with pytest.raises(FileNotFoundError, match="train-images-idx3-ubyte"):
+        SaccadeMNIST(tmp_path, download=False)
 
 
 def test_other_events_than_the_published_ones_are_refused(mnist, monkeypatch):
@@ -164,29 +163,3 @@ def test_other_events_than_the_published_ones_are_refused(mnist, monkeypatch):
     monkeypatch.setitem(saccade_images.CHECKSUMS, "train", (official, "0" * 64))
     with pytest.raises(RuntimeError, match=r"have checksum .*, the published ones 000"):
         SaccadeMNIST(mnist)
-
-
-def test_idx_files(tmp_path):
-    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    path = tmp_path / "a"
-    path.write_bytes(idx(array))
-    assert np.array_equal(read_idx(path), array)
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=str(path)):
-            read_idx(path)
-    for wrong in (whole + b"x", idx(array, kind=9), b"\0\0\x08\x01\xff\xff\xff\xff"):
-        path.write_bytes(wrong)
-        with pytest.raises(ValueError, match=str(path)):
-            read_idx(path)
-    path.write_bytes(b"\0\0\x08\x02\xff\xff\xff\xff\xff\xff\xff\xff")
-    with pytest.raises(ValueError, match="more than"):
-        read_idx(path)
-    packed = tmp_path / "a.gz"
-    packed.write_bytes(gzip.compress(whole)[:-10])
-    with pytest.raises(ValueError, match="damaged"):
-        read_idx(packed)
-    packed.write_bytes(b"no archive")
-    with pytest.raises(ValueError, match="damaged"):
-        read_idx(packed)
