@@ -127,7 +127,7 @@ def local_gradients(
     """
     rule = learner.rule
     assert isinstance(rule, SigProp)
-    tensors = learner._bound().tensors
+    tensors = learner.bound().tensors
     twin, references = with_references(before, kind, cut_every)
     filters, n = as_filters(rule.evidence), x.shape[1]
     rows = rule.num_classes if rule.signal == "propagated" else 0
