@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from spikeprop import data_cli, neurons_cli
+from spikeprop import data_cli, neurons_cli, presets
 from spikeprop._version import __version__
 from spikeprop.bits import QuantizeConfig, measure_bits
 from spikeprop.config import TrainConfig
@@ -143,7 +143,7 @@ def parse(arguments: Sequence[str]) -> Any:
         raise SystemExit(0)
     commands, program = COMMANDS, "spikeprop"
     if given[:1] == ["train"]:
-        given = _complete_resume(given)
+        given = presets.complete(_complete_resume(given))
     elif given and given[0] in GROUPS:
         commands, program = GROUPS[given[0]], f"spikeprop {given[0]}"
         given = _complete_show(given[1:])

@@ -44,7 +44,7 @@ class TritonScan(Scan):
         buffers: Buffers,
         weight: Tensor,
     ) -> None:
-        super().__init__(block, n_rows, n_recordings, filters)
+        super().__init__(block, n_rows, n_recordings, filters, None)
         self._membrane, self._buffers = membrane, buffers
         self._mem = weight.new_zeros(n_rows, self.size)
         self._evidence = weight.new_zeros(filters, n_rows, self.size)

@@ -34,6 +34,7 @@ from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
 from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.evidence import Evidence
+from spikeprop.potentials import free_potential
 from spikeprop.rules import Rule
 
 __all__ = ["WindowedEngine"]
@@ -164,14 +165,15 @@ class WindowedEngine:
         weight: Any = link.block.synapse.weight
         in_triton = kernels.triton_runs_on(weight.device)
         membrane = membrane_of(link.block) if self.compiled or in_triton else None
-        if membrane is None:
-            return TorchScan(link.block, n_rows, n_recordings, filters)
+        free = free_potential(link.block) if self.rule.potential == "free" else None
+        if membrane is None or (in_triton and free is not None):
+            return TorchScan(link.block, n_rows, n_recordings, filters, free)
         if in_triton:
             return TritonScan(
                 link.block, n_rows, n_recordings, filters, membrane, self._buffers, weight.detach()
             )
         return CompiledScan(
-            link.block, n_rows, n_recordings, filters, membrane, self._buffers, self.dtype
+            link.block, n_rows, n_recordings, filters, free, membrane, self._buffers, self.dtype
         )
 
     def run(self, x: Tensor | EventBatch, passage: Passage[Any]) -> None:
