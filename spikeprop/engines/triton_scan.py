@@ -17,6 +17,7 @@ from spikeprop.engines.chain import Membrane
 from spikeprop.engines.products import Backward
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import Scan
+from spikeprop.potentials import FreePotential
 
 __all__ = ["TritonScan"]
 
@@ -40,13 +41,17 @@ class TritonScan(Scan):
         n_rows: int,
         n_recordings: int,
         filters: int,
+        free: FreePotential | None,
         membrane: Membrane,
         buffers: Buffers,
         weight: Tensor,
     ) -> None:
-        super().__init__(block, n_rows, n_recordings, filters, None)
+        super().__init__(block, n_rows, n_recordings, filters, free)
         self._membrane, self._buffers = membrane, buffers
         self._mem = weight.new_zeros(n_rows, self.size)
+        # A neuron that never resets has its free potential for a voltage.
+        apart = free is not None and membrane.reset != "none"
+        self._free = weight.new_zeros(n_rows if apart else 0, self.size)
         self._evidence = weight.new_zeros(filters, n_rows, self.size)
         self._threshold = membrane.threshold.to(weight).contiguous()
         self._counts = torch.zeros(self.size, dtype=torch.int32, device=weight.device)
@@ -73,8 +78,8 @@ class TritonScan(Scan):
         from spikeprop.kernels import triton_neuron
 
         triton_neuron.integrate(
-            self._x, self._mem, self._threshold, self._membrane.beta, self._membrane.reset,
-            self._weights, self._evidence, self._out, self._spikes, self._counts,
+            self._x, self._mem, self._free, self._threshold, self._membrane.beta,
+            self._membrane.reset, self._weights, self._evidence, self._out, self._spikes, self._counts,
             self.n_recordings, first, last,
         )  # fmt: skip
 

@@ -166,11 +166,18 @@ class WindowedEngine:
         in_triton = kernels.triton_runs_on(weight.device)
         membrane = membrane_of(link.block) if self.compiled or in_triton else None
         free = free_potential(link.block) if self.rule.potential == "free" else None
-        if membrane is None or (in_triton and free is not None):
+        if membrane is None:
             return TorchScan(link.block, n_rows, n_recordings, filters, free)
         if in_triton:
             return TritonScan(
-                link.block, n_rows, n_recordings, filters, membrane, self._buffers, weight.detach()
+                link.block,
+                n_rows,
+                n_recordings,
+                filters,
+                free,
+                membrane,
+                self._buffers,
+                weight.detach(),
             )
         return CompiledScan(
             link.block, n_rows, n_recordings, filters, free, membrane, self._buffers, self.dtype

@@ -27,6 +27,7 @@ BLOCK = 256
 def integrate(
     x: Tensor,
     mem: Tensor,
+    free: Tensor,
     threshold: Tensor,
     beta: float,
     reset: str,
@@ -45,8 +46,9 @@ def integrate(
     ----------
     x : Tensor
         Currents ``(L, R, N)``.
-    mem, evidence : Tensor
-        ``(R, N)`` and ``(filters, R, N)``; they go on from where they are.
+    mem, free, evidence : Tensor
+        ``(R, N)``, ``(R, N)`` and ``(filters, R, N)``; they go on from where they are. An empty
+        ``free`` says that evidence is made of the voltage, and not of the free potential.
     threshold : Tensor
         ``(N,)``.
     beta : float
@@ -70,9 +72,10 @@ def integrate(
     filters = len(evidence)
     block = min(BLOCK, triton.next_power_of_2(size))
     _integrate[(n_rows, triton.cdiv(size, block))](
-        x, mem, threshold, _scalar(beta, x), weights, evidence, out, spikes, counts,
+        x, mem, free, threshold, _scalar(beta, x), weights, evidence, out, spikes, counts,
         n_rows, size, weights.shape[1], first, last, n_recordings,
-        FILTERS=filters, PADDED=triton.next_power_of_2(filters), RESET=RESETS[reset], BLOCK=block,
+        FILTERS=filters, PADDED=triton.next_power_of_2(filters), RESET=RESETS[reset],
+        FREE=free.numel() > 0, BLOCK=block,
     )  # fmt: skip
 
 
@@ -150,10 +153,10 @@ def _scalar(value: float, like: Tensor) -> Tensor:
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _integrate(  # type: ignore[no-untyped-def]
-    x, mem, threshold, beta, weights, evidence, out,
+    x, mem, free, threshold, beta, weights, evidence, out,
     spikes, counts, n_rows, size, length, first, last,
     n_recordings, FILTERS: tl.constexpr, PADDED: tl.constexpr, RESET: tl.constexpr,
-    BLOCK: tl.constexpr,
+    FREE: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
     r = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -166,6 +169,9 @@ def _integrate(  # type: ignore[no-untyped-def]
     limit = tl.load(threshold + n, mask=inside, other=0.0)
     m = tl.load(mem + r * size + n, mask=inside, other=0.0)
     e = tl.load(evidence + state, mask=each, other=0.0)
+    u = m
+    if FREE:
+        u = tl.load(free + r * size + n, mask=inside, other=0.0)
     fired = tl.zeros((BLOCK,), dtype=tl.int32)
     for step in range(first, last):
         row = step * n_rows + r
@@ -178,12 +184,18 @@ def _integrate(  # type: ignore[no-untyped-def]
         else:
             m = decay * m + current
         w = tl.load(weights + k * length + step, mask=k < FILTERS, other=0.0)
-        e = e + w[:, None] * (m[None, :] - e)
+        if FREE:
+            u = decay * u + current
+        else:
+            u = m
+        e = e + w[:, None] * (u[None, :] - e)
         tl.store(out + row * FILTERS * size + place, e, mask=each)
         spike = (m > limit) & inside
         fired += spike.to(tl.int32)
         tl.store(spikes + row * size + n, spike.to(m.dtype), mask=inside)
     tl.store(mem + r * size + n, m, mask=inside)
+    if FREE:
+        tl.store(free + r * size + n, u, mask=inside)
     tl.store(evidence + state, e, mask=each)
     tl.atomic_add(counts + n, fired, mask=inside & (r < n_recordings))
 

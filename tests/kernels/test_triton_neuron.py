@@ -27,38 +27,41 @@ def _randn(*shape: int, dtype: torch.dtype) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "reset", "filters"),
+    ("dtype", "reset", "filters", "free"),
     [
-        *product([torch.float64], ["none", "subtract", "zero"], [1, 2]),
-        (torch.float32, "subtract", 3),
+        *product([torch.float64], ["none", "subtract", "zero"], [1, 2], [False]),
+        (torch.float32, "subtract", 3, False),
+        (torch.float64, "subtract", 2, True),
     ],
 )
 @pytest.mark.parametrize(("steps", "rows", "size"), [(7, 5, 37), (1, 1, 1), (3, 2, 300)])
 def test_integrate_is_the_neuron_and_its_filters(
-    dtype: torch.dtype, reset: str, filters: int, steps: int, rows: int, size: int
+    dtype: torch.dtype, reset: str, filters: int, free: bool, steps: int, rows: int, size: int
 ) -> None:
     torch.manual_seed(0)
     x = _randn(steps, rows, size, dtype=dtype)
     threshold = _randn(size, dtype=dtype).abs() * 0.5 + 0.2
     weights = torch.rand(filters, steps).to(DEVICE, dtype)
     mem, evidence = x.new_zeros(rows, size), x.new_zeros(filters, rows, size)
+    potential = x.new_zeros(rows if free else 0, size)
     out, spikes = x.new_empty(steps, rows, filters * size), torch.empty_like(x)
     counts = torch.zeros(size, dtype=torch.int32, device=DEVICE)
     recordings = max(1, rows - 2)
     half = steps // 2
     for first, last in ((0, half), (half, steps)):  # state goes on from call to call
         kernels.integrate(
-            x, mem, threshold, BETA, reset, weights, evidence, out, spikes, counts, recordings,
-            first, last,
+            x, mem, potential, threshold, BETA, reset, weights, evidence, out, spikes, counts,
+            recordings, first, last,
         )  # fmt: skip
-    m, v = torch.zeros_like(mem), torch.zeros_like(evidence)
+    m, u, v = torch.zeros_like(mem), torch.zeros_like(mem), torch.zeros_like(evidence)
     for t in range(steps):
         over = (m > threshold).to(dtype)
         if reset == "zero":
             m = BETA * m * (1 - over) + x[t]
         else:
             m = BETA * m + x[t] - (over * threshold if reset == "subtract" else 0.0)
-        v = v + weights[:, t, None, None] * (m - v)
+        u = BETA * u + x[t] if free else m
+        v = v + weights[:, t, None, None] * (u - v)
         torch.testing.assert_close(out[t].view(rows, filters, size).transpose(0, 1), v)
         assert torch.equal(spikes[t], (m > threshold).to(dtype))
     torch.testing.assert_close((mem, evidence), (m, v))
@@ -77,7 +80,7 @@ def test_evidence_may_take_the_currents_place() -> None:
         source = place if len(results) else x
         mem, evidence = (value.clone() for value in state)
         kernels.integrate(
-            source, mem, threshold, BETA, "subtract", weights, evidence, place,
+            source, mem, x.new_zeros(0, 9), threshold, BETA, "subtract", weights, evidence, place,
             torch.empty_like(x), counts, 2, 0, 4,
         )  # fmt: skip
         results.append(place)
@@ -161,7 +164,7 @@ from spikeprop.kernels import triton_neuron as kernels
 numbers = "n_rows rows size length steps first last n_recordings classes".split()
 pointers = {"counts": "*i32", "labels": "*i64"}
 for kernel, constants in (
-    (kernels._integrate, dict(FILTERS=2, PADDED=2, RESET=1, BLOCK=256)),
+    (kernels._integrate, dict(FILTERS=2, PADDED=2, RESET=1, FREE=True, BLOCK=256)),
     (kernels._reverse, dict(FILTERS=1, PADDED=1, BLOCK=256)),
     (kernels._compare, dict(RECTIFY=True, CLASSES=16, BLOCK=256)),
 ):
