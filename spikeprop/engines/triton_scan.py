@@ -79,8 +79,8 @@ class TritonScan(Scan):
 
         triton_neuron.integrate(
             self._x, self._mem, self._free, self._threshold, self._membrane.beta,
-            self._membrane.reset, self._weights, self._evidence, self._out, self._spikes, self._counts,
-            self.n_recordings, first, last,
+            self._membrane.reset, self._weights, self._evidence, self._out, self._spikes,
+            self._counts, self.n_recordings, first, last,
         )  # fmt: skip
 
     def reverse(self, delta: Tensor, n_rows: int, tile: int) -> Backward:

@@ -184,7 +184,7 @@ def _integrate(  # type: ignore[no-untyped-def]
         else:
             m = decay * m + current
         w = tl.load(weights + k * length + step, mask=k < FILTERS, other=0.0)
-        if FREE:
+        if FREE:  # noqa: SIM108 - decided when it is compiled
             u = decay * u + current
         else:
             u = m
