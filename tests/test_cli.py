@@ -91,7 +91,10 @@ def test_help_shows_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tran"], "there is no command 'tran': choose one of train, evaluate, predict, neurons, data"),
+        (
+            ["tran"],
+            "there is no command 'tran': choose one of train, evaluate, predict, neurons, data",
+        ),
         (["train", "--bogus", "3"], "--bogus"),
         (["train", "--epochs", "many"], "--epochs"),
         (["train", "--epochs", "0"], "epochs must be at least 1, got 0"),
