@@ -18,6 +18,8 @@
 - :class:`EventStore` is a whole split in one memory-mapped file, the fastest to read:
   :func:`stored` makes it of any set once, and opens it from then on.
 - :func:`split_validation` and :func:`kfold` split a training set: stratified, seeded.
+- Your own data: :class:`EventArrays` of arrays or of any ``Dataset`` of ``(events, label)``,
+  :func:`sequence_loader` for tensors ``(T, ...)``, :class:`EventFolder` for files.
 - Published sets are opened by name, :func:`open_set`, or by class; ``CATALOGUE`` lists them, and
   :class:`EventFolder` is any folder of ``class/recording``.
 - :func:`read_recording` reads event files of every common format
@@ -28,7 +30,7 @@
 
 from spikeprop.datasets import augment
 from spikeprop.datasets.bin_format import read_events, write_events
-from spikeprop.datasets.binning import Binning, bin_events
+from spikeprop.datasets.binning import Binning, bin_events, length_mask
 from spikeprop.datasets.catalogue import CATALOGUE, open_set
 from spikeprop.datasets.columns import EventColumns
 from spikeprop.datasets.dvs_gesture import DVSGesture
@@ -50,6 +52,7 @@ from spikeprop.datasets.heidelberg import SHD, SSC
 from spikeprop.datasets.images import MNIST, SMNIST, FashionMNIST
 from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.nmnist import NMNIST
+from spikeprop.datasets.own import EventArrays, sequence_loader
 from spikeprop.datasets.published import ASLDVS, CIFAR10DVS, DVSLip, NCaltech101, PokerDVS
 from spikeprop.datasets.recording_files import EventFolder
 from spikeprop.datasets.saccade_digits import SaccadeDigits
@@ -77,6 +80,7 @@ __all__ = [
     "DVSGesture",
     "DVSLip",
     "DamageWarning",
+    "EventArrays",
     "EventBatch",
     "EventColumns",
     "EventDataset",
@@ -101,12 +105,14 @@ __all__ = [
     "hashed_split",
     "hold_out",
     "kfold",
+    "length_mask",
     "make_events",
     "make_loader",
     "open_recording",
     "open_set",
     "read_events",
     "read_recording",
+    "sequence_loader",
     "shift_events",
     "split_validation",
     "stabilize",

@@ -181,6 +181,35 @@ def locate(
     return step, channel, steps
 
 
+def true_lengths(columns: EventColumns, binning: Binning, steps: int) -> NDArray[np.int64]:
+    """Return the number of time steps up to the last event of each recording, at most ``steps``.
+
+    An empty recording has 0; with ``n_time_bins`` every other one has all.
+    """
+    lengths = columns.lengths
+    if binning.event_count is not None:
+        found = -(-lengths // binning.event_count)
+    elif binning.n_time_bins is not None:
+        found = np.full(len(lengths), steps)
+    else:
+        assert binning.time_window is not None
+        found = columns.span()[1] // binning.time_window + 1
+    return np.where(lengths > 0, np.minimum(found, steps), 0)
+
+
+def length_mask(lengths: Tensor, steps: int) -> Tensor:
+    """Return which time steps are a recording's own: bool, shape (T, B).
+
+    Parameters
+    ----------
+    lengths : Tensor of int64, shape (B,)
+        Time steps of each recording.
+    steps
+        T.
+    """
+    return torch.arange(steps, device=lengths.device)[:, None] < lengths
+
+
 def check_range(columns: EventColumns, sensor_size: tuple[int, int, int]) -> None:
     """Raise ValueError if an event lies outside the sensor or before time 0."""
     fields = zip("xyp", (columns.x, columns.y, columns.p), sensor_size, strict=True)

@@ -8,7 +8,7 @@ moved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from spikeprop.datasets._draws import Draws
 from spikeprop.datasets._random import permutation, raw, symmetric
 from spikeprop.datasets.augment import Augmentation, augment_batch
-from spikeprop.datasets.binning import Binning, bin_events, positive_int
+from spikeprop.datasets.binning import Binning, bin_events, positive_int, true_lengths
 from spikeprop.datasets.columns import EventColumns
 from spikeprop.datasets.events import Events
 from spikeprop.datasets.sparse import EventBatch
@@ -122,15 +122,25 @@ class _Collate:
     """Turns recordings into a batch (a class, so that workers can pickle it)."""
 
     def __init__(
-        self, binning: Binning, sensor_size: tuple[int, int, int], duration: int, sparse: bool
+        self,
+        binning: Binning,
+        sensor_size: tuple[int, int, int],
+        duration: int,
+        sparse: bool,
+        whole: bool,
+        lengths: bool,
     ) -> None:
         self.binning, self.sensor_size, self.duration = binning, sensor_size, duration
-        self.sparse = sparse
+        self.sparse, self.whole, self.lengths = bool(sparse), bool(whole), bool(lengths)
 
-    def __call__(self, items: Any) -> Batch:
+    def __call__(self, items: Any) -> Any:
         columns, labels = items  # what ``_Keyed.__getitems__`` returns
+        duration = int(columns.t.max(initial=0)) + 1 if self.whole else self.duration
         bin_ = bin_events_sparse if self.sparse else bin_events
-        x = bin_(columns, self.binning, self.sensor_size, self.duration)
+        x = bin_(columns, self.binning, self.sensor_size, duration)
+        if self.lengths:
+            steps = torch.from_numpy(true_lengths(columns, self.binning, x.shape[0]))
+            return x, torch.from_numpy(labels), steps
         return x, torch.from_numpy(labels)
 
 
@@ -145,6 +155,8 @@ def make_loader(
     augment: Sequence[Augmentation] = (),
     indices: Sequence[int] | NDArray[np.int64] | None = None,
     sparse: bool = False,
+    whole: bool = False,
+    lengths: bool = False,
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> EventLoader:
@@ -172,6 +184,12 @@ def make_loader(
     sparse
         Batches of sparse events (:class:`spikeprop.datasets.EventBatch`), never made dense; the
         same batches otherwise.
+    whole
+        With ``time_window``: T is that of the batch's longest recording, and nothing is cut off;
+        otherwise it is that of the set's nominal duration, the same for every batch.
+    lengths
+        Batches ``(x, labels, lengths)``: the number of time steps up to each recording's last
+        event, int64, shape (B,); :func:`spikeprop.datasets.length_mask` makes a mask of it.
     num_workers
         Processes that load ahead; 0 loads when a batch is asked for. The batches are the same.
     pin_memory
@@ -204,13 +222,37 @@ def make_loader(
     if len(chosen) == 0:
         raise ValueError("there is no recording to load: the set, or indices, is empty")
     check_labels(np.asarray(dataset.targets)[chosen], len(dataset.classes))
-    return EventLoader(
+    return epoch_loader(
         _Keyed(dataset, shift, augment, seed),
+        _Collate(binning, dataset.sensor_size, dataset.duration, sparse, whole, lengths),
+        chosen,
         batch_size=batch_size,
-        sampler=_EpochSampler(chosen, bool(shuffle), seed),
-        collate_fn=_Collate(binning, dataset.sensor_size, dataset.duration, bool(sparse)),
+        shuffle=bool(shuffle),
+        seed=seed,
         num_workers=num_workers,
         pin_memory=bool(pin_memory),
+    )
+
+
+def epoch_loader(
+    dataset: Dataset[Any],
+    collate: Callable[[Any], Any],
+    indices: NDArray[np.int64],
+    *,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    num_workers: int,
+    pin_memory: bool,
+) -> EventLoader:
+    """Make a loader with a stateless order of a set whose items are asked for by (epoch, index)."""
+    return EventLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=_EpochSampler(indices, shuffle, seed),
+        collate_fn=collate,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
     )
 

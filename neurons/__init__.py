@@ -18,6 +18,7 @@ from spikeprop.neurons.compartments import (
     compartment_step,
 )
 from spikeprop.neurons.cuba import CuBaLIF, CuBaParameters, RisingState, cuba_step
+from spikeprop.neurons.delay import Delay, DelayedLinear, DelayTaps
 from spikeprop.neurons.eligibility import LinearFilter, advance, local_jacobian, make_filter, read
 from spikeprop.neurons.escape import EscapeParameters, SpikingState, StochasticLIF, escape_step
 from spikeprop.neurons.exponential import (
@@ -108,6 +109,9 @@ __all__ = [
     "CompartmentState",
     "CuBaLIF",
     "CuBaParameters",
+    "Delay",
+    "DelayTaps",
+    "DelayedLinear",
     "EIFParameters",
     "EscapeParameters",
     "Firing",

@@ -10,14 +10,17 @@ neuron is gone, and removing entries when a neuron dies would shorten the list u
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import snntorch as snn
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from spikeprop.neurons.delay import DelayLine
     from spikeprop.neurons.stateful import StatefulModule
+
+    Stateful: TypeAlias = StatefulModule | DelayLine
 
 
 class _Handle:
@@ -25,21 +28,23 @@ class _Handle:
 
     __slots__ = ("_neuron",)
 
-    _neuron: weakref.ref[StatefulModule]
+    _neuron: weakref.ref[Stateful]
 
-    def __init__(self, neuron: StatefulModule) -> None:
+    def __init__(self, neuron: Stateful) -> None:
         object.__setattr__(self, "_neuron", weakref.ref(neuron))
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
         # What ``isinstance(handle, snn.Leaky)`` looks at.
         neuron = self._neuron()
-        return _Handle if neuron is None else type(neuron)
+        if neuron is None:
+            return _Handle
+        return getattr(neuron, "_reset_as", type(neuron))
 
     def __getattr__(self, name: str) -> Tensor:
         # snnTorch's loops read nothing but state.
         neuron = self._neuron()
-        return torch.zeros(0) if neuron is None else getattr(neuron, name)
+        return torch.zeros(0) if neuron is None else getattr(neuron, name, neuron.state[0])
 
     def __setattr__(self, name: str, value: Any) -> None:
         # They only ever assign zeros of the old shape. A fresh start says the same and leaves the
@@ -49,7 +54,7 @@ class _Handle:
             neuron.reset_mem()
 
 
-def register(neuron: StatefulModule) -> None:
+def register(neuron: Stateful) -> None:
     """Let ``snntorch.utils.reset`` find a neuron, for as long as it lives."""
     instances: list[Any] = snn.SpikingNeuron.instances
     n = len(instances)
@@ -62,7 +67,7 @@ def register(neuron: StatefulModule) -> None:
     instances.append(_Handle(neuron))
 
 
-def living() -> list[StatefulModule]:
+def living() -> list[Stateful]:
     """Give all of our neurons that are alive."""
     handles = [entry for entry in snn.SpikingNeuron.instances if type(entry) is _Handle]
     return [neuron for handle in handles if (neuron := handle._neuron()) is not None]
@@ -78,7 +83,7 @@ def reset(net: nn.Module) -> None:
     ----------
     net : torch.nn.Module
         Any module: a network, a part of one, or a single neuron. Our neurons and snnTorch's are
-        cleared; everything else stays as it is.
+        cleared, and our delays; everything else stays as it is.
 
     Raises
     ------
@@ -89,5 +94,7 @@ def reset(net: nn.Module) -> None:
         raise TypeError(f"net must be a torch.nn.Module, not {type(net).__name__}")
     for module in net.modules():
         # snnTorch's state-space neurons (such as snn.StateLeaky) hold no state and lack the method.
-        if isinstance(module, snn.SpikingNeuron) and hasattr(module, "reset_mem"):
-            module.reset_mem()
+        ours_or_theirs = isinstance(module, snn.SpikingNeuron) or hasattr(module, "_reset_as")
+        clear: Any = getattr(module, "reset_mem", None)
+        if ours_or_theirs and clear is not None:
+            clear()

@@ -1,4 +1,4 @@
-"""The command line: ``spikeprop train | evaluate | predict | data | neurons``.
+"""The command line: ``spikeprop train | evaluate | predict | quantize | neurons | data``.
 
 Options are the fields of dataclasses (tyro turns them into arguments and help); heavy modules load
 once a command runs, so that help and mistakes answer at once.
@@ -21,6 +21,7 @@ import tyro
 
 from spikeprop import data_cli, neurons_cli
 from spikeprop._version import __version__
+from spikeprop.bits import QuantizeConfig, measure_bits
 from spikeprop.config import TrainConfig
 from spikeprop.neurons_cli import NeuronsConfig
 
@@ -82,6 +83,7 @@ COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "quantize": QuantizeConfig,
     "neurons": NeuronsConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
@@ -221,6 +223,8 @@ def _run(config: Any) -> None:
             _evaluate(config)
         elif isinstance(config, PredictConfig):
             _predict(config)
+        elif isinstance(config, QuantizeConfig):
+            measure_bits(config)
         elif isinstance(config, NeuronsConfig):
             neurons_cli.run(config)
         else:

@@ -13,7 +13,16 @@ import snntorch as snn
 import torch
 from torch import Tensor, nn
 
-from spikeprop.neurons import LI, LinearFilter, SpikingNeuron, make_filter
+from spikeprop.neurons import (
+    EIF,
+    LI,
+    QIF,
+    AdEx,
+    Izhikevich,
+    LinearFilter,
+    SpikingNeuron,
+    make_filter,
+)
 
 __all__ = [
     "check_neuron",
@@ -26,7 +35,11 @@ __all__ = [
     "set_thresholds",
     "spikes",
     "state_before",
+    "visible",
 ]
+
+#: Neurons whose voltage goes to its peak by itself once it is past a point of no return.
+_UPSWING = (EIF, AdEx, QIF, Izhikevich)
 
 #: Parameters that act on spikes alone, never on the voltage that the local loss looks at.
 _ON_SPIKES_ALONE = ("graded_spikes_factor", "kappa")
@@ -122,6 +135,19 @@ def output_of(neuron: nn.Module, output: Any) -> tuple[Tensor, Tensor]:
         return output[0], output[1]
     mem: Any = neuron.mem
     return output[0] if isinstance(output, tuple) else output, mem
+
+
+def visible(neuron: nn.Module, mem: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the voltage that a loss looks at, and where it still follows the state.
+
+    Where an upswing takes the voltage to its spike by itself, what lies above the peak (the
+    threshold) is a number of the integration step and no voltage: it is cut there. The second value
+    is 1 where nothing is cut, and None for neurons without an upswing.
+    """
+    if not isinstance(neuron, _UPSWING):
+        return mem, None
+    peak = neuron.threshold.detach().to(mem.dtype)
+    return torch.minimum(mem, peak), (mem <= peak).to(mem.dtype)
 
 
 def spikes(neuron: nn.Module) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from spikeprop import checks
 from spikeprop.blocks import Block
 from spikeprop.evidence import Evidence, as_filters
-from spikeprop.membranes import output_of
+from spikeprop.membranes import output_of, visible
 from spikeprop.neurons import reset
 from spikeprop.parametrizations import bake
 from spikeprop.spike_readout import fit_spike_readout, spike_rates
@@ -99,7 +99,7 @@ class ExportedNetwork(nn.Module):
         def read(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             nonlocal evidence, step
             step += 1
-            _, mem = output_of(module, output)
+            mem, _ = visible(module, output_of(module, output)[1])
             flat = mem.flatten(1)
             evidence = evidence or [torch.zeros_like(flat) for _ in self._filters]
             evidence = [

@@ -17,7 +17,7 @@ from spikeprop.config import TrainConfig
 from spikeprop.datasets import write_events
 from spikeprop.monitor import CsvLog
 
-COMMANDS = ("train", "evaluate", "predict", "data")
+COMMANDS = ("train", "evaluate", "predict", "quantize", "data")
 DATA_COMMANDS = ("list", "download", "check", "show", "convert")
 
 
@@ -93,7 +93,8 @@ def test_help_shows_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> No
     [
         (
             ["tran"],
-            "there is no command 'tran': choose one of train, evaluate, predict, neurons, data",
+            "there is no command 'tran': choose one of train, evaluate, predict, quantize, "
+            "neurons, data",
         ),
         (["train", "--bogus", "3"], "--bogus"),
         (["train", "--epochs", "many"], "--epochs"),
@@ -395,3 +396,23 @@ def test_a_closed_pipe_is_no_error(data: Path) -> None:
     )
     assert result.stderr == ""
     assert result.stdout.startswith("name")
+
+
+def test_quantize_writes_accuracy_against_bits(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["quantize", str(run), "--bits", "8", "3", "--epochs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["bits", "float", "8", "3"]
+    written = json.loads((run / "quantized.json").read_text())
+    assert [item["bits"] for item in written["results"]] == [None, 8, 3]
+    assert all(0 <= item["rounded"] <= 1 for item in written["results"])
+    assert written["results"][0]["tuned"] is None
+    assert lines[-1] == str(run / "quantized.json")
+
+
+def test_quantize_refuses(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "bits has to lie in 2 .. 8" in fails(capsys, "quantize", run, "--bits", "9")
+    assert "epochs has to be at least 0" in fails(capsys, "quantize", run, "--epochs", "-1")
+    assert "lr has to be above 0" in fails(capsys, "quantize", run, "--lr", "0")

@@ -121,12 +121,15 @@ class Credit:
         assert isinstance(neuron, SpikingNeuron), "snntorch.Leaky needs no state"
         self._current, self._state = args[0], state_before(neuron, args, kwargs)
 
-    def advance(self) -> None:
-        """Move all traces on, after the neuron has made its step."""
+    def advance(self, follows: Tensor | None) -> None:
+        """Move all traces on, after the neuron has made its step.
+
+        ``follows`` says where the voltage that the loss sees follows the state, if not everywhere.
+        """
         self._step += 1
         for parameter in self._parameters:
             assert self._current is not None, "expect came first"
-            parameter.advance(self._current, self._state)
+            parameter.advance(self._current, self._state, follows)
         dynamics = self._dynamics
         if dynamics is not None and dynamics.shared:
             return
@@ -134,6 +137,8 @@ class Credit:
             neuron: Any = self._block.neuron
             dynamics = neuron.linearize(self._current, self._state)
         dynamics = _widened(dynamics, self._block.features)
+        if follows is not None:
+            dynamics = dynamics._replace(C=dynamics.C * follows)
         for site in self.sites:
             site.advance(dynamics)
         if self._chunk is not None:

@@ -64,8 +64,11 @@ class ParameterPass:
         self._gradient = torch.zeros_like(self._parameter, requires_grad=False)
         self._steps = 0
 
-    def advance(self, current: Tensor, state: Any) -> None:
-        """Move the trace on by the neuron's step from ``state`` with ``current``."""
+    def advance(self, current: Tensor, state: Any, follows: Tensor | None) -> None:
+        """Move the trace on by the neuron's step from ``state`` with ``current``.
+
+        ``follows`` says where the voltage that the loss sees follows the state, if not everywhere.
+        """
         self._steps += 1
         neuron = self._step.neuron
         if state is None or state[0].shape != current.shape:
@@ -83,8 +86,10 @@ class ParameterPass:
             return after
 
         self._tangent = jvp(flow, (value, *state), (torch.ones_like(value), *self._tangent))[1]
+        moved = self._tangent[self._mem]
+        moved = moved if follows is None else moved * follows
         for evidence, kept in zip(self._filters, self._eligibility, strict=True):
-            kept.lerp_(self._tangent[self._mem], evidence.weight(self._steps))
+            kept.lerp_(moved, evidence.weight(self._steps))
 
     def learn(self, parts: Sequence[Tensor]) -> None:
         """Add one time step's gradient; ``parts`` has the modulator of each filter ``(R, ...)``."""

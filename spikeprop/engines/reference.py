@@ -27,7 +27,7 @@ from spikeprop.datasets import EventBatch
 from spikeprop.engines.credit import Credit
 from spikeprop.engines.passage import Passage
 from spikeprop.evidence import Evidence
-from spikeprop.membranes import output_of
+from spikeprop.membranes import output_of, visible
 from spikeprop.rules import Rule
 
 __all__ = ["BlockPass", "ReferenceEngine"]
@@ -98,8 +98,9 @@ class BlockPass:
                     f"'{self.block.neuron_name}' made step {self.t}; an update at every step needs "
                     f"the synapse to be called once for each step"
                 )
+        mem, follows = visible(self.block.neuron, mem)
         if self.credit is not None:
-            self.credit.advance()
+            self.credit.advance(follows)
         if not self._evidence:
             self._evidence = [torch.zeros_like(mem) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner
 from spikeprop.evidence import as_filters
-from spikeprop.neurons import LIF, SpikingNeuron
+from spikeprop.neurons import EIF, LIF, QIF, AdEx, Izhikevich, SpikingNeuron
 from spikeprop.neurons.surrogates import heaviside
 from spikeprop.rules import SigProp
 from spikeprop.surroundings import randomness
@@ -71,7 +71,10 @@ class ReferenceStep(Reference):
         if cut and self.state is not None:
             self.state = type(self.state)(*[value.detach() for value in self.state])
         spk, self.state = self.neuron.step(current, self.state)
-        return spk, self.state.mem
+        mem = self.state.mem
+        if isinstance(self.neuron, (EIF, AdEx, QIF, Izhikevich)):  # cut at the peak
+            mem = torch.where(mem <= self.neuron.threshold, mem, self.neuron.threshold)
+        return spk, mem
 
 
 class ReferenceFilter(ReferenceStep):
@@ -124,7 +127,7 @@ def local_gradients(
     """
     rule = learner.rule
     assert isinstance(rule, SigProp)
-    tensors = learner._bound().tensors
+    tensors = learner.bound().tensors
     twin, references = with_references(before, kind, cut_every)
     filters, n = as_filters(rule.evidence), x.shape[1]
     rows = rule.num_classes if rule.signal == "propagated" else 0
