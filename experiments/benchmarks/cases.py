@@ -51,6 +51,7 @@ def rule(recipe: str, classes: int) -> Rule:
             classes,
             evidence=Instantaneous(),
             rectify=False,
+            potential="membrane",
             signal="projection",
             homeostasis=None,
             stream_evidence=Instantaneous(),

@@ -2,8 +2,9 @@
 
 Each block follows one recording batch through time (design notes, "Equations"):
 
-    trace_t = beta trace_{t-1} + x_t                    presynaptic input, filtered as the voltage
-    v_t     = v_{t-1} + w_t (mem_t   - v_{t-1})         evidence
+    u_t     = beta u_{t-1} + current_t                  free potential; or the voltage, u_t = mem_t
+    trace_t = beta trace_{t-1} + x_t                    presynaptic input, filtered the same way
+    v_t     = v_{t-1} + w_t (u_t     - v_{t-1})         evidence
     e_t     = e_{t-1} + w_t (trace_t - e_{t-1})         = d v_t / d W while W stands still
     grad_t  = delta_t (x) e_t                           the rule gives delta_t
 
@@ -28,6 +29,7 @@ from spikeprop.engines.credit import Credit
 from spikeprop.engines.passage import Passage
 from spikeprop.evidence import Evidence
 from spikeprop.membranes import output_of, visible
+from spikeprop.potentials import free_potential
 from spikeprop.rules import Rule
 
 __all__ = ["BlockPass", "ReferenceEngine"]
@@ -66,6 +68,7 @@ class BlockPass:
         self.credit = None
         if self.optimizer is not None:
             self.credit = Credit(self.block, self.filters, self.n_recordings, self.traces)
+        self._free = free_potential(self.block) if self.rule.potential == "free" else None
         self.calls = [0] * len(self.block.sites)
         self.logits_sum: Tensor | float = 0.0
         self.loss_sum: Tensor | float = 0.0
@@ -84,8 +87,8 @@ class BlockPass:
         if self.credit is not None:
             self.credit.sites[place].take(x)
 
-    def see(self, spk: Tensor, mem: Tensor) -> None:
-        """Compare, and learn, after the neuron has made a step; ``mem`` is ``(R, *features)``."""
+    def see(self, current: Tensor, spk: Tensor, mem: Tensor) -> None:
+        """Compare, and learn, after the neuron has made a step; all are ``(R, *features)``."""
         self.t += 1
         for place, site in enumerate(self.block.sites):
             if self.calls[place] == self.t - 1 and (site.inside or len(self.block.sites) > 1):
@@ -101,10 +104,11 @@ class BlockPass:
         mem, follows = visible(self.block.neuron, mem)
         if self.credit is not None:
             self.credit.advance(follows)
+        u = mem if self._free is None else self._free.advance(current)
         if not self._evidence:
-            self._evidence = [torch.zeros_like(mem) for _ in self.filters]
+            self._evidence = [torch.zeros_like(u) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):
-            value.lerp_(mem, evidence.weight(self.t))
+            value.lerp_(u, evidence.weight(self.t))
         self.spikes = (spk[: self.n_recordings] != 0).sum(dim=0)
         self.spike_sum = self.spike_sum + self.spikes
         features = self.evidence
@@ -280,7 +284,7 @@ def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
         credit.expect(args, kwargs)
 
     def after_neuron(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        block_pass.see(*output_of(module, output))
+        block_pass.see(inputs[0], *output_of(module, output))
 
     handles = [
         site.module.register_forward_pre_hook(taking(place))

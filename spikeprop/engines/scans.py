@@ -19,6 +19,7 @@ from spikeprop.engines.chain import Membrane, decay_of
 from spikeprop.engines.products import Backward
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.kernels import neuron, share, spans
+from spikeprop.potentials import FreePotential
 
 __all__ = ["CompiledScan", "Scan", "TorchScan"]
 
@@ -32,9 +33,19 @@ class Scan(ABC):
         The block.
     n_rows, n_recordings, filters : int
         Rows R in all, recordings among them, evidence filters.
+    free : FreePotential, optional
+        What evidence is made of; None for the voltage.
     """
 
-    def __init__(self, block: Block, n_rows: int, n_recordings: int, filters: int) -> None:
+    def __init__(
+        self,
+        block: Block,
+        n_rows: int,
+        n_recordings: int,
+        filters: int,
+        free: FreePotential | None,
+    ) -> None:
+        self.free = free
         self.block, self.n_rows, self.n_recordings = block, n_rows, n_recordings
         self.filters = filters
         self.size = block.features.numel()
@@ -88,13 +99,17 @@ class CompiledScan(Scan):
         n_rows: int,
         n_recordings: int,
         filters: int,
+        free: FreePotential | None,
         membrane: Membrane,
         buffers: Buffers,
         dtype: torch.dtype,
     ) -> None:
-        super().__init__(block, n_rows, n_recordings, filters)
+        super().__init__(block, n_rows, n_recordings, filters, free)
         self._membrane, self._buffers, self._dtype = membrane, buffers, dtype
         self._mem = self._take("mem", (n_rows, self.size)).zero_().numpy()
+        # A neuron that never resets has its free potential for a voltage.
+        apart = free is not None and membrane.reset != "none"
+        self._free = self._take("free", (n_rows if apart else 0, self.size)).zero_().numpy()
         self._evidence = self._take("evidence", (filters, n_rows, self.size)).zero_().numpy()
         self._threshold = membrane.threshold.contiguous().numpy()
         self._counts = np.zeros(self.size, dtype=np.int64)
@@ -127,6 +142,7 @@ class CompiledScan(Scan):
             (
                 self._x,
                 self._mem,
+                self._free,
                 self._threshold,
                 self._membrane.beta,
                 neuron.RESETS[self._membrane.reset],
@@ -183,8 +199,15 @@ class CompiledScan(Scan):
 class TorchScan(Scan):
     """Any neuron with a step function, one step after the other."""
 
-    def __init__(self, block: Block, n_rows: int, n_recordings: int, filters: int) -> None:
-        super().__init__(block, n_rows, n_recordings, filters)
+    def __init__(
+        self,
+        block: Block,
+        n_rows: int,
+        n_recordings: int,
+        filters: int,
+        free: FreePotential | None,
+    ) -> None:
+        super().__init__(block, n_rows, n_recordings, filters, free)
         self._state: Any = None
         self._evidence: list[Tensor] = []
         self._sum: Tensor | None = None
@@ -208,9 +231,12 @@ class TorchScan(Scan):
             for at in range(first, last):
                 spk, self._state = step(self._shaped(self._x[at]), self._state)
                 self._spk[at] = spk.reshape(self.n_rows, -1)
-                mem = self._state.mem.reshape(self.n_rows, -1)
+                if self.free is None:
+                    u = self._state.mem.reshape(self.n_rows, -1)
+                else:
+                    u = self.free.advance(self._x[at])
                 for k, value in enumerate(self._evidence):
-                    value.lerp_(mem, float(self._weights[k, at]))
+                    value.lerp_(u, float(self._weights[k, at]))
                     self._features[at, :, k * self.size : (k + 1) * self.size] = value
         fired = (self._spk[first:last, : self.n_recordings] != 0).sum(dim=(0, 1))
         self._sum = fired if self._sum is None else self._sum + fired

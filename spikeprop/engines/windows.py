@@ -32,6 +32,7 @@ from spikeprop.engines.products import DenseProduct, Product, SparseProduct
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
 from spikeprop.evidence import Evidence
+from spikeprop.potentials import free_potential
 from spikeprop.rules import Rule
 
 __all__ = ["WindowedEngine"]
@@ -160,10 +161,11 @@ class WindowedEngine:
 
     def _scan(self, link: Link, n_rows: int, n_recordings: int, filters: int) -> Scan:
         membrane = membrane_of(link.block) if self.compiled else None
+        free = free_potential(link.block) if self.rule.potential == "free" else None
         if membrane is None:
-            return TorchScan(link.block, n_rows, n_recordings, filters)
+            return TorchScan(link.block, n_rows, n_recordings, filters, free)
         return CompiledScan(
-            link.block, n_rows, n_recordings, filters, membrane, self._buffers, self.dtype
+            link.block, n_rows, n_recordings, filters, free, membrane, self._buffers, self.dtype
         )
 
     def run(self, x: Tensor | EventBatch, passage: Passage[Any]) -> None:

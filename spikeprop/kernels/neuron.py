@@ -3,7 +3,8 @@ r"""The leaky neuron with its evidence filters over a window of steps, and the f
 Forward, row by row (see ``spikeprop.neurons.lif`` for the reset mechanisms):
 
     mem_t = beta * mem_{t-1} + current_t - reset_t
-    v_t   = v_{t-1} + w_t (mem_t - v_{t-1})                      for each filter
+    u_t   = mem_t,  or the free potential  beta * u_{t-1} + current_t
+    v_t   = v_{t-1} + w_t (u_t - v_{t-1})                        for each filter
 
 Reverse, for modulators ``delta_t = d L_t / d v_t`` while the weights stand still:
 
@@ -32,6 +33,7 @@ RESETS = {"none": 0, "subtract": 1, "zero": 2}
 def integrate(
     x: Array,
     mem: Array,
+    free: Array,
     threshold: Array,
     beta: float,
     reset: int,
@@ -50,7 +52,8 @@ def integrate(
 ) -> None:
     """Run currents ``x`` ``(L, R, N)`` of some rows and steps through neuron and filters.
 
-    ``mem`` ``(R, N)`` and ``evidence`` ``(filters, R, N)`` go on from where they are. The filters'
+    ``mem``, ``free`` ``(R, N)`` and ``evidence`` ``(filters, R, N)`` go on from where they are; an
+    empty ``free`` says that evidence is made of the voltage. The filters'
     values of every step are written into ``out`` ``(L, R, filters * N)``, or over ``x`` if ``out``
     is empty and there is one filter. The spikes of a row are listed in
     ``spikes[l, r]`` (at least ``N + 1`` places), from ``starts`` to ``ends`` of the flattened list,
@@ -64,8 +67,12 @@ def integrate(
     in_place = out.size == 0
     for r in range(first_row, last_row):
         m = mem[r]
+        u = free[r] if free.size else m
         for step in range(first_step, last_step):
             c = x[step, r]
+            if free.size:
+                for n in range(n_neurons):
+                    u[n] = decay * u[n] + c[n]
             if reset == 1:
                 for n in range(n_neurons):
                     old = m[n]
@@ -81,7 +88,7 @@ def integrate(
                 e = evidence[0, r]
                 w = kind(weights[0, step])
                 for n in range(n_neurons):
-                    value = e[n] + w * (m[n] - e[n])
+                    value = e[n] + w * (u[n] - e[n])
                     e[n] = value
                     c[n] = value
             else:
@@ -90,7 +97,7 @@ def integrate(
                     w = kind(weights[k, step])
                     o = out[step, r, k * n_neurons : (k + 1) * n_neurons]
                     for n in range(n_neurons):
-                        value = e[n] + w * (m[n] - e[n])
+                        value = e[n] + w * (u[n] - e[n])
                         e[n] = value
                         o[n] = value
             fired = 0

@@ -64,8 +64,8 @@ PLAIN: set[type[nn.Module]] = {
     Synaptic,
 }
 
-#: Those whose delayed reset to zero lets the current of the next step pass.
-_LOSE_NOTHING = (CuBaLIF, IF, LIF, PLIF)
+#: Those whose delayed reset to zero takes the current of the next step along.
+_LOSE_CURRENT = (Lapicque, RLIF, RSynaptic, Synaptic)
 
 
 def node_of(name: str, neuron: nn.Module, features: tuple[int, ...], dialect: Dialect) -> Any:
@@ -121,7 +121,7 @@ def node_of(name: str, neuron: nn.Module, features: tuple[int, ...], dialect: Di
     if fires is not None and type(node).__name__ != "Threshold":
         mechanism = str(neuron.reset_mechanism)
         delayed = bool(neuron.reset_delay)
-        if mechanism == "zero" and type(neuron) in _LOSE_NOTHING:
+        if mechanism == "zero" and not isinstance(neuron, _LOSE_CURRENT):
             delayed = False  # the same spikes
         node.metadata |= {"reset_mechanism": mechanism, "reset_delay": int(delayed)}
         _warn_of_reset(name, mechanism, delayed)

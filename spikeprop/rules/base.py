@@ -52,6 +52,9 @@ class Rule(ABC):
     homeostasis: Homeostasis | None
     stream_homeostasis: Homeostasis | None
     predict_from: str
+    #: What the evidence is made of: the "membrane" voltage, or the "free" potential (see
+    #: :mod:`spikeprop.potentials`).
+    potential: str = "membrane"
 
     @abstractmethod
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 r"""Signal propagation on voltage: the class travels through the network beside the recording.
 
 Per block and time step, rows ``h`` (B recordings) and ``s`` (C class signals) of the evidence
-``v = F(mem)``, with ``F`` a linear filter over time and :math:`a = \max(v^h, 0)` if rectified:
+``v = F(u)``, with ``u`` the voltage or the free potential, ``F`` a linear filter over time and
+:math:`a = \max(v^h, 0)` if rectified:
 
 .. math::
 
@@ -12,7 +13,7 @@ Per block and time step, rows ``h`` (B recordings) and ``s`` (C class signals) o
 
 Sources: the framework, the shared weights and the loss on voltage ("SP Voltage") are Kohan, Rietman
 and Siegelmann, "Signal Propagation", arXiv 2204.01723, and the authors' tutorial (section 3). The
-evidence filter, its rectification and the homeostasis are this project's.
+free potential, the evidence filter, its rectification and the homeostasis are this project's.
 
 Local in time: yes. Local in space: yes. Surrogate needed: no. Feedback path, symmetric weights,
 layer-wise schedule, change of the network: none needed. Memory per block: one trace and one
@@ -40,14 +41,16 @@ __all__ = ["SPVoltage", "SigProp"]
 
 SIGNALS = ("propagated", "projection")
 READOUTS = ("last", "vote")
+POTENTIALS = ("free", "membrane")
 
 
 @dataclass(frozen=True)
 class SigProp(Rule):
     """Signal propagation with a loss on (rectified, filtered) voltage.
 
-    The defaults are the recipe that was measured best: running-mean evidence, rectified for the
-    recordings, cosine similarities, class signals through the shared weights, homeostasis.
+    The defaults are the recipe that was measured best: the running mean of the free potential as
+    evidence, rectified for the recordings, cosine similarities, class signals through the shared
+    weights, homeostasis.
 
     Parameters
     ----------
@@ -60,6 +63,9 @@ class SigProp(Rule):
         Filter of the voltage over time in ``update``; several are set side by side.
     rectify : bool
         Whether recordings are compared by ``max(evidence, 0)``.
+    potential : {"free", "membrane"}
+        What the evidence is made of: the voltage as it would be without resets
+        (:mod:`spikeprop.potentials`), or the voltage itself.
     signal : {"propagated", "projection"}
         Class signals that go through the shared weights behind the batch, or one fixed random
         vector per class and layer (then nothing but the recordings runs through the network).
@@ -90,6 +96,7 @@ class SigProp(Rule):
     codes: Tensor | None = None
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
     predict_from: str = "last"
+    potential: str = "free"
     stream_evidence: Evidence | tuple[Evidence, ...] = Leaky(0.1)  # noqa: RUF009 - frozen
     stream_homeostasis: Homeostasis | None = Homeostasis(gain=0.005)  # noqa: RUF009 - frozen
 
@@ -100,6 +107,8 @@ class SigProp(Rule):
             raise ValueError(f"signal has to be one of {SIGNALS}, got {self.signal!r}")
         if self.predict_from not in READOUTS:
             raise ValueError(f"predict_from has to be one of {READOUTS}, got {self.predict_from!r}")
+        if self.potential not in POTENTIALS:
+            raise ValueError(f"potential has to be one of {POTENTIALS}, got {self.potential!r}")
         if not self.signal_scale > 0.0:
             raise ValueError(f"signal_scale has to be above 0, got {self.signal_scale}")
         as_filters(self.evidence)
@@ -195,6 +204,7 @@ class SigProp(Rule):
             "codes": None if self.codes is None else list(self.codes.shape),
             "homeostasis": None if self.homeostasis is None else describe(self.homeostasis),
             "predict_from": self.predict_from,
+            "potential": self.potential,
             "stream_evidence": [describe(item) for item in as_filters(self.stream_evidence)],
             "stream_homeostasis": None
             if self.stream_homeostasis is None
@@ -206,8 +216,8 @@ class SigProp(Rule):
 class SPVoltage(SigProp):
     """The plain rule of the paper: the loss on the voltage of the present time step.
 
-    "SP Voltage" with the label-direct cross-entropy over dot products: no filter, no
-    rectification, no homeostasis. The paper's other named loss is
+    "SP Voltage" with the label-direct cross-entropy over dot products: resets included, no filter,
+    no rectification, no homeostasis. The paper's other named loss is
     ``SPVoltage(..., loss=SquaredDistance(), signal="projection")``. Parameters as :class:`SigProp`.
     """
 
@@ -215,6 +225,7 @@ class SPVoltage(SigProp):
     evidence: Evidence | tuple[Evidence, ...] = Instantaneous()  # noqa: RUF009 - frozen
     rectify: bool = False
     homeostasis: Homeostasis | None = None
+    potential: str = "membrane"
     stream_evidence: Evidence | tuple[Evidence, ...] = Instantaneous()  # noqa: RUF009 - frozen
     stream_homeostasis: Homeostasis | None = None
 

@@ -22,6 +22,7 @@ from spikeprop.rules import SigProp, SPVoltage
 C = 4
 RULES: dict[str, partial[SigProp]] = {
     "default": partial(SigProp, C),
+    "voltage": partial(SigProp, C, potential="membrane"),
     "plain": partial(SPVoltage, C, signal="projection"),
     "dot": partial(SigProp, C, loss=Dot(), evidence=Leaky(0.3)),
     "squared": partial(SigProp, C, loss=SquaredDistance(), signal="projection"),

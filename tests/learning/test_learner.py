@@ -495,7 +495,7 @@ def test_a_convolutional_network_learns_and_its_norm_follows_the_recordings() ->
     # One update with an update at every step: the weights moved a little meanwhile.
     wanted = 0.1 * currents.mean(dim=(0, 1, 3, 4))
     torch.testing.assert_close(norm.running_mean, wanted, rtol=0, atol=0.01)
-    learner.fit((x, labels), epochs=20, batch_size=15)
+    learner.fit((x, labels), epochs=30, batch_size=15)
     assert net[2].threshold.shape == (6, 1, 1)
     test_x, test_labels = recordings(60, seed=9)
     found = learner.evaluate((test_x.reshape(8, 60, 1, 4, 6), test_labels)).accuracy
