@@ -20,7 +20,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from spikeprop.kernels import cosine, rows, share, spans
+from spikeprop.kernels import cosine, rows, share, spans, worth
 
 __all__ = ["Cosine", "Dot", "LocalLoss", "LossValue", "SquaredDistance"]
 
@@ -98,7 +98,11 @@ def _compiled_directions(z: Tensor, first: int, last: int, rectify: bool) -> tup
     inverse = z.new_empty(len(z), last - first)
     arrays = (z.numpy(), first, rectify, SMALLEST_NORM, direction.numpy(), inverse.numpy())
     threads = torch.get_num_threads()
-    share(rows.directions, [(*arrays, a, b) for a, b in spans(len(z), threads)], threads)
+    share(
+        rows.directions,
+        [(*arrays, a, b) for a, b in spans(len(z), threads, worth(z[0].numel()))],
+        threads,
+    )
     return direction, inverse
 
 
@@ -114,7 +118,9 @@ def _compiled_through(
     """Do as :func:`_through_directions`, into some rows of ``z``."""
     arrays = tuple(item.numpy() for item in (delta, direction, along, inverse, z))
     threads = torch.get_num_threads()
-    calls = [(*arrays, first, rectify, a, b) for a, b in spans(len(z), threads)]
+    calls = [
+        (*arrays, first, rectify, a, b) for a, b in spans(len(z), threads, worth(z[0].numel()))
+    ]
     share(rows.through_directions, calls, threads)
 
 

@@ -22,7 +22,7 @@ from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, flatten_rows
 from spikeprop.engines.filters import Advance
 from spikeprop.engines.rows import Rows
-from spikeprop.kernels import share, spans, sparse
+from spikeprop.kernels import share, spans, sparse, worth
 from spikeprop.synapses import Synapse, pull_back, synapse_of
 
 __all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
@@ -288,7 +288,7 @@ class SparseProduct(Product):
             none = np.empty((0, 0), dtype=target.dtype)
             calls = [
                 (*x, weights, offset, none, target, a, b, 0, self.outputs)
-                for a, b in spans(listed, threads)
+                for a, b in spans(listed, threads, worth(steps * self.outputs))
             ]
             share(sparse.gather, calls, threads)
         return out
@@ -297,7 +297,10 @@ class SparseProduct(Product):
         assert self._carried is not None
         threads = torch.get_num_threads()
         carried = self._carried.numpy()
-        calls = [(*x, carried, *advance, a, b) for a, b in spans(self.n_rows, threads)]
+        calls = [
+            (*x, carried, *advance, a, b)
+            for a, b in spans(self.n_rows, threads, worth(self.inputs))
+        ]
         share(sparse.advance, calls, threads)
 
     def _add(self, delta: Tensor, k: int) -> None:
