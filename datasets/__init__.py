@@ -8,7 +8,8 @@
 - :class:`SimulatedGestures` is eleven arm gestures of simulated people at 128 x 128 pixels, which
   differ in direction and order in time.
 - :class:`Binning` says how a recording is cut into time steps (15 ms each by default), and
-  :func:`bin_events` does it for a whole batch: float32, shape (T, B, P, H, W).
+  :func:`bin_events` does it for a whole batch: float32, shape (T, B, P, H, W);
+  :func:`bin_events_on` does it on the device that trains.
 - :func:`make_loader` makes a loader of such batches from any of these sets, or from one of your own
   with the same attributes; ``NMNIST.loader(...)`` and ``SaccadeDigits.loader(...)`` do all of it at
   once. Order and augmentation depend on ``(seed, epoch)`` only.
@@ -33,6 +34,7 @@ from spikeprop.datasets.bin_format import read_events, write_events
 from spikeprop.datasets.binning import Binning, bin_events, length_mask
 from spikeprop.datasets.catalogue import CATALOGUE, open_set
 from spikeprop.datasets.columns import EventColumns
+from spikeprop.datasets.device_binning import bin_events_on
 from spikeprop.datasets.dvs_gesture import DVSGesture
 from spikeprop.datasets.events import (
     EVENT_DTYPE,
@@ -100,6 +102,7 @@ __all__ = [
     "SimulatedGestures",
     "augment",
     "bin_events",
+    "bin_events_on",
     "bin_events_sparse",
     "first_saccade",
     "hashed_split",

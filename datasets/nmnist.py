@@ -80,6 +80,7 @@ class NMNIST(SaccadeSet):
     """
 
     name = "nmnist"
+    slow = True
 
     def __init__(
         self,

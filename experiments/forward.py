@@ -41,6 +41,8 @@ class ForwardConfig:
         Decay factor of the voltage per time step.
     predict_from : {"last", "vote"}
         Last block, or all blocks.
+    potential : {"free", "membrane"}
+        What the loss sees: the voltage as if no spike had reset it, or the voltage itself.
     freeze : {"none", "hidden", "all"}
         Leave all blocks but the last, or all of them, as they were drawn (homeostasis still sets
         their thresholds).
@@ -58,6 +60,7 @@ class ForwardConfig:
     update_every: int = 1
     beta: float = 0.9
     predict_from: str = "last"
+    potential: str = "free"
     freeze: str = "none"
 
     def __post_init__(self) -> None:
@@ -100,6 +103,7 @@ class Forward:
                 loss=Cosine(config.tau),
                 homeostasis=Homeostasis(target=config.rate),
                 predict_from=config.predict_from,
+                potential=config.potential,
             ),
             optimizer=lambda parameters: _optimizer(parameters, config),
             scheduler=lambda optimizer: cosine(optimizer, steps),

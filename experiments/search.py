@@ -21,11 +21,11 @@ METHODS = ("spikeprop", "bptt")
 
 _FORWARD = [
     ForwardConfig(lr=lr, tau=tau, dropout=dropout)
-    for dropout, tau, lr in product((0.0, 0.2), (0.07, 0.05), (4e-4, 2e-4, 1e-4))
+    for dropout, tau, lr in product((0.0, 0.2), (0.07, 0.05), (4e-4, 2e-4, 8e-4))
 ]
 _BPTT = [
     BPTTConfig(lr=lr, slope=slope, dropout=dropout)
-    for dropout, slope, lr in product((0.0, 0.2), (25.0, 10.0), (4e-3, 2e-3, 1e-3))
+    for dropout, slope, lr in product((0.0, 0.2), (25.0, 10.0), (2e-3, 4e-3, 1e-3))
 ]
 #: Largest search budget.
 TRIALS = len(_FORWARD)

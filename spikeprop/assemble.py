@@ -95,10 +95,10 @@ def data_folder(given: Path | None) -> Path:
 def binning(config: TrainConfig) -> Binning:
     """Say how recordings are cut into time steps."""
     if config.n_time_bins is not None:
-        return Binning(None, config.n_time_bins, None, config.binary)
+        return Binning(None, config.n_time_bins, None, config.binary, config.pool)
     if config.event_count is not None:
-        return Binning(None, None, config.event_count, config.binary)
-    return Binning(config.time_window, None, None, config.binary)
+        return Binning(None, None, config.event_count, config.binary, config.pool)
+    return Binning(config.time_window, None, None, config.binary, config.pool)
 
 
 def evaluation_loader(config: TrainConfig, dataset: EventDataset | EventStore) -> EventLoader:
@@ -137,13 +137,13 @@ def open_data(config: TrainConfig) -> Data:
         )
         validation = make(shuffle=False, indices=held_out)
     train = make(shuffle=True, shift=config.shift, indices=kept)
-    width, height, polarities = train_set.sensor_size
+    input_shape = binning(config).features(train_set.sensor_size)
     summary = {
         "name": train_set.name,
         "note": "; ".join(note for note in (train_set.note, test_set.note) if note) or None,
         "classes": train_set.classes,
         "sensor_size": list(train_set.sensor_size),
-        "input_shape": [polarities, height, width],
+        "input_shape": list(input_shape),
         "duration_us": train_set.duration,
         "train": len(kept),
         "validation": len(train_set) - len(kept),
@@ -156,7 +156,7 @@ def open_data(config: TrainConfig) -> Data:
         validation,
         evaluation_loader(config, test_set),
         train_set.classes,
-        (polarities, height, width),
+        input_shape,
         summary,
     )
 
@@ -215,6 +215,7 @@ def build_rule(config: TrainConfig, num_classes: int) -> Rule:
         signal_scale=config.signal_scale,
         homeostasis=homeostasis,
         predict_from=config.predict_from,
+        potential=config.potential,
     )
 
 

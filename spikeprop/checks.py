@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop.blocks import Block
+from spikeprop.datasets import EventBatch
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
@@ -27,10 +29,15 @@ def positive_integer(name: str, value: object) -> None:
         raise ValueError(f"{name} has to be at least 1, got {value}")
 
 
-def sequence(x: Tensor, label: Tensor | None, num_classes: int, net: nn.Module) -> Tensor:
+def sequence(
+    x: Tensor | EventBatch, label: Tensor | None, num_classes: int, net: nn.Module
+) -> Tensor:
     """Check a batch of sequences ``(T, B, *features)``; return its labels as int64."""
-    _input("x", x, net)
-    if x.dim() < 3:
+    if isinstance(x, EventBatch):
+        _events("x", x)
+    else:
+        _input("x", x, net)
+    if len(x.shape) < 3:
         raise ValueError(
             f"x has to be time-first, (T, B, *features) with at least three dimensions, got shape "
             f"{tuple(x.shape)}"
@@ -43,9 +50,15 @@ def sequence(x: Tensor, label: Tensor | None, num_classes: int, net: nn.Module) 
 
 
 def single_step(
-    x_t: Tensor, label: Tensor | None, num_classes: int, net: nn.Module
+    x_t: Tensor | EventBatch, label: Tensor | None, num_classes: int, net: nn.Module
 ) -> Tensor | None:
     """Check one time step ``(B, *features)`` and its labels; return the labels as int64."""
+    if isinstance(x_t, EventBatch):
+        _events("x_t", x_t)
+        if x_t.time_steps != 1:
+            raise ValueError(f"x_t has to be one time step, got {x_t.time_steps} of them")
+        shown = f"x_t of shape {tuple(x_t.shape[1:])}"
+        return None if label is None else _labels(label, x_t.batch, num_classes, shown, None)
     _input("x_t", x_t, net)
     if x_t.dim() < 2 or len(x_t) == 0:
         raise ValueError(
@@ -59,7 +72,7 @@ def single_step(
 
 def _input(name: str, x: Tensor, net: nn.Module) -> None:
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name} has to be a torch.Tensor, got {type(x).__name__}")
+        raise TypeError(f"{name} has to be a torch.Tensor or an EventBatch, got {type(x).__name__}")
     wanted = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
     if x.dtype not in INTEGERS and x.dtype != wanted:
         raise TypeError(
@@ -69,6 +82,45 @@ def _input(name: str, x: Tensor, net: nn.Module) -> None:
     if x.dtype not in INTEGERS and not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
         place = tuple(int(i) for i in (~torch.isfinite(x)).nonzero()[0])
         raise ValueError(f"{name} has a value that is not finite at index {place}")
+
+
+def _events(name: str, x: EventBatch) -> None:
+    """Refuse sparse events that do not fit together: compiled code trusts their indices."""
+    offsets, channels, values = x.offsets, x.channels, x.values
+    if x.time_steps < 1 or len(offsets) < 2 or (len(offsets) - 1) % x.time_steps:
+        raise ValueError(
+            f"{name}.offsets has to hold B * T + 1 entries, got {len(offsets)} with T = "
+            f"{x.time_steps}"
+        )
+    if offsets.dtype != torch.int64 or channels.dtype != torch.int32:
+        raise TypeError(
+            f"{name}.offsets and {name}.channels have to be int64 and int32, got {offsets.dtype} "
+            f"and {channels.dtype}"
+        )
+    if (
+        int(offsets[0]) != 0
+        or int(offsets[-1]) != len(channels)
+        or bool((offsets.diff() < 0).any())
+    ):
+        raise ValueError(
+            f"{name}.offsets have to grow from 0 to the number of channels, {len(channels)}"
+        )
+    size = math.prod(x.features)
+    if len(channels):
+        low, high = (int(value) for value in channels.aminmax())
+        if low < 0 or high >= size:
+            raise ValueError(
+                f"{name}.channels have to lie in 0 .. {size - 1} for features of shape "
+                f"{tuple(x.features)}, got values from {low} to {high}"
+            )
+    if values is not None:
+        if values.shape != channels.shape:
+            raise ValueError(
+                f"{name}.values have to be as many as {name}.channels, got {tuple(values.shape)} "
+                f"for {tuple(channels.shape)}"
+            )
+        if not torch.isfinite(values).all():
+            raise ValueError(f"{name}.values have an entry that is not finite")
 
 
 def _labels(
@@ -120,7 +172,10 @@ def finite_weights(net: nn.Module) -> None:
 def finite(owner: str, tensors: dict[str, Tensor]) -> None:
     """Raise ``ValueError`` naming the first of ``owner``'s tensors that is NaN or infinite."""
     for name, value in tensors.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if not value.is_floating_point():
+            continue
+        # A sum is a tenth of the work; finite numbers whose sum is not are looked at one by one.
+        if not torch.isfinite(value.sum()) and not torch.isfinite(value).all():
             raise ValueError(f"{owner}'s '{name}' has values that are NaN or infinite")
 
 

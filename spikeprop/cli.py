@@ -1,4 +1,4 @@
-"""The command line: ``spikeprop train | evaluate | predict | quantize | neurons | data``.
+"""The command line: ``spikeprop train | evaluate | predict | stream | quantize | neurons | data``.
 
 Options are the fields of dataclasses (tyro turns them into arguments and help); heavy modules load
 once a command runs, so that help and mistakes answer at once.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from spikeprop import data_cli, neurons_cli
+from spikeprop import data_cli, neurons_cli, presets, stream_cli
 from spikeprop._version import __version__
 from spikeprop.bits import QuantizeConfig, measure_bits
 from spikeprop.config import TrainConfig
@@ -83,6 +83,7 @@ COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "stream": stream_cli.StreamConfig,
     "quantize": QuantizeConfig,
     "neurons": NeuronsConfig,
 }
@@ -143,7 +144,7 @@ def parse(arguments: Sequence[str]) -> Any:
         raise SystemExit(0)
     commands, program = COMMANDS, "spikeprop"
     if given[:1] == ["train"]:
-        given = _complete_resume(given)
+        given = presets.complete(_complete_resume(given))
     elif given and given[0] in GROUPS:
         commands, program = GROUPS[given[0]], f"spikeprop {given[0]}"
         given = _complete_show(given[1:])
@@ -223,6 +224,8 @@ def _run(config: Any) -> None:
             _evaluate(config)
         elif isinstance(config, PredictConfig):
             _predict(config)
+        elif isinstance(config, stream_cli.StreamConfig):
+            stream_cli.run(config)
         elif isinstance(config, QuantizeConfig):
             measure_bits(config)
         elif isinstance(config, NeuronsConfig):

@@ -20,9 +20,9 @@ VERSION = 1
 
 DatasetName = Literal[
     "saccade-digits",
+    "nmnist",
     "saccade-mnist",
     "simulated-gestures",
-    "nmnist",
     "dvsgesture",
     "ncaltech101",
     "cifar10dvs",
@@ -36,10 +36,12 @@ DatasetName = Literal[
     "fashion-mnist",
     "folder",
 ]
+PresetName = Literal["nmnist", "dvsgesture"]
 RuleName = Literal["sigprop", "sp-voltage"]
 EvidenceName = Literal["running-mean", "instantaneous", "leaky"]
 LossName = Literal["cosine", "dot", "squared-distance"]
 SignalName = Literal["propagated", "projection"]
+PotentialName = Literal["free", "membrane"]
 ReadoutName = Literal["last", "vote"]
 ScheduleName = Literal["cosine", "constant"]
 
@@ -55,6 +57,9 @@ class TrainConfig:
     ValueError
         If an option is outside its range; the message names it, its value and the range.
     """
+
+    preset: PresetName | None = None
+    """Options for a whole run on a published set; those given beside it count."""
 
     dataset: DatasetName = "saccade-digits"
     """Data set: saccade-digits is embedded; `spikeprop data list` shows all of them."""
@@ -80,6 +85,9 @@ class TrainConfig:
     binary: bool = True
     """A cell of a time bin holds a spike or none; otherwise the number of its events."""
 
+    pool: int = 1
+    """Pool so many by so many pixels into one [pixels]."""
+
     shift: int = 1
     """Augmentation: random shift of every training recording by up to so many pixels [pixels]."""
 
@@ -95,8 +103,11 @@ class TrainConfig:
     tau: float = 0.07
     """sigprop: temperature of the cosine loss."""
 
+    potential: PotentialName = "free"
+    """sigprop: what the loss sees: the voltage, or what it would be without resets."""
+
     evidence: EvidenceName = "running-mean"
-    """sigprop: filter over time through which the loss sees the voltage."""
+    """sigprop: filter over time through which the loss sees it."""
 
     evidence_alpha: float = 0.1
     """sigprop: weight of the newest time step in leaky evidence [fraction]."""
@@ -213,6 +224,7 @@ class TrainConfig:
 SIGPROP_OPTIONS = (
     "loss",
     "tau",
+    "potential",
     "evidence",
     "evidence_alpha",
     "rectify",
@@ -224,7 +236,15 @@ SIGPROP_OPTIONS = (
 )
 """Options that only the rule ``sigprop`` reads."""
 
-COUNTS = ("time_window", "n_time_bins", "event_count", "epochs", "batch_size", "update_every")
+COUNTS = (
+    "time_window",
+    "n_time_bins",
+    "event_count",
+    "pool",
+    "epochs",
+    "batch_size",
+    "update_every",
+)
 """Options that count something, from 1."""
 
 HOW_TO_RUN = ("data_dir", "name", "runs_dir", "resume", "quiet")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop import checks
-from spikeprop.blocks import Block, find_blocks
+from spikeprop.binding import bind_network
+from spikeprop.blocks import Block
 from spikeprop.checkpoint import load_state, save_state
-from spikeprop.engines import ENGINES, TRACES, Passage, ReferenceEngine
-from spikeprop.evidence import as_filters
+from spikeprop.datasets import EventBatch
+from spikeprop.engines import ENGINES, TRACES, Choice, Passage, ReferenceEngine, choose
+from spikeprop.engines.chain import NotAChain
+from spikeprop.engines.passage import Seen
+from spikeprop.evidence import Evidence, as_filters
 from spikeprop.metrics import Metrics, final_logits, mean_logits, measure, read_out
 from spikeprop.neurons import reset
 from spikeprop.norms import following_statistics
 from spikeprop.rules import Rule
+from spikeprop.saving import restore, state_of
 from spikeprop.surroundings import mode, randomness
-from spikeprop.thresholds import StreamRates, give_thresholds, keep_rates
+from spikeprop.thresholds import StreamRates, keep_rates
 
 if TYPE_CHECKING:
     from spikeprop.fit import Callback, EpochResult, Evaluation
@@ -31,8 +36,8 @@ __all__ = ["ForwardLearner", "Metrics"]
 OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
-#: Version of what ``state_dict`` holds; raised when an older file could be misread.
-STATE_VERSION = 1
+_LOG = logging.getLogger("spikeprop")
+
 TIMES = ("step", "inside")
 
 
@@ -45,7 +50,8 @@ class ForwardLearner:
     """Trains a plain network in forward passes only, by a local rule.
 
     The network stays what it is: learning happens in forward hooks, inside the user's own forward
-    pass, and what only learning needs (class signals, optimisers) is kept here.
+    pass, or in a faster engine that gives the same numbers; what only learning needs (class
+    signals, optimisers) is kept here.
 
     Parameters
     ----------
@@ -62,8 +68,11 @@ class ForwardLearner:
     update_every : int
         Time steps between two weight updates; 1 learns at every step, and a number of at least T
         once a sequence. Gradients in between are summed.
-    engine : {"auto", "reference"}
-        How the numbers are computed.
+    engine : {"auto", "reference", "chunked", "event"}
+        How the numbers are computed. "reference" runs the network step by step; "chunked" runs
+        block after block with one dense product for all the steps between two updates; "event" does
+        so with sparse events. "auto" takes the fastest that can run the network, and leaves the
+        others to the reference. :attr:`engine_choice` says which it was, and why.
     traces : {"synapse", "chunk", "layer"}
         What stands for the eligibility traces of a layer whose neurons share no linear filter (a
         ``beta`` per neuron, nonlinear dynamics): one a synapse, exact and ``F_out`` times as
@@ -120,10 +129,14 @@ class ForwardLearner:
         self._make_optimizer = optimizer or default_optimizer
         self._make_scheduler = scheduler
         self.has_scheduler = scheduler is not None  # of the user's own; ``fit`` brings others
-        self._engine: ReferenceEngine | None = None
-        self._input_shape: torch.Size | None = None
-        self._time_steps = 1
-        self._stream: Passage | None = None
+        #: Shape of one time step of one sample; None before it is known.
+        self.input_shape: torch.Size | None = None
+        self.time_steps = 1
+        #: The engine of the last ``update`` or prediction, and why; None before the first.
+        self.engine_choice: Choice | None = None
+        self._reference: ReferenceEngine | None = None
+        self._chosen: Choice | None = None
+        self._stream: Passage[Any] | None = None
         self._stream_rates: StreamRates | None = None
         self._waiting_schedules: list[dict[str, Any]] = []
 
@@ -138,7 +151,7 @@ class ForwardLearner:
         RuntimeError
             Before the input's shape is known.
         """
-        return self._bound().blocks
+        return self.bound().blocks
 
     def bind(self, input_shape: Sequence[int], time_steps: int = 1) -> None:
         """Find the blocks and draw the class signals for an input of the given shape.
@@ -155,37 +168,19 @@ class ForwardLearner:
         ValueError
             If the network has no trainable block or does not take such an input.
         """
-        shape = torch.Size(input_shape)
-        parameter = next(self.net.parameters(), None)
-        like = parameter.detach() if parameter is not None else torch.zeros(())
-        rows = (2, *shape) if self.time == "step" else (time_steps, 2, *shape)
-        checks.finite_weights(self.net)
-        try:
-            blocks = find_blocks(
-                self.net, like.new_zeros(rows), whole_sequence=self.time == "inside"
-            )
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(
-                f"the network does not take an input of shape {tuple(rows)} "
-                f"({'B' if self.time == 'step' else 'T, B'}, *features): {error}"
-            ) from error
-        generator = torch.Generator().manual_seed(self.seed)
-        drawn = self.rule.draw([block.features for block in blocks], generator)
-        tensors = {name: value.to(like) for name, value in drawn.items()}
-        if self.rule.homeostasis is not None or self.rule.stream_homeostasis is not None:
-            give_thresholds(blocks)
-        self._engine = ReferenceEngine(
+        self._reference = bind_network(
             self.net,
-            blocks,
             self.rule,
-            tensors,
+            input_shape,
             time_inside=self.time == "inside",
+            time_steps=time_steps,
+            seed=self.seed,
             traces=self.traces,
         )
-        self._input_shape, self._time_steps = shape, time_steps
-        self.optimizers = [self._optimizer(block) for block in blocks]
+        self._chosen = self.engine_choice = None
+        self.input_shape, self.time_steps = torch.Size(input_shape), time_steps
+        self.optimizers = [self._optimizer(block) for block in self._reference.blocks]
         self.set_scheduler(self._make_scheduler)
-        _warn_of_untrained(self.net, blocks)
 
     def _optimizer(self, block: Block) -> torch.optim.Optimizer | None:
         if not block.trained:
@@ -213,13 +208,19 @@ class ForwardLearner:
                     group["lr"] = rate
             self._waiting_schedules = []
 
+    def resume_schedules(self, states: Sequence[dict[str, Any]]) -> None:
+        """Let the schedulers go on from saved states, now or as soon as they are made."""
+        self._waiting_schedules = list(states)
+        self.set_scheduler(self._make_scheduler)
+
     def to(self, device: torch.device | str) -> ForwardLearner:
         """Move the network, the class signals and the optimisers' state to ``device``."""
         self.net.to(device)
         self.reset()
-        if self._engine is not None:
-            for name, value in self._engine.tensors.items():
-                self._engine.tensors[name] = value.to(device)
+        if self._reference is not None:
+            self._chosen = None
+            for name, value in self._reference.tensors.items():
+                self._reference.tensors[name] = value.to(device)
             for optimizer in self.optimizers:
                 if optimizer is not None:  # loading casts the state to where its parameters are
                     optimizer.load_state_dict(optimizer.state_dict())
@@ -230,30 +231,71 @@ class ForwardLearner:
         """Where the network's parameters are."""
         return next(self.net.parameters()).device
 
-    def _bound(self) -> ReferenceEngine:
-        if self._engine is None:
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.net.parameters()).dtype
+
+    def bound(self) -> ReferenceEngine:
+        """Return the engine that knows the blocks.
+
+        Raises
+        ------
+        RuntimeError
+            Before the input's shape is known.
+        """
+        if self._reference is None:
             raise RuntimeError(
                 "the network's blocks are not known yet: call update, predict, step, or "
                 "bind(input_shape) first"
             )
-        return self._engine
+        return self._reference
 
-    def _ready(self, x: Tensor, features_from: int) -> ReferenceEngine:
-        shape = x.shape[features_from:]
-        if self._engine is None:
-            self.bind(shape, time_steps=len(x))
-        checks.same_features(shape, self._input_shape)
-        return self._bound()
+    def _ready(self, shape: torch.Size, time_steps: int = 1) -> ReferenceEngine:
+        if self._reference is None:
+            self.bind(shape, time_steps=time_steps)
+        checks.same_features(shape, self.input_shape)
+        return self.bound()
+
+    def _run(
+        self,
+        x: Tensor | EventBatch,
+        filters: tuple[Evidence, ...],
+        label: Tensor | None,
+        optimizers: Sequence[torch.optim.Optimizer | None] | None,
+    ) -> Passage[Any]:
+        """Run a batch of whole sequences by the engine that suits it."""
+        reference = self._ready(x.shape[2:], x.shape[0])
+        if self._chosen is None:
+            self._chosen = choose(self.engine, reference, x, self.update_every)
+            _LOG.info("%s", self._chosen)
+        choice = self._chosen
+        n, x = x.shape[1], x.to(self.device)
+        try:
+            passage: Passage[Any] = choice.engine.begin(
+                n, filters, label, optimizers, self.update_every
+            )
+        except NotAChain as error:
+            if self.engine not in ("auto", "reference"):
+                raise ValueError(
+                    f"engine={self.engine!r} cannot run this network now: {error}"
+                ) from error
+            # For this batch only: the reason may go away, for instance with eval mode.
+            choice = Choice("reference", str(error), reference)
+            passage = reference.begin(n, filters, label, optimizers, self.update_every)
+        self.engine_choice = choice
+        choice.engine.run(x, passage)
+        return passage
 
     # ------------------------------------------------------------------ learning
 
-    def update(self, x: Tensor, label: Tensor) -> Metrics:
+    def update(self, x: Tensor | EventBatch, label: Tensor) -> Metrics:
         """Learn from a batch of sequences in one forward pass.
 
         Parameters
         ----------
-        x : Tensor
-            ``(T, B, *features)``, time first; floating-point as the network, or integer counts.
+        x : Tensor or EventBatch
+            ``(T, B, *features)``, time first; floating-point as the network, or integer counts; or
+            the same as sparse events, which never become dense in an event-driven engine.
         label : Tensor
             Classes ``(B,)``, integers from 0 to ``num_classes - 1``.
 
@@ -271,19 +313,15 @@ class ForwardLearner:
         """
         label = checks.sequence(x, label, self.rule.num_classes, self.net)
         checks.finite_weights(self.net)
-        engine = self._ready(x, features_from=2)
-        x, label = x.to(self.device), label.to(self.device)
+        self._ready(x.shape[2:], x.shape[0])
+        label = label.to(self.device)
         self.reset()
-        n = x.shape[1]
-        passage = engine.begin(
-            n, as_filters(self.rule.evidence), label, self.optimizers, self.update_every
-        )
         with (
             mode(self.net, training=True),
-            following_statistics(self.net, n),
+            following_statistics(self.net, x.shape[1]),
             randomness(self.seed, self.updates, self.device),
         ):
-            engine.run(x, passage)
+            passage = self._run(x, as_filters(self.rule.evidence), label, self.optimizers)
         self.updates += 1
         reset(self.net)
         metrics = measure(passage, label, self.rule.predict_from, last_step=False)
@@ -294,7 +332,7 @@ class ForwardLearner:
             scheduler.step()
         return metrics
 
-    def step(self, x_t: Tensor, label: Tensor | None = None) -> Metrics:
+    def step(self, x_t: Tensor | EventBatch, label: Tensor | None = None) -> Metrics:
         """Take one time step of a stream that need not end, and learn from it if it has a label.
 
         Memory does not grow with the number of steps. Evidence and homeostasis are the rule's
@@ -303,8 +341,9 @@ class ForwardLearner:
 
         Parameters
         ----------
-        x_t : Tensor
-            ``(B, *features)``; B stays the same throughout a stream.
+        x_t : Tensor or EventBatch
+            ``(B, *features)``, or a batch of events of one time step; B stays the same throughout a
+            stream.
         label : Tensor, optional
             ``(B,)``; None predicts without learning.
 
@@ -326,7 +365,9 @@ class ForwardLearner:
                 "(init_hidden=True); with time='inside' the network runs whole sequences only"
             )
         label = checks.single_step(x_t, label, self.rule.num_classes, self.net)
-        engine = self._ready(x_t, features_from=1)
+        if isinstance(x_t, EventBatch):
+            x_t = x_t.to_dense(self._dtype)[0]
+        engine = self._ready(x_t.shape[1:])
         x_t = x_t.to(self.device)
         if self._stream is None:
             reset(self.net)
@@ -383,12 +424,12 @@ class ForwardLearner:
 
     # ------------------------------------------------------------------ prediction
 
-    def logits(self, x: Tensor, *, final: bool = False) -> Tensor:
+    def logits(self, x: Tensor | EventBatch, *, final: bool = False) -> Tensor:
         """Return the scores of every block, without learning.
 
         Parameters
         ----------
-        x : Tensor
+        x : Tensor or EventBatch
             ``(T, B, *features)``.
         final : bool
             Scores of the last time step's evidence instead of the mean over time.
@@ -406,7 +447,7 @@ class ForwardLearner:
         passage = self._observe(x)
         return final_logits(passage) if final else mean_logits(passage)
 
-    def predict(self, x: Tensor, *, final: bool = False) -> Tensor:
+    def predict(self, x: Tensor | EventBatch, *, final: bool = False) -> Tensor:
         """Return the class of each recording, ``(B,)``; parameters as :meth:`logits`."""
         return read_out(self.logits(x, final=final), self.rule.predict_from)
 
@@ -454,11 +495,16 @@ class ForwardLearner:
         rectify : bool
             Whether the evidence is to be rectified first.
         """
-        engine = self._bound()
+        engine = self.bound()
         like: Any = self.blocks[0].synapse.weight
         # One empty recording: the class signals beside it do not depend on it.
-        x = like.detach().new_zeros((time_steps, 1, *(self._input_shape or ())))
-        last = self._observe(x).blocks[-1]
+        x = like.detach().new_zeros((time_steps, 1, *(self.input_shape or ())))
+        self.reset()
+        passage = engine.begin(1, as_filters(self.rule.evidence))
+        with mode(self.net, training=False):
+            engine.run(x, passage)
+        self.reset()
+        last = passage.blocks[-1]
         return self.rule.linear_readout(last.block.index, last.evidence, 1, engine.tensors)
 
     def reset(self) -> None:
@@ -466,14 +512,13 @@ class ForwardLearner:
         self._stream = None
         reset(self.net)
 
-    def _observe(self, x: Tensor) -> Passage:
+    def _observe(self, x: Tensor | EventBatch) -> Passage[Seen]:
         checks.sequence(x, None, self.rule.num_classes, self.net)
         checks.finite_weights(self.net)
-        engine = self._ready(x, features_from=2)
+        self._ready(x.shape[2:], x.shape[0])
         self.reset()
-        passage = engine.begin(x.shape[1], as_filters(self.rule.evidence))
         with mode(self.net, training=False):
-            engine.run(x.to(self.device), passage)
+            passage = self._run(x, as_filters(self.rule.evidence), None, None)
         reset(self.net)
         return passage
 
@@ -484,22 +529,7 @@ class ForwardLearner:
 
         Random state is a function of ``seed`` and ``updates``, and therefore part of it.
         """
-        engine = self._bound()
-        checks.finite_weights(self.net)
-        return {
-            "version": STATE_VERSION,
-            "rule": self.rule.config(),
-            "time": self.time,
-            "update_every": self.update_every,
-            "seed": self.seed,
-            "updates": self.updates,
-            "input_shape": list(self._input_shape or ()),
-            "time_steps": self._time_steps,
-            "network": dict(self.net.state_dict()),
-            "signals": dict(engine.tensors),
-            "optimizers": [None if o is None else o.state_dict() for o in self.optimizers],
-            "schedulers": [s.state_dict() for s in self.schedulers],
-        }
+        return state_of(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where ``state`` was left; nothing is changed if it does not fit.
@@ -509,28 +539,7 @@ class ForwardLearner:
         ValueError
             If it comes from another version, another rule or settings, or another network.
         """
-        checks.same_state(state, STATE_VERSION, self.rule.config(), self.time, self.update_every)
-        checks.same_network(state["network"], self.net)
-        checks.finite("the saved network", state["network"])
-        if self._engine is None:
-            self.bind(state["input_shape"], state["time_steps"])
-        engine = self._bound()
-        if len(state["optimizers"]) != len(self.optimizers):
-            raise ValueError(
-                f"the state has {len(state['optimizers'])} blocks, the network "
-                f"{len(self.optimizers)}"
-            )
-        self.net.load_state_dict(state["network"])
-        for name, value in state["signals"].items():
-            engine.tensors[name] = value.to(engine.tensors[name])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            if optimizer is not None and saved is not None:
-                optimizer.load_state_dict(saved)
-        self._waiting_schedules = list(state["schedulers"])
-        self.seed = state["seed"]
-        self.updates = state["updates"]
-        self.set_scheduler(self._make_scheduler)
-        self.reset()
+        restore(self, state)
 
     def save(self, path: str | Path) -> None:
         """Write :meth:`state_dict` to one safetensors file, whole or not at all.
@@ -554,15 +563,3 @@ class ForwardLearner:
         """
         self.load_state_dict(load_state(path))
         return self
-
-
-def _warn_of_untrained(net: nn.Module, blocks: list[Block]) -> None:
-    trained = {id(p) for block in blocks for p in block.parameters}
-    rest = [n for n, p in net.named_parameters() if p.requires_grad and id(p) not in trained]
-    if rest:
-        warnings.warn(
-            f"not trained, since they belong to no (synapse, neuron) pair or have no influence on "
-            f"a voltage: {', '.join(rest)}. "
-            f"Set requires_grad_(False) on them if that is meant",
-            stacklevel=4,
-        )

@@ -3,6 +3,8 @@
 A loss takes the evidence ``h`` of B recordings, the evidence ``s`` of C class signals and the
 labels, and gives its value, the logits that a prediction is read from, and its gradient with
 respect to both evidences in closed form (no autograd). Values are means over the B recordings.
+The losses here take any number of time steps at once, as leading dimensions that all three share;
+a loss says so with ``batched = True``, and one that does not is called step by step.
 
 Sources: ``Dot`` (label-direct cross-entropy) and ``SquaredDistance`` are the losses of signal
 propagation (Kohan, Rietman, Siegelmann, arXiv 2204.01723, and the authors' tutorial, which names
@@ -13,15 +15,20 @@ centring of the features and a temperature.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+from spikeprop.kernels import cosine, rows, share, spans
 
 __all__ = ["Cosine", "Dot", "LocalLoss", "LossValue", "SquaredDistance"]
 
 #: Below this norm a centred feature vector has no direction: it gives logits and gradients of zero.
 SMALLEST_NORM = 1e-8
+
+#: Up to so many rows one compiled pass is faster than calling matrix products.
+FEW_ROWS = 128
 
 
 class LossValue(NamedTuple):
@@ -30,7 +37,7 @@ class LossValue(NamedTuple):
     Attributes
     ----------
     value : Tensor
-        Mean loss of the recordings, shape ``()``.
+        Mean loss of the recordings, shape ``()``, or ``(T,)`` of T steps at once.
     logits : Tensor
         Score of each class for each recording, shape ``(B, C)``.
     delta_h, delta_s : Tensor
@@ -61,17 +68,17 @@ class LocalLoss(Protocol):
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy, and its gradient at the logits, ``(softmax - onehot) / B``."""
-    log_p = torch.log_softmax(logits, dim=1)
-    rows = torch.arange(len(labels), device=labels.device)
+    log_p = torch.log_softmax(logits, dim=-1)
+    own = labels.unsqueeze(-1).expand(*logits.shape[:-1], 1)
     gradient = log_p.exp()
-    gradient[rows, labels] -= 1.0
-    return -log_p[rows, labels].mean(), gradient / len(labels)
+    gradient.scatter_add_(-1, own, gradient.new_full((), -1.0).expand(own.shape))
+    return -log_p.gather(-1, own).squeeze(-1).mean(dim=-1), gradient.div_(len(labels))
 
 
 def _directions(z: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``(z - mean) / norm`` over the features, and ``1 / norm`` (0 where there is none)."""
-    centred = z - z.mean(dim=1, keepdim=True)
-    norm = centred.norm(dim=1, keepdim=True)
+    centred = z - z.mean(dim=-1, keepdim=True)
+    norm = centred.norm(dim=-1, keepdim=True)
     inverse = torch.where(norm > SMALLEST_NORM, norm.reciprocal(), torch.zeros_like(norm))
     return centred * inverse, inverse
 
@@ -81,8 +88,34 @@ def _through_directions(delta: Tensor, direction: Tensor, inverse: Tensor) -> Te
 
     ``delta`` is a mix of centred vectors here, so that the centring needs no term of its own.
     """
-    along = (delta * direction).sum(dim=1, keepdim=True)
+    along = (delta * direction).sum(dim=-1, keepdim=True)
     return (delta - along * direction) * inverse
+
+
+def _compiled_directions(z: Tensor, first: int, last: int, rectify: bool) -> tuple[Tensor, Tensor]:
+    """Do as :func:`_directions` for some rows of ``(T, R, F)``, rectified first or not."""
+    direction = z.new_empty(len(z), last - first, z.shape[2])
+    inverse = z.new_empty(len(z), last - first)
+    arrays = (z.numpy(), first, rectify, SMALLEST_NORM, direction.numpy(), inverse.numpy())
+    threads = torch.get_num_threads()
+    share(rows.directions, [(*arrays, a, b) for a, b in spans(len(z), threads)], threads)
+    return direction, inverse
+
+
+def _compiled_through(
+    delta: Tensor,
+    direction: Tensor,
+    along: Tensor,
+    inverse: Tensor,
+    z: Tensor,
+    first: int,
+    rectify: bool,
+) -> None:
+    """Do as :func:`_through_directions`, into some rows of ``z``."""
+    arrays = tuple(item.numpy() for item in (delta, direction, along, inverse, z))
+    threads = torch.get_num_threads()
+    calls = [(*arrays, first, rectify, a, b) for a, b in spans(len(z), threads)]
+    share(rows.through_directions, calls, threads)
 
 
 @dataclass(frozen=True)
@@ -115,6 +148,7 @@ class Cosine:
     """
 
     tau: float = 0.07
+    batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_tau(self.tau)
@@ -123,19 +157,85 @@ class Cosine:
         """Return value, logits and both gradients."""
         h_dir, h_inv = _directions(h)
         s_dir, s_inv = _directions(s)
-        logits = h_dir @ s_dir.T / self.tau
+        logits = h_dir @ s_dir.mT / self.tau
         value, delta = _cross_entropy(logits, labels)
         delta /= self.tau
         return LossValue(
             value,
             logits,
             _through_directions(delta @ s_dir, h_dir, h_inv),
-            _through_directions(delta.T @ h_dir, s_dir, s_inv),
+            _through_directions(delta.mT @ h_dir, s_dir, s_inv),
         )
+
+    def overwrite(
+        self, evidence: Tensor, labels: Tensor, vectors: Tensor | None, *, rectify: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Put the modulators of T steps in place of the evidence; the same numbers, compiled.
+
+        Parameters
+        ----------
+        evidence : Tensor
+            ``(T, R, F)``, contiguous, on the CPU: B recordings, then C class signals, if any.
+        labels : Tensor
+            ``(B,)``.
+        vectors : Tensor or None
+            Fixed class vectors ``(C, F)``; None for those that follow the recordings.
+        rectify : bool
+            Whether recordings are compared by ``max(evidence, 0)``.
+
+        Returns
+        -------
+        value, logits : Tensor
+            ``(T,)`` and ``(T, B, C)``.
+        """
+        if len(evidence) * len(labels) <= FEW_ROWS:
+            return self._overwrite_few(evidence, labels, vectors, rectify=rectify)
+        n = len(labels)
+        h_dir, h_inv = _compiled_directions(evidence, 0, n, rectify)
+        if vectors is None:
+            s_dir, s_inv = _compiled_directions(evidence, n, evidence.shape[1], False)
+        else:
+            s_dir = _directions(vectors)[0].expand(len(evidence), *vectors.shape)
+        logits = torch.bmm(h_dir, s_dir.mT).div_(self.tau)
+        value, delta = _cross_entropy(logits, labels)
+        along = delta * logits  # delta / tau times tau logits: what lies along each direction
+        delta /= self.tau
+        delta_h = torch.bmm(delta, s_dir)
+        _compiled_through(delta_h, h_dir, along.sum(dim=2), h_inv, evidence, 0, rectify)
+        if vectors is None:
+            delta_s = torch.bmm(delta.mT, h_dir)
+            _compiled_through(delta_s, s_dir, along.sum(dim=1), s_inv, evidence, n, False)
+        return value, logits
+
+    def _overwrite_few(
+        self, evidence: Tensor, labels: Tensor, vectors: Tensor | None, *, rectify: bool
+    ) -> tuple[Tensor, Tensor]:
+        n, size = len(labels), evidence.shape[2]
+        follows = vectors is None
+        if vectors is None:
+            classes = evidence.new_empty(evidence.shape[1] - n, size)
+        else:
+            classes = _directions(vectors)[0].contiguous()
+        logits = evidence.new_empty(len(evidence), n, len(classes))
+        value = evidence.new_empty(len(evidence))
+        cosine.modulate(
+            evidence.numpy(),
+            labels.numpy(),
+            self.tau,
+            SMALLEST_NORM,
+            rectify,
+            follows,
+            evidence.new_empty(size).numpy(),
+            classes.numpy(),
+            evidence.new_empty(4, len(classes)).numpy(),
+            logits.numpy(),
+            value.numpy(),
+        )
+        return value, logits
 
     def logits(self, h: Tensor, s: Tensor) -> Tensor:
         """Return the scores ``(B, C)``."""
-        return _directions(h)[0] @ _directions(s)[0].T / self.tau
+        return _directions(h)[0] @ _directions(s)[0].mT / self.tau
 
     def linear_readout(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Return the centred, normalised class vectors: the norm of ``h`` moves no argmax."""
@@ -164,6 +264,7 @@ class Dot:
     """
 
     tau: float = 1.0
+    batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_tau(self.tau)
@@ -173,11 +274,11 @@ class Dot:
         logits = self.logits(h, s)
         value, delta = _cross_entropy(logits, labels)
         delta /= self.tau
-        return LossValue(value, logits, delta @ s, delta.T @ h)
+        return LossValue(value, logits, delta @ s, delta.mT @ h)
 
     def logits(self, h: Tensor, s: Tensor) -> Tensor:
         """Return the scores ``(B, C)``."""
-        return h @ s.T / self.tau
+        return h @ s.mT / self.tau
 
     def linear_readout(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Return the class vectors themselves."""
@@ -198,18 +299,20 @@ class SquaredDistance:
     through learned weights can collapse onto each other: use it with ``signal="projection"``.
     """
 
+    batched: ClassVar[bool] = True
+
     def __call__(self, h: Tensor, s: Tensor, labels: Tensor) -> LossValue:
         """Return value, logits and both gradients."""
-        difference = h - s[labels]
+        difference = h - s[..., labels, :]
         delta_h = difference * (2.0 / len(labels))
-        delta_s = torch.zeros_like(s).index_add_(0, labels, delta_h, alpha=-1.0)
-        value = difference.square().sum(dim=1).mean()
+        delta_s = torch.zeros_like(s).index_add_(-2, labels, delta_h, alpha=-1.0)
+        value = difference.square().sum(dim=-1).mean(dim=-1)
         return LossValue(value, self.logits(h, s), delta_h, delta_s)
 
     def logits(self, h: Tensor, s: Tensor) -> Tensor:
         """Return the negative squared distances ``(B, C)``."""
-        squares = h.square().sum(dim=1, keepdim=True) + s.square().sum(dim=1)
-        return 2.0 * (h @ s.T) - squares
+        squares = h.square().sum(dim=-1, keepdim=True) + s.square().sum(dim=-1).unsqueeze(-2)
+        return 2.0 * (h @ s.mT) - squares
 
     def linear_readout(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``2 s`` and ``-|s|^2``: the square of ``h`` moves no argmax."""

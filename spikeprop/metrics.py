@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spikeprop.engines import Passage
+from spikeprop.engines.passage import Passage, Seen
 
 __all__ = ["Metrics", "final_logits", "mean_logits", "measure", "read_out"]
 
@@ -39,7 +39,7 @@ class Metrics(NamedTuple):
 
 
 def measure(
-    passage: Passage, label: Tensor | None, predict_from: str, *, last_step: bool
+    passage: Passage[Seen], label: Tensor | None, predict_from: str, *, last_step: bool
 ) -> Metrics:
     """Return the metrics of a passage: of all its time steps, or of the last one alone."""
     if last_step:
@@ -58,12 +58,12 @@ def measure(
     return Metrics(loss, accuracy, rate, logits, read_out(logits, predict_from))
 
 
-def mean_logits(passage: Passage) -> Tensor:
+def mean_logits(passage: Passage[Seen]) -> Tensor:
     """Return the scores averaged over time ``(n_blocks, B, C)``."""
     return torch.stack([torch.as_tensor(item.logits_sum) / item.t for item in passage.blocks])
 
 
-def final_logits(passage: Passage) -> Tensor:
+def final_logits(passage: Passage[Seen]) -> Tensor:
     """Return the scores of the last time step ``(n_blocks, B, C)``."""
     return torch.stack([torch.as_tensor(item.logits) for item in passage.blocks])
 

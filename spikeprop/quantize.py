@@ -212,7 +212,7 @@ def quantized(
     state = learner.state_dict()
     tuned.bind(state["input_shape"], state["time_steps"])
     for name, value in state["signals"].items():
-        tuned._bound().tensors[name] = value.clone()
+        tuned.bound().tensors[name] = value.clone()
     return tuned
 
 

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from spikeprop import checks
 from spikeprop.blocks import Block
 from spikeprop.evidence import Evidence, as_filters
-from spikeprop.membranes import output_of, visible
-from spikeprop.neurons import reset
+from spikeprop.membranes import filter_of, output_of, visible
+from spikeprop.neurons import LinearFilter, reset
 from spikeprop.parametrizations import bake
+from spikeprop.potentials import FreePotential, free_potential
 from spikeprop.spike_readout import fit_spike_readout, spike_rates
 
 if TYPE_CHECKING:
@@ -50,8 +51,11 @@ class ExportedNetwork(nn.Module):
     time_inside : bool
         Whether the network loops over time itself.
     reads : {"voltage", "spikes"}
-        What the readout sees: the evidence of the last voltage, or the network's own output (the
+        What the readout sees: the evidence of the last neuron, or the network's own output (the
         last spikes) at every time step, scores averaged over time.
+    dynamics : LinearFilter, optional
+        The last neuron's filter, where evidence is made of its free potential; None where it is
+        made of its voltage.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class ExportedNetwork(nn.Module):
         rectify: bool,
         time_inside: bool,
         reads: str = "voltage",
+        dynamics: LinearFilter | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -73,6 +78,7 @@ class ExportedNetwork(nn.Module):
         self._rectify = rectify
         self._time_inside = time_inside
         self._reads = reads
+        self._dynamics = dynamics
 
     def per_step(self) -> nn.Module:
         """Return a copy that maps one time step to that step's class scores, which sum up.
@@ -94,13 +100,14 @@ class ExportedNetwork(nn.Module):
         if self._reads == "spikes":
             return self._scores(spike_rates(self.network, x))
         evidence: list[Tensor] = []
+        free = None if self._dynamics is None else FreePotential(self._dynamics)
         step = 0
 
         def read(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             nonlocal evidence, step
             step += 1
             mem, _ = visible(module, output_of(module, output)[1])
-            flat = mem.flatten(1)
+            flat = (mem if free is None else free.advance(inputs[0])).flatten(1)
             evidence = evidence or [torch.zeros_like(flat) for _ in self._filters]
             evidence = [
                 value.lerp(flat, item.weight(step))
@@ -188,6 +195,7 @@ def export(
                 )
     if data is not None:
         weight, bias = fit_spike_readout(network, data, learner.rule.num_classes, weight)
+    free = learner.rule.potential == "free" and free_potential(block) is not None
     layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
     with torch.no_grad():
         layer.weight.copy_(weight)
@@ -200,6 +208,7 @@ def export(
         rectify=rectify,
         time_inside=learner.time == "inside",
         reads=readout,
+        dynamics=filter_of(block.neuron) if free else None,
     )
     return exported.eval()
 

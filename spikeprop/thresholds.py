@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikeprop.blocks import Block
-from spikeprop.engines import Passage
+from spikeprop.engines.passage import Passage, Seen
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.membranes import has_threshold, set_thresholds
 
@@ -22,7 +22,7 @@ def give_thresholds(blocks: Sequence[Block]) -> None:
             _thresholds(block)
 
 
-def keep_rates(control: Homeostasis, passage: Passage) -> None:
+def keep_rates(control: Homeostasis, passage: Passage[Seen]) -> None:
     """Move the thresholds once, by the rates of a batch of whole sequences."""
     for item in passage.blocks:
         if has_threshold(item.block.neuron):
@@ -44,7 +44,7 @@ class StreamRates:
         self._control = control
         self._rates: dict[int, Tensor] = {}
 
-    def follow(self, passage: Passage) -> None:
+    def follow(self, passage: Passage[Seen]) -> None:
         """Take note of the last step's spikes, and move the thresholds."""
         for item in passage.blocks:
             if not has_threshold(item.block.neuron):

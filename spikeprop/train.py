@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from spikeprop import runs
+from spikeprop import presets, runs
 from spikeprop._version import __version__
 from spikeprop.assemble import Data, build_learner, open_data
 from spikeprop.checkpoint import load_state, save_state
@@ -136,6 +136,8 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
         settings = TrainConfig(**{**vars(settings), "data_dir": config.data_dir})
     if settings.threads > 0:
         torch.set_num_threads(settings.threads)
+    if settings.preset is not None and resumed is None and not config.quiet:
+        console.print(presets.cost(settings.preset))
     data = open_data(settings)
     learner = build_learner(settings, data.input_shape, len(data.classes))
     progress = _Progress(rows=[])
@@ -146,6 +148,8 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
         progress = _load_checkpoint(folder, learner, data)
     if not config.quiet:
         _print_head(console, settings, data, folder, progress, resumed is not None)
+        if settings.preset is not None and resumed is None:
+            console.print(presets.expectation(settings, data))
     _learn(settings, data, learner, folder, progress, console, quiet=config.quiet)
     evaluation = learner.evaluate(data.test)
     _finish(settings, data, learner, folder, progress, evaluation)

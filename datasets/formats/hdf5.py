@@ -6,8 +6,9 @@ data set with these fields, such as ``/CD/events`` (Prophesee); or a data set (N
 ``t_offset`` beside the times is added to them; an attribute ``unit`` (or ``units``) on the times
 may say s, ms, us or ns; ``geometry``, ``sensor_size`` or ``width`` and ``height`` name the sensor.
 
-Prophesee's own compression (ECF) needs its plugin. HDF5 is a file system in a file, so damage has
-no place of its own: errors name byte 0.
+Prophesee's own compression (ECF) needs its plugin. Damaged files can hang the library, so it runs
+in a process of its own (:mod:`spikeprop.datasets.formats.apart`). HDF5 is a file system in a file,
+so damage has no place of its own: errors name byte 0.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.datasets.events import Events
+from spikeprop.datasets.formats.apart import apart
 from spikeprop.datasets.formats.arrays import plain_events
 from spikeprop.datasets.formats.columns import events_from, find_columns, guess_order, time_unit
 from spikeprop.datasets.formats.source import DamageError, SensorSize, Source, Stream
@@ -31,6 +33,10 @@ _UNITS = {"s": 1e6, "ms": 1e3, "us": 1.0, "µs": 1.0, "ns": 1e-3}
 
 def open_hdf5(source: Source, order: str | None = None) -> Stream:
     """Open a recording; see :mod:`spikeprop.datasets.formats` for what may be raised."""
+    return apart(lambda: _open(source, order))
+
+
+def _open(source: Source, order: str | None) -> Stream:
     import h5py
 
     try:

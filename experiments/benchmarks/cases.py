@@ -51,6 +51,7 @@ def rule(recipe: str, classes: int) -> Rule:
             classes,
             evidence=Instantaneous(),
             rectify=False,
+            potential="membrane",
             signal="projection",
             homeostasis=None,
             stream_evidence=Instantaneous(),
@@ -171,7 +172,7 @@ class Ours:
     def update(self, batch: Batch) -> None:
         """Make one training step."""
         x = batch.events if self.takes_events else batch.dense
-        self.learner.update(x, batch.label)  # type: ignore[arg-type]
+        self.learner.update(x, batch.label)
 
 
 class Naive:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from spikeprop.engines.choice import ENGINES, Choice, choose
 from spikeprop.engines.credit import TRACES
-from spikeprop.engines.reference import Passage, ReferenceEngine
+from spikeprop.engines.passage import Passage
+from spikeprop.engines.reference import ReferenceEngine
 
-#: What ``ForwardLearner(engine=...)`` accepts; "auto" is the reference engine so far.
-ENGINES = ("auto", "reference")
-
-__all__ = ["ENGINES", "TRACES", "Passage", "ReferenceEngine"]
+__all__ = ["ENGINES", "TRACES", "Choice", "Passage", "ReferenceEngine", "choose"]

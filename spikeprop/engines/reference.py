@@ -2,8 +2,9 @@
 
 Each block follows one recording batch through time (design notes, "Equations"):
 
-    trace_t = beta trace_{t-1} + x_t                    presynaptic input, filtered as the voltage
-    v_t     = v_{t-1} + w_t (mem_t   - v_{t-1})         evidence
+    u_t     = beta u_{t-1} + current_t                  free potential; or the voltage, u_t = mem_t
+    trace_t = beta trace_{t-1} + x_t                    presynaptic input, filtered the same way
+    v_t     = v_{t-1} + w_t (u_t     - v_{t-1})         evidence
     e_t     = e_{t-1} + w_t (trace_t - e_{t-1})         = d v_t / d W while W stands still
     grad_t  = delta_t (x) e_t                           the rule gives delta_t
 
@@ -23,12 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop.blocks import Block
+from spikeprop.datasets import EventBatch
 from spikeprop.engines.credit import Credit
+from spikeprop.engines.passage import Passage
 from spikeprop.evidence import Evidence
 from spikeprop.membranes import output_of, visible
+from spikeprop.potentials import free_potential
 from spikeprop.rules import Rule
 
-__all__ = ["BlockPass", "Passage", "ReferenceEngine"]
+__all__ = ["BlockPass", "ReferenceEngine"]
 
 
 @dataclass
@@ -64,6 +68,7 @@ class BlockPass:
         self.credit = None
         if self.optimizer is not None:
             self.credit = Credit(self.block, self.filters, self.n_recordings, self.traces)
+        self._free = free_potential(self.block) if self.rule.potential == "free" else None
         self.calls = [0] * len(self.block.sites)
         self.logits_sum: Tensor | float = 0.0
         self.loss_sum: Tensor | float = 0.0
@@ -82,8 +87,8 @@ class BlockPass:
         if self.credit is not None:
             self.credit.sites[place].take(x)
 
-    def see(self, spk: Tensor, mem: Tensor) -> None:
-        """Compare, and learn, after the neuron has made a step; ``mem`` is ``(R, *features)``."""
+    def see(self, current: Tensor, spk: Tensor, mem: Tensor) -> None:
+        """Compare, and learn, after the neuron has made a step; all are ``(R, *features)``."""
         self.t += 1
         for place, site in enumerate(self.block.sites):
             if self.calls[place] == self.t - 1 and (site.inside or len(self.block.sites) > 1):
@@ -99,10 +104,11 @@ class BlockPass:
         mem, follows = visible(self.block.neuron, mem)
         if self.credit is not None:
             self.credit.advance(follows)
+        u = mem if self._free is None else self._free.advance(current)
         if not self._evidence:
-            self._evidence = [torch.zeros_like(mem) for _ in self.filters]
+            self._evidence = [torch.zeros_like(u) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):
-            value.lerp_(mem, evidence.weight(self.t))
+            value.lerp_(u, evidence.weight(self.t))
         self.spikes = (spk[: self.n_recordings] != 0).sum(dim=0)
         self.spike_sum = self.spike_sum + self.spikes
         features = self.evidence
@@ -146,19 +152,6 @@ class BlockPass:
 
 
 @dataclass(frozen=True)
-class Passage:
-    """All blocks on their way along the time axis, for one batch or one stream."""
-
-    blocks: list[BlockPass]
-    n_recordings: int
-
-    @property
-    def steps(self) -> int:
-        """Time steps made."""
-        return self.blocks[0].t
-
-
-@dataclass(frozen=True)
 class ReferenceEngine:
     """Runs a network as it is and learns in hooks.
 
@@ -192,6 +185,13 @@ class ReferenceEngine:
         dtype: torch.dtype = weight.dtype
         return dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        weight: Any = self.blocks[0].synapse.weight
+        device: torch.device = weight.device
+        return device
+
     def begin(
         self,
         n_recordings: int,
@@ -199,7 +199,7 @@ class ReferenceEngine:
         labels: Tensor | None = None,
         optimizers: Sequence[torch.optim.Optimizer | None] | None = None,
         update_every: int = 1,
-    ) -> Passage:
+    ) -> Passage[BlockPass]:
         """Start a batch of sequences, or a stream; blocks with an optimiser learn from labels."""
         chosen = optimizers if optimizers is not None else [None] * len(self.blocks)
         passes = [
@@ -218,8 +218,10 @@ class ReferenceEngine:
         ]
         return Passage(passes, n_recordings)
 
-    def run(self, x: Tensor, passage: Passage) -> None:
+    def run(self, x: Tensor | EventBatch, passage: Passage[BlockPass]) -> None:
         """Run whole sequences ``(T, B, *features)``, then let what is left over be learned."""
+        if isinstance(x, EventBatch):
+            x = x.to_dense(self.dtype)
         with torch.no_grad(), self._hooked(passage):
             if self.time_inside:
                 self.net(self._with_signal_rows(x, dim=1))
@@ -236,7 +238,7 @@ class ReferenceEngine:
                     f"dimension 0"
                 )
 
-    def step(self, x_t: Tensor, passage: Passage) -> None:
+    def step(self, x_t: Tensor, passage: Passage[BlockPass]) -> None:
         """Run one time step ``(B, *features)`` of a stream."""
         with torch.no_grad(), self._hooked(passage):
             self.net(self._with_signal_rows(x_t, dim=0))
@@ -252,7 +254,7 @@ class ReferenceEngine:
         return torch.cat([x, x.new_zeros(shape)], dim=dim)
 
     @contextmanager
-    def _hooked(self, passage: Passage) -> Iterator[None]:
+    def _hooked(self, passage: Passage[BlockPass]) -> Iterator[None]:
         n = passage.n_recordings
 
         def enter(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -282,7 +284,7 @@ def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
         credit.expect(args, kwargs)
 
     def after_neuron(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        block_pass.see(*output_of(module, output))
+        block_pass.see(inputs[0], *output_of(module, output))
 
     handles = [
         site.module.register_forward_pre_hook(taking(place))

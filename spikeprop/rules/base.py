@@ -30,6 +30,8 @@ class Modulation(NamedTuple):
         Score of each class for each recording, ``(B, C)``.
     delta : Tensor
         The modulator: gradient of ``value`` with respect to the evidence of all rows, ``(R, F)``.
+
+    All of them with a leading dimension of time steps where a rule modulates a window.
     """
 
     value: Tensor
@@ -50,6 +52,9 @@ class Rule(ABC):
     homeostasis: Homeostasis | None
     stream_homeostasis: Homeostasis | None
     predict_from: str
+    #: What the evidence is made of: the "membrane" voltage, or the "free" potential (see
+    #: :mod:`spikeprop.potentials`).
+    potential: str = "membrane"
 
     @abstractmethod
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
@@ -86,6 +91,26 @@ class Rule(ABC):
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> Tensor:
         """Return the scores ``(B, C)`` of a block without a label."""
+
+    def modulate_window(
+        self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
+    ) -> Modulation:
+        """Return the modulators of several time steps at once.
+
+        As :meth:`modulate`, with ``evidence`` of shape ``(L, R, F)``, and a leading ``L`` in all
+        that comes back. ``evidence`` is used up: the modulators may be written in its place, and
+        come back as it. A rule whose steps are independent, given the evidence, overrides this with
+        a batched form; as it stands it calls :meth:`modulate` step by step.
+        """
+        steps = [self.modulate(block, item, labels, tensors) for item in evidence]
+        values, logits, deltas = zip(*steps, strict=True)
+        return Modulation(torch.stack(values), torch.stack(logits), torch.stack(deltas))
+
+    def logits_window(
+        self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
+    ) -> Tensor:
+        """Return the scores ``(L, B, C)`` of several time steps, ``evidence`` ``(L, R, F)``."""
+        return torch.stack([self.logits(block, item, n_recordings, tensors) for item in evidence])
 
     @abstractmethod
     def linear_readout(

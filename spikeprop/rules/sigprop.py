@@ -1,7 +1,8 @@
 r"""Signal propagation on voltage: the class travels through the network beside the recording.
 
 Per block and time step, rows ``h`` (B recordings) and ``s`` (C class signals) of the evidence
-``v = F(mem)``, with ``F`` a linear filter over time and :math:`a = \max(v^h, 0)` if rectified:
+``v = F(u)``, with ``u`` the voltage or the free potential, ``F`` a linear filter over time and
+:math:`a = \max(v^h, 0)` if rectified:
 
 .. math::
 
@@ -12,7 +13,7 @@ Per block and time step, rows ``h`` (B recordings) and ``s`` (C class signals) o
 
 Sources: the framework, the shared weights and the loss on voltage ("SP Voltage") are Kohan, Rietman
 and Siegelmann, "Signal Propagation", arXiv 2204.01723, and the authors' tutorial (section 3). The
-evidence filter, its rectification and the homeostasis are this project's.
+free potential, the evidence filter, its rectification and the homeostasis are this project's.
 
 Local in time: yes. Local in space: yes. Surrogate needed: no. Feedback path, symmetric weights,
 layer-wise schedule, change of the network: none needed. Memory per block: one trace and one
@@ -29,6 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeprop import kernels
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_filters
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.losses import Cosine, Dot, LocalLoss
@@ -39,14 +41,16 @@ __all__ = ["SPVoltage", "SigProp"]
 
 SIGNALS = ("propagated", "projection")
 READOUTS = ("last", "vote")
+POTENTIALS = ("free", "membrane")
 
 
 @dataclass(frozen=True)
 class SigProp(Rule):
     """Signal propagation with a loss on (rectified, filtered) voltage.
 
-    The defaults are the recipe that was measured best: running-mean evidence, rectified for the
-    recordings, cosine similarities, class signals through the shared weights, homeostasis.
+    The defaults are the recipe that was measured best: the running mean of the free potential as
+    evidence, rectified for the recordings, cosine similarities, class signals through the shared
+    weights, homeostasis.
 
     Parameters
     ----------
@@ -59,6 +63,9 @@ class SigProp(Rule):
         Filter of the voltage over time in ``update``; several are set side by side.
     rectify : bool
         Whether recordings are compared by ``max(evidence, 0)``.
+    potential : {"free", "membrane"}
+        What the evidence is made of: the voltage as it would be without resets
+        (:mod:`spikeprop.potentials`), or the voltage itself.
     signal : {"propagated", "projection"}
         Class signals that go through the shared weights behind the batch, or one fixed random
         vector per class and layer (then nothing but the recordings runs through the network).
@@ -89,6 +96,7 @@ class SigProp(Rule):
     codes: Tensor | None = None
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
     predict_from: str = "last"
+    potential: str = "free"
     stream_evidence: Evidence | tuple[Evidence, ...] = Leaky(0.1)  # noqa: RUF009 - frozen
     stream_homeostasis: Homeostasis | None = Homeostasis(gain=0.005)  # noqa: RUF009 - frozen
 
@@ -99,6 +107,8 @@ class SigProp(Rule):
             raise ValueError(f"signal has to be one of {SIGNALS}, got {self.signal!r}")
         if self.predict_from not in READOUTS:
             raise ValueError(f"predict_from has to be one of {READOUTS}, got {self.predict_from!r}")
+        if self.potential not in POTENTIALS:
+            raise ValueError(f"potential has to be one of {POTENTIALS}, got {self.potential!r}")
         if not self.signal_scale > 0.0:
             raise ValueError(f"signal_scale has to be above 0, got {self.signal_scale}")
         as_filters(self.evidence)
@@ -126,8 +136,31 @@ class SigProp(Rule):
         value, logits, delta_h, delta_s = self.loss(h, s, labels)
         if self.rectify:
             delta_h = delta_h * (h > 0)
-        delta = torch.cat([delta_h, delta_s]) if self.signal == "propagated" else delta_h
+        delta = torch.cat([delta_h, delta_s], -2) if self.signal == "propagated" else delta_h
         return Modulation(value, logits, delta)
+
+    def modulate_window(
+        self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
+    ) -> Modulation:
+        """Return the modulators of several steps: :meth:`modulate` with a leading dimension."""
+        overwrite = getattr(self.loss, "overwrite", None)
+        if overwrite is not None and kernels.can_run_on(evidence):
+            vectors = None
+            if self.signal == "projection":
+                vectors = self._vectors(block, evidence.shape[-1], tensors)
+            value, logits = overwrite(evidence, labels, vectors, rectify=self.rectify)
+            return Modulation(value, logits, evidence)
+        if getattr(self.loss, "batched", False):
+            return self.modulate(block, evidence, labels, tensors)
+        return super().modulate_window(block, evidence, labels, tensors)
+
+    def logits_window(
+        self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
+    ) -> Tensor:
+        """Return the scores of several steps: :meth:`logits` with a leading dimension."""
+        if getattr(self.loss, "batched", False):
+            return self.logits(block, evidence, n_recordings, tensors)
+        return super().logits_window(block, evidence, n_recordings, tensors)
 
     def logits(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
@@ -145,14 +178,18 @@ class SigProp(Rule):
     def _compared(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        h = evidence[:n_recordings]
+        h = evidence[..., :n_recordings, :]
         if self.rectify:
             h = h.clamp_min(0)
         if self.signal == "propagated":
-            return h, evidence[n_recordings:]
+            return h, evidence[..., n_recordings:, :]
+        vectors = self._vectors(block, evidence.shape[-1], tensors)
+        return h, vectors.expand(*evidence.shape[:-2], *vectors.shape)
+
+    def _vectors(self, block: int, size: int, tensors: dict[str, Tensor]) -> Tensor:
+        """Return the block's fixed class vectors ``(C, size)``, once for each filter."""
         vectors = tensors[f"signal.{block}"].flatten(1)
-        # Several filters side by side: the class vector stands beside each of them.
-        return h, vectors.repeat(1, evidence.shape[1] // vectors.shape[1])
+        return vectors.repeat(1, size // vectors.shape[1])
 
     def config(self) -> dict[str, Any]:
         """Return the rule's name and hyper-parameters; codes as their shape."""
@@ -167,6 +204,7 @@ class SigProp(Rule):
             "codes": None if self.codes is None else list(self.codes.shape),
             "homeostasis": None if self.homeostasis is None else describe(self.homeostasis),
             "predict_from": self.predict_from,
+            "potential": self.potential,
             "stream_evidence": [describe(item) for item in as_filters(self.stream_evidence)],
             "stream_homeostasis": None
             if self.stream_homeostasis is None
@@ -178,8 +216,8 @@ class SigProp(Rule):
 class SPVoltage(SigProp):
     """The plain rule of the paper: the loss on the voltage of the present time step.
 
-    "SP Voltage" with the label-direct cross-entropy over dot products: no filter, no
-    rectification, no homeostasis. The paper's other named loss is
+    "SP Voltage" with the label-direct cross-entropy over dot products: resets included, no filter,
+    no rectification, no homeostasis. The paper's other named loss is
     ``SPVoltage(..., loss=SquaredDistance(), signal="projection")``. Parameters as :class:`SigProp`.
     """
 
@@ -187,6 +225,7 @@ class SPVoltage(SigProp):
     evidence: Evidence | tuple[Evidence, ...] = Instantaneous()  # noqa: RUF009 - frozen
     rectify: bool = False
     homeostasis: Homeostasis | None = None
+    potential: str = "membrane"
     stream_evidence: Evidence | tuple[Evidence, ...] = Instantaneous()  # noqa: RUF009 - frozen
     stream_homeostasis: Homeostasis | None = None
 

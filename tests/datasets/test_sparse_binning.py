@@ -13,6 +13,7 @@ from spikeprop.datasets import (
     EventBatch,
     EventColumns,
     bin_events,
+    bin_events_on,
     bin_events_sparse,
     make_events,
     sparse_binning,
@@ -74,6 +75,23 @@ def test_equals_the_dense_batch(batch, binning) -> None:
     same(
         bin_events_sparse(recordings, binning, sensor_size, duration), EventBatch.from_dense(dense)
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(batch=batches(), binning=binnings)
+def test_binning_on_a_device_gives_the_same(batch, binning) -> None:
+    recordings, sensor_size, duration = batch
+    dense = bin_events(recordings, binning, sensor_size, duration)
+    assert torch.equal(bin_events_on("cpu", recordings, binning, sensor_size, duration), dense)
+
+
+@pytest.mark.cuda
+def test_binning_on_a_cuda_device_gives_the_same() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    events = make_events([1, 1, 0], [0, 0, 1], [0, 5, 9], [0, 0, 1])
+    arguments = ([events, events[:1]], Binning(5, binary=False), (2, 2, 2), 10)
+    assert torch.equal(bin_events_on("cuda", *arguments).cpu(), bin_events(*arguments))
 
 
 @settings(max_examples=100, deadline=None)
@@ -139,8 +157,11 @@ def test_small_column_types_do() -> None:
     ],
 )
 def test_events_without_a_place_are_refused(events, binning, message) -> None:
+    arguments = ([make_events(*map(np.array, events))], binning, (34, 34, 2), 100)
     with pytest.raises(ValueError, match=message):
-        bin_events_sparse([make_events(*map(np.array, events))], binning, (34, 34, 2), 100)
+        bin_events_sparse(*arguments)
+    with pytest.raises(ValueError, match=message):
+        bin_events_on("cpu", *arguments)
 
 
 def test_an_empty_batch_is_refused() -> None:

@@ -17,6 +17,7 @@ from spikeprop import ForwardLearner
 from spikeprop.evidence import as_filters
 from spikeprop.neurons import EIF, LIF, QIF, AdEx, Izhikevich, SpikingNeuron
 from spikeprop.neurons.surrogates import heaviside
+from spikeprop.potentials import free_potential
 from spikeprop.rules import SigProp
 from spikeprop.surroundings import randomness
 
@@ -28,6 +29,7 @@ class Reference(nn.Module):
         super().__init__()
         self.signal: Tensor | None = None
         self.mems: list[Tensor] = []
+        self.frees: list[Tensor] = []
         self.cut_every = cut_every
 
     def forward(self, current: Tensor) -> Tensor:
@@ -36,7 +38,11 @@ class Reference(nn.Module):
         cut = self.cut_every is not None and len(self.mems) % self.cut_every == 0
         spk, mem = self.advance(current, cut)
         self.mems.append(mem)
+        self.frees.append(self.free(current, cut))
         return spk.detach()
+
+    def free(self, current: Tensor, cut: bool) -> Tensor:
+        return self.mems[-1]  # nonlinear dynamics have no other
 
     def advance(self, current: Tensor, cut: bool) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
@@ -56,6 +62,10 @@ class ReferenceLIF(Reference):
         beta, threshold = self.lif.beta.detach().clamp(0, 1), self.lif.threshold.detach()
         self.mem = beta * mem - reset_term(self.lif.reset_mechanism, beta, mem, threshold) + current
         return (self.mem > threshold).to(current), self.mem
+
+    def free(self, current: Tensor, cut: bool) -> Tensor:
+        before = self.frees[-1] if self.frees else torch.zeros_like(current)
+        return self.lif.beta.detach().clamp(0, 1) * (before.detach() if cut else before) + current
 
 
 class ReferenceStep(Reference):
@@ -97,6 +107,13 @@ class ReferenceFilter(ReferenceStep):
         self.state = after._replace(**dict(zip(names, new, strict=True)) | {"mem": mem})
         return spk, self.state.mem
 
+    def free(self, current: Tensor, cut: bool) -> Tensor:
+        A, B, C = self.neuron.filter()
+        driven = torch.stack([b * current for b in B])
+        z = getattr(self, "z", torch.zeros_like(driven))
+        self.z = torch.tensordot(A, z.detach() if cut else z, dims=1) + driven
+        return torch.tensordot(C, self.z, dims=1)
+
 
 def with_references(
     net: nn.Module, kind: type[Reference] = ReferenceLIF, cut_every: int | None = None
@@ -127,7 +144,7 @@ def local_gradients(
     """
     rule = learner.rule
     assert isinstance(rule, SigProp)
-    tensors = learner._bound().tensors
+    tensors = learner.bound().tensors
     twin, references = with_references(before, kind, cut_every)
     filters, n = as_filters(rule.evidence), x.shape[1]
     rows = rule.num_classes if rule.signal == "propagated" else 0
@@ -147,7 +164,9 @@ def local_gradients(
     }
     found = []
     for k, block in enumerate(learner.blocks):
-        mems = references[block.neuron_name].mems
+        reference = references[block.neuron_name]
+        free = rule.potential == "free" and free_potential(block) is not None
+        mems = reference.frees if free else reference.mems
         assert len(mems) == len(x)
         total = torch.zeros((), dtype=torch.float64)
         evidence = [torch.zeros_like(mems[0]) for _ in filters]

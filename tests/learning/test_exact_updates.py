@@ -62,6 +62,7 @@ def block_gradients(
     parameters = [*synapse.parameters(), *chain.parameters()]
     filters = as_filters(rule.evidence)
     mem: Tensor | None = None
+    free = torch.zeros(())
     evidence: list[Tensor] = []
     total = torch.zeros((), dtype=torch.float64)
     spk = []
@@ -75,7 +76,9 @@ def block_gradients(
         # In this order "zero" leaves an exact zero, and the gate at zero is no matter of rounding.
         mem = (beta * mem - reset_term(neuron.reset_mechanism, beta, mem, threshold)) + current
         spk.append((mem > threshold).to(mem).detach())
-        evidence = [v + f.weight(t) * (mem - v) for v, f in zip(evidence, filters, strict=True)]
+        free = beta * free + current
+        u = free if rule.potential == "free" else mem
+        evidence = [v + f.weight(t) * (u - v) for v, f in zip(evidence, filters, strict=True)]
         v = torch.cat([e.flatten(1) for e in evidence], dim=1)
         h = torch.relu(v[:B]) if rule.rectify else v[:B]  # its derivative at 0 is 0
         s = v[B:] if vectors is None else vectors.flatten(1).repeat(1, len(filters))
@@ -128,7 +131,7 @@ def compare(net: nn.Sequential, rule: SigProp, x: Tensor, labels: Tensor) -> Non
     """Run the learner with an optimiser that only looks, and hold it against autograd."""
     learner = ForwardLearner(net, rule, optimizer=Recorder, update_every=len(x), seed=3)
     learner.update(x, labels)
-    engine = learner._bound()
+    engine = learner.bound()
     rows = C if rule.signal == "propagated" else 0
     inputs = torch.cat([x, x.new_zeros(len(x), rows, *x.shape[2:])], dim=1)
     net.eval()
@@ -158,9 +161,16 @@ def compare(net: nn.Sequential, rule: SigProp, x: Tensor, labels: Tensor) -> Non
 @pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
 @pytest.mark.parametrize("evidence", list(EVIDENCE))
 @pytest.mark.parametrize("loss", list(LOSSES))
-@pytest.mark.parametrize(("rectify", "signal"), [(True, "propagated"), (False, "projection")])
+@pytest.mark.parametrize(
+    ("rectify", "signal", "potential"),
+    [
+        (True, "propagated", "free"),
+        (True, "propagated", "membrane"),
+        (False, "projection", "membrane"),
+    ],
+)
 def test_dense_update_equals_autograd(
-    loss: str, evidence: str, reset: str, rectify: bool, signal: str
+    loss: str, evidence: str, reset: str, rectify: bool, signal: str, potential: str
 ) -> None:
     torch.manual_seed(1)
     rule = SigProp(
@@ -169,6 +179,7 @@ def test_dense_update_equals_autograd(
         evidence=EVIDENCE[evidence],
         rectify=rectify,
         signal=signal,
+        potential=potential,
         homeostasis=None,
     )
     for steps in (1, 2, 11):
@@ -179,9 +190,18 @@ def test_dense_update_equals_autograd(
 @pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
 @pytest.mark.parametrize("evidence", list(EVIDENCE))
 @pytest.mark.parametrize("loss", list(LOSSES))
-def test_convolutional_update_equals_autograd(loss: str, evidence: str, reset: str) -> None:
+@pytest.mark.parametrize("potential", ["free", "membrane"])
+def test_convolutional_update_equals_autograd(
+    potential: str, loss: str, evidence: str, reset: str
+) -> None:
     torch.manual_seed(2)
-    rule = SigProp(C, loss=LOSSES[loss], evidence=EVIDENCE[evidence], homeostasis=None)
+    rule = SigProp(
+        C,
+        loss=LOSSES[loss],
+        evidence=EVIDENCE[evidence],
+        potential=potential,
+        homeostasis=None,
+    )
     for steps in (1, 6):
         x = (torch.rand(steps, B, 2, 8, 8) < 0.4).double()
         compare(convolutional(reset), rule, x, torch.tensor([0, 1, 2, 1, 0]))
@@ -205,7 +225,7 @@ def test_integrate_and_fire_and_leaky_readout_equal_autograd() -> None:
     x = (torch.rand(9, B, 12) < 0.4).double()
     learner = ForwardLearner(net, SigProp(C), optimizer=Recorder, update_every=9, seed=0)
     learner.update(x, torch.tensor([0, 1, 2, 1, 0]))
-    engine = learner._bound()
+    engine = learner.bound()
     inputs = torch.cat([x, x.new_zeros(9, C, 12)], dim=1)
     # A fresh threshold: homeostasis has moved the first neuron's since.
     spiking = IF(threshold=0.5).double()

@@ -160,7 +160,7 @@ def test_one_filter_for_the_layer_is_the_mean_and_no_more_than_an_approximation(
         seen.append(learner.optimizers[0].seen[0][0])  # type: ignore[union-attr]
         if traces == "layer":
             (site,) = (
-                learner._bound()
+                learner.bound()
                 .begin(B, (RunningMean(),), LABELS, learner.optimizers)
                 .blocks[0]
                 .credit.sites

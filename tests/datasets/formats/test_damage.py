@@ -323,7 +323,7 @@ def test_fuzz(tmp_path):
     slow = [seed for seed in SEEDS if seed[0] in ("hdf5", "mat")]
     kinds = {"events": 0, "part": 0, "error": 0}
     for index in range(FUZZED):
-        group = slow if index % 50 == 0 else QUICK
+        group = slow if index % 100 == 0 else QUICK
         name, suffix, whole = group[int(random.integers(len(group)))]
         path = tmp_path / f"{name}{suffix}"
         path.write_bytes(mutate(random, whole))

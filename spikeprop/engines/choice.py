@@ -1,0 +1,148 @@
+"""Which engine runs a network, and why.
+
+``"auto"`` takes the fastest engine that gives the reference's numbers for this network and input;
+a name takes that engine, or says why it cannot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikeprop import kernels
+from spikeprop.datasets import EventBatch
+from spikeprop.engines.chain import Link, NotAChain, chain_of
+from spikeprop.engines.reference import ReferenceEngine
+from spikeprop.engines.windows import WindowedEngine
+
+__all__ = ["ENGINES", "Choice", "choose"]
+
+#: What ``ForwardLearner(engine=...)`` accepts.
+ENGINES = ("auto", "reference", "chunked", "event")
+
+#: Share of active inputs up to which a gather over events beats a dense product (measured on
+#: 2,312 x 512 in float32; "experiments/benchmarks" has the table).
+CROSSOVER = 0.2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine and why it was taken.
+
+    Attributes
+    ----------
+    name : str
+        "reference", "chunked" or "event".
+    reason : str
+        One sentence for the run's log.
+    engine : ReferenceEngine or WindowedEngine
+        The engine.
+    """
+
+    name: str
+    reason: str
+    engine: ReferenceEngine | WindowedEngine
+
+    def __str__(self) -> str:
+        return f"{self.name} engine: {self.reason}"
+
+
+def choose(
+    wanted: str, reference: ReferenceEngine, x: Tensor | EventBatch, update_every: int
+) -> Choice:
+    """Choose the engine for ``reference``'s network and an input like ``x``.
+
+    Raises
+    ------
+    ValueError
+        If an engine was named that cannot run this network here.
+    """
+    if wanted == "reference":
+        return Choice("reference", "as asked for", reference)
+    try:
+        links = _links(reference)
+        if wanted == "event":
+            return _event(reference, links, density_of(x), "as asked for")
+        if wanted == "chunked":
+            return _chunked(reference, links, "as asked for")
+    except NotAChain as error:
+        if wanted != "auto":
+            raise ValueError(
+                f"engine={wanted!r} cannot run this network: {error}; use engine='auto' or "
+                f"'reference'"
+            ) from error
+        return Choice("reference", str(error), reference)
+    density = density_of(x)
+    shown = f"{100 * density:.2g} % of the inputs are active"
+    if reference.device.type != "cpu":
+        if update_every == 1:
+            return Choice("reference", f"an update at every step on {reference.device}", reference)
+        return _chunked(reference, links, f"on {reference.device}, an update every few steps")
+    if any(link.flat for link in links[1:]) or (links[0].flat and density <= CROSSOVER):
+        if kernels.available():
+            return _event(reference, links, density, shown)
+        if update_every == 1:
+            return Choice("reference", "numba is absent, an update at every step", reference)
+        return _chunked(reference, links, "numba is absent")
+    if update_every == 1:
+        return Choice("reference", f"{shown}, an update at every step", reference)
+    return _chunked(reference, links, shown)
+
+
+def density_of(x: Tensor | EventBatch) -> float:
+    """Return the share of cells that are not zero, 0 to 1; of a dense batch a sample of steps."""
+    if isinstance(x, EventBatch):
+        return x.density
+    steps = x[:: max(1, len(x) // 8)]
+    return float(torch.count_nonzero(steps)) / max(1, steps.numel())
+
+
+def _links(reference: ReferenceEngine) -> list[Link]:
+    if reference.time_inside:
+        raise NotAChain("the network loops over time itself")
+    if reference.dtype not in (torch.float32, torch.float64):
+        raise NotAChain(f"the network computes in {reference.dtype}")
+    return chain_of(reference.net, reference.blocks)
+
+
+def _event(reference: ReferenceEngine, links: list[Link], density: float, reason: str) -> Choice:
+    if reference.device.type != "cpu":
+        raise NotAChain("the event engine runs on the CPU")
+    if not any(link.flat for link in links):
+        raise NotAChain("it has no Linear synapse on plain vectors")
+    if not kernels.available():
+        # The same numbers by torch's own dense products.
+        return _windowed(
+            "event", f"{reason}; numba is absent, dense products", reference, links, [], False
+        )
+    sparse = [link.flat for link in links]
+    if density > CROSSOVER:
+        sparse[0] = False
+        reason += ", a dense product for them"
+    return _windowed("event", reason, reference, links, sparse, True)
+
+
+def _chunked(reference: ReferenceEngine, links: list[Link], reason: str) -> Choice:
+    compiled = kernels.available() and reference.device.type == "cpu"
+    return _windowed("chunked", reason, reference, links, [], compiled)
+
+
+def _windowed(
+    name: str,
+    reason: str,
+    reference: ReferenceEngine,
+    links: list[Link],
+    sparse: list[bool],
+    compiled: bool,
+) -> Choice:
+    engine = WindowedEngine(
+        reference.net,
+        links,
+        reference.rule,
+        reference.tensors,
+        sparse or [False] * len(links),
+        compiled,
+    )
+    return Choice(name, reason, engine)

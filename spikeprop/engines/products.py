@@ -1,0 +1,338 @@
+"""Products of a window's inputs with a synapse: currents forward, weight gradients backward.
+
+With the reverse filter's ``g_t``, ``p`` and ``q_k`` (:mod:`spikeprop.kernels.neuron`) the gradient
+of a window in which the weights stand still is
+
+    sum_t delta_t (x) e_t = sum_t g_t (x) x_t + p (x) trace + sum_k q_k (x) e_k
+
+with the trace and its filtered versions ``e_k`` from before the window (design notes, "Updating at
+every time step"). A window of one step is one product with the ``e_k`` of that step instead.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikeprop.engines.buffers import Buffers
+from spikeprop.engines.chain import Link, flatten_rows
+from spikeprop.engines.filters import Advance
+from spikeprop.engines.rows import Rows
+from spikeprop.kernels import share, spans, sparse
+from spikeprop.synapses import Synapse, pull_back, synapse_of
+
+__all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
+
+
+#: Bytes from which weights are read in packed tiles: what fits the level-2 cache needs no packing.
+PACKED_FROM = 3 << 19
+
+
+class Backward(NamedTuple):
+    """What the reverse filter gives of a window.
+
+    Attributes
+    ----------
+    tiles : Tensor
+        ``g`` in column tiles ``(tiles, L * n_rows, width)``.
+    q : Tensor
+        ``(filters, n_rows, N)``.
+    p : Tensor
+        ``(n_rows, N)``.
+    passes : list of bool
+        Which filters let anything pass from before the window: the others have ``q`` of zero.
+    """
+
+    tiles: Tensor
+    q: Tensor
+    p: Tensor
+    passes: list[bool]
+
+    @property
+    def rows(self) -> Tensor:
+        """``g`` as one matrix ``(L * n_rows, N)``."""
+        if len(self.tiles) == 1:
+            return self.tiles[0]
+        return torch.cat(list(self.tiles), dim=1)[:, : self.p.shape[1]]
+
+    @property
+    def total(self) -> Tensor:
+        """``g`` summed over its rows, ``(N,)``."""
+        return self.tiles.sum(dim=1).flatten()[: self.p.shape[1]]
+
+
+class Product(ABC):
+    """One synapse on the way along the time axis.
+
+    Parameters
+    ----------
+    link : Link
+        The block, and what stands before its synapse.
+    n_rows : int
+        Rows that the gradient comes from.
+    filters : int
+        Number of evidence filters.
+    learns : bool
+        Whether gradients will be asked for.
+    """
+
+    #: Whether it reads :class:`Rows` or dense windows.
+    takes_rows: bool
+    #: Columns a tile of the reverse filter's result should have; 0 for all.
+    tile = 0
+
+    def __init__(self, link: Link, n_rows: int, filters: int, *, learns: bool) -> None:
+        self.link, self.block = link, link.block
+        self.n_rows, self.filters = n_rows, filters
+        module: Any = link.block.synapse
+        self.module = module
+        self._bias_carried = np.zeros(1 + filters)
+        self.started = False
+        self.gradient: Tensor | None = None
+        self._empty = True  # whatever is in the gradient counts as zero
+        self.bias_gradient: Tensor | None = None
+        if learns:
+            self.gradient = torch.empty_like(module.weight, requires_grad=False)
+            if module.bias is not None and module.bias.requires_grad:
+                self.bias_gradient = torch.zeros_like(module.bias, requires_grad=False)
+
+    @abstractmethod
+    def currents(self, x: Any, rows: int) -> Tensor:
+        """Return the currents ``(L, rows, N)`` of a window; rows without input may be anything."""
+
+    def learn(self, x: Any, backward: Backward, advance: Advance, *, goes_on: bool) -> None:
+        """Add a window's gradient, and carry the traces over it if another window follows."""
+        if self.started:
+            self._add(backward.p, 0)
+            for k in range(self.filters):
+                if backward.passes[k]:
+                    self._add(backward.q[k], k + 1)
+        self._add_inputs(x, backward)
+        if self.bias_gradient is not None:
+            total = backward.total
+            total += float(self._bias_carried[0]) * backward.p.sum(dim=0)
+            for k in range(self.filters):
+                total += float(self._bias_carried[k + 1]) * backward.q[k].sum(dim=0)
+            self._add_bias(total)
+        if goes_on:
+            self._advance(x, advance)
+
+    def learn_step(self, x: Any, delta: Tensor, advance: Advance) -> None:
+        """Add the gradient of a window of one step; ``delta`` is ``(R, filters * N)``."""
+        self._advance(x, advance)
+        for k, part in enumerate(delta[: self.n_rows].chunk(self.filters, dim=1)):
+            self._add(part, k + 1)
+            if self.bias_gradient is not None:
+                self._add_bias(float(self._bias_carried[k + 1]) * part.sum(dim=0))
+
+    def _advance(self, x: Any, advance: Advance) -> None:
+        self._carry(x, advance)
+        impulses = advance.from_input.sum(axis=1)  # the bias is a synapse from a constant 1
+        self._bias_carried = (
+            advance.from_self * self._bias_carried
+            + advance.from_trace * self._bias_carried[0]
+            + impulses
+        )
+        self.started = True
+
+    @abstractmethod
+    def _carry(self, x: Any, advance: Advance) -> None:
+        """Take the carried traces to the end of the window."""
+
+    @abstractmethod
+    def _add(self, delta: Tensor, k: int) -> None:
+        """Add ``delta (x) carried value k``; ``delta`` is ``(n_rows, N)``."""
+
+    @abstractmethod
+    def _add_inputs(self, x: Any, backward: Backward) -> None:
+        """Add the part of the gradient that comes from the window's own inputs."""
+
+    @abstractmethod
+    def _add_bias(self, total: Tensor) -> None:
+        """Add the gradient of the bias, summed over rows, ``(N,)``."""
+
+    def take_gradients(self) -> None:
+        """Hand the gradients to the parameters."""
+        self.module.weight.grad = self._fill_zeros()
+        if self.bias_gradient is not None:
+            self.module.bias.grad = self.bias_gradient
+
+    def clear_gradients(self) -> None:
+        """Start the next sum."""
+        self._empty = True
+        if self.bias_gradient is not None:
+            self.bias_gradient.zero_()
+
+    def _fill_zeros(self) -> Tensor:
+        """Return the gradient to add to."""
+        assert self.gradient is not None
+        if self._empty:
+            self.gradient.zero_()
+            self._empty = False
+        return self.gradient
+
+
+class DenseProduct(Product):
+    """Any known synapse, on dense windows ``(L, R, *inputs)``."""
+
+    takes_rows = False
+
+    def __init__(self, link: Link, n_rows: int, filters: int, *, learns: bool) -> None:
+        super().__init__(link, n_rows, filters, learns=learns)
+        rule = synapse_of(self.module)
+        assert rule is not None, "find_blocks returns known synapses only"
+        self._rule: Synapse = rule
+        self._carried: list[Tensor] = []
+        self._seen: Tensor | None = None
+
+    def currents(self, x: Tensor, rows: int) -> Tensor:
+        """Run the window through the modules as one batch."""
+        x = flatten_rows(x, self.link.before)
+        self._seen = x
+        modules = (self.module, *[module for module, _ in self.block.chain])
+        made = flatten_rows(x, modules).reshape(*x.shape[:2], -1)
+        if made.shape[1] == rows:
+            return made.contiguous()
+        out = made.new_empty((len(made), rows, made.shape[2]))
+        out[:, : made.shape[1]] = made
+        return out
+
+    def _inputs(self) -> Tensor:
+        assert self._seen is not None
+        return self._seen[:, : self.n_rows]
+
+    def _carry(self, x: Tensor, advance: Advance) -> None:
+        inputs = self._inputs()
+        flat = inputs.reshape(len(inputs), -1)
+        sums = torch.as_tensor(advance.from_input, dtype=flat.dtype) @ flat
+        new = [row.view(inputs.shape[1:]) for row in sums]
+        if self._carried:
+            trace = self._carried[0]
+            for k, value in enumerate(self._carried):
+                new[k].add_(trace, alpha=float(advance.from_trace[k]))
+                if k:
+                    new[k].add_(value, alpha=float(advance.from_self[k]))
+        self._carried = new
+
+    def _add(self, delta: Tensor, k: int) -> None:
+        self._add_rows(delta, self._carried[k])
+
+    def _add_inputs(self, x: Tensor, backward: Backward) -> None:
+        inputs = self._inputs()
+        self._add_rows(backward.rows, inputs.reshape(-1, *inputs.shape[2:]))
+
+    def _add_rows(self, delta: Tensor, inputs: Tensor) -> None:
+        at_synapse = pull_back(self.block.chain, delta.reshape(-1, *self.block.features))
+        self._rule.add_weight_gradient(self.module, self._fill_zeros(), at_synapse, inputs)
+
+    def _add_bias(self, total: Tensor) -> None:
+        assert self.bias_gradient is not None
+        at_synapse = pull_back(self.block.chain, total.view(1, *self.block.features))
+        self.bias_gradient += self._rule.bias_gradient(self.module, at_synapse)
+
+
+class SparseProduct(Product):
+    """A ``Linear`` synapse on sparse rows, compiled; its weight is kept input-major.
+
+    ``Linear.weight`` stays a tensor ``(outputs, inputs)``, but lies in memory column by column, so
+    that one input's weights are contiguous: see :func:`spikeprop.engines.layout.input_major`.
+    """
+
+    takes_rows = True
+    tile = sparse.TILE
+
+    def __init__(
+        self, link: Link, n_rows: int, filters: int, buffers: Buffers, *, learns: bool
+    ) -> None:
+        super().__init__(link, n_rows, filters, learns=learns)
+        self.inputs, self.outputs = self.module.in_features, self.module.out_features
+        self._buffers = buffers
+        self._weights: Tensor = self.module.weight.detach().t()
+        self._carried: Tensor | None = None
+        if learns:
+            shape = (1 + filters, n_rows, self.inputs)
+            self._carried = buffers.take(f"carried.{self.block.index}", shape, self.dtype)
+            self._carried.zero_()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        dtype: torch.dtype = self.module.weight.dtype
+        return dtype
+
+    def currents(self, x: Rows, rows: int) -> Tensor:
+        """Gather the weights of each row's events."""
+        steps, listed = x.starts.shape
+        out = self._buffers.take(
+            f"currents.{self.block.index}", (steps, rows, self.outputs), self.dtype
+        )
+        bias = self.module.bias
+        offset = np.empty(0, dtype=x.values.dtype) if bias is None else bias.detach().numpy()
+        weights, target = self._weights.numpy(), out.numpy()
+        threads = torch.get_num_threads()
+        large = weights.nbytes > PACKED_FROM
+        packs = large and x.events > 8 * self.inputs
+        calls: list[tuple[Any, ...]]
+        if packs:
+            n_tiles = -(-self.outputs // self.tile)
+            calls = []
+            for first, last in spans(n_tiles, threads):
+                pack = self._buffers.take(f"pack.{first}", (self.inputs, self.tile), self.dtype)
+                calls.append((first, last, pack.numpy(), weights, x, offset, target))
+            share(_gather_tiles, calls, threads)
+        else:
+            none = np.empty((0, 0), dtype=target.dtype)
+            calls = [
+                (*x, weights, offset, none, target, a, b, 0, self.outputs)
+                for a, b in spans(listed, threads)
+            ]
+            share(sparse.gather, calls, threads)
+        return out
+
+    def _carry(self, x: Rows, advance: Advance) -> None:
+        assert self._carried is not None
+        threads = torch.get_num_threads()
+        carried = self._carried.numpy()
+        calls = [(*x, carried, *advance, a, b) for a, b in spans(self.n_rows, threads)]
+        share(sparse.advance, calls, threads)
+
+    def _add(self, delta: Tensor, k: int) -> None:
+        assert self._carried is not None
+        assert self.gradient is not None
+        if self._empty:
+            torch.mm(self._carried[k].t(), delta, out=self.gradient.t())
+            self._empty = False
+        else:
+            self.gradient.t().addmm_(self._carried[k].t(), delta)
+
+    def _add_inputs(self, x: Rows, backward: Backward) -> None:
+        gradient = self._fill_zeros()
+        count = int((x.ends[:, : self.n_rows] - x.starts[:, : self.n_rows]).sum())
+        if count == 0:
+            return
+        pointers = np.empty(self.inputs + 1, dtype=np.int64)
+        rows = np.empty(count, dtype=np.int32)
+        values = np.empty(count if x.values.size else 0, dtype=x.values.dtype)
+        sparse.sort_events(*x, self.n_rows, pointers, rows, values)
+        out, tiles = gradient.t().numpy(), backward.tiles.numpy()
+        threads = torch.get_num_threads()
+        calls = [(pointers, rows, values, tiles, out, tile) for tile in range(len(tiles))]
+        share(sparse.sum_products, calls, threads)
+
+    def _add_bias(self, total: Tensor) -> None:
+        assert self.bias_gradient is not None
+        self.bias_gradient += total
+
+
+def _gather_tiles(
+    first: int, last: int, pack: Any, weights: Any, x: Rows, offset: Any, out: Any
+) -> None:
+    width = pack.shape[1]
+    listed = x.starts.shape[1]
+    for tile in range(first, last):
+        end = min((tile + 1) * width, out.shape[2])
+        sparse.gather(*x, weights, offset, pack, out, 0, listed, tile * width, end)

@@ -1,0 +1,94 @@
+"""Sparse rows over a window of time steps, as compiled kernels read them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikeprop.datasets import EventBatch
+from spikeprop.kernels import sparse
+
+__all__ = ["Rows", "as_events"]
+
+Array = NDArray[Any]
+
+
+class Rows(NamedTuple):
+    """Active channels of ``L`` steps and ``R`` rows.
+
+    Attributes
+    ----------
+    starts, ends : ndarray, int64, shape (L, R)
+        Row ``r`` of step ``l`` owns ``channels[starts[l, r]:ends[l, r]]``.
+    channels : ndarray, int32
+        Active channels.
+    values : ndarray
+        What each holds; empty where every one is 1.
+    """
+
+    starts: Array
+    ends: Array
+    channels: Array
+    values: Array
+
+    @property
+    def events(self) -> int:
+        """Number of events."""
+        return int((self.ends - self.starts).sum())
+
+    @classmethod
+    def of_window(cls, x: EventBatch, first: int, last: int, dtype: torch.dtype) -> Rows:
+        """Return the rows of the time steps ``first`` to ``last`` (exclusive) of a batch."""
+        offsets = x.offsets.numpy()
+        begin = offsets[:-1].reshape(x.batch, x.time_steps)[:, first:last].T
+        end = offsets[1:].reshape(x.batch, x.time_steps)[:, first:last].T
+        empty = torch.empty(0, dtype=dtype)
+        values = empty if x.values is None else x.values.to(dtype)
+        return cls(
+            np.ascontiguousarray(begin),
+            np.ascontiguousarray(end),
+            x.channels.numpy(),
+            values.numpy(),
+        )
+
+    def dense(self, width: int, rows: int, dtype: torch.dtype) -> Tensor:
+        """Return ``(L, rows, width)``; rows that are not listed are zero."""
+        steps, listed = self.starts.shape
+        out = torch.zeros(steps, rows, width, dtype=dtype)
+        counts = torch.from_numpy((self.ends - self.starts).reshape(-1))
+        row = torch.repeat_interleave(torch.arange(steps * listed), counts)
+        first = torch.repeat_interleave(torch.from_numpy(self.starts.reshape(-1)), counts)
+        within = torch.arange(len(row)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+        place = first + within
+        channel = torch.from_numpy(self.channels)[place].long()
+        values = torch.ones((), dtype=dtype)
+        if self.values.size:
+            values = torch.from_numpy(self.values)[place].to(dtype)
+        out[row // listed, row % listed, channel] = values
+        return out
+
+
+def as_events(x: Tensor) -> EventBatch:
+    """List the events of a dense batch ``(T, B, *features)`` on the CPU, in compiled code."""
+    steps, batch = x.shape[:2]
+    flat = x.transpose(0, 1).reshape(batch * steps, -1)
+    if flat.dtype == torch.bool:
+        flat = flat.to(torch.uint8)
+    cells = flat.contiguous().numpy()
+    counts = np.empty(len(cells), dtype=np.int64)
+    others = sparse.count_dense(cells, counts)
+    offsets = np.zeros(len(cells) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    channels = np.empty(offsets[-1], dtype=np.int32)
+    values = np.empty(offsets[-1] if others else 0, dtype=cells.dtype)
+    sparse.fill_dense(cells, offsets, channels, values)
+    kept = torch.from_numpy(values) if others else None
+    if kept is not None and not kept.is_floating_point():
+        kept = kept.to(torch.float32)
+    return EventBatch(
+        torch.from_numpy(offsets), torch.from_numpy(channels), kept, steps, x.shape[2:]
+    )

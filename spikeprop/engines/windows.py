@@ -1,0 +1,259 @@
+"""The windowed engine: block after block over a window of steps in which the weights stand still.
+
+    for each window of up to K steps:
+        for each block:
+            currents of all its steps at once        (a sparse gather, or one dense product)
+            neurons, evidence, modulators            (step by step, or compiled)
+            the reverse filter, and the gradient     (a sparse gather, or one dense product)
+            an optimiser step where K steps are full
+            its spikes are the next block's input
+
+A block's updates depend on nothing behind it, so the order of the two loops changes no number.
+Memory holds one window, however long the sequence is. With ``update_every=1`` a window is one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikeprop.datasets import EventBatch
+from spikeprop.engines.adam import CompiledAdam
+from spikeprop.engines.buffers import Buffers
+from spikeprop.engines.chain import Link, check_state, decay_of, membrane_of
+from spikeprop.engines.filters import advance_over, weights_of
+from spikeprop.engines.layout import input_major
+from spikeprop.engines.passage import BlockRecord, Passage
+from spikeprop.engines.products import DenseProduct, Product, SparseProduct
+from spikeprop.engines.rows import Rows, as_events
+from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
+from spikeprop.evidence import Evidence
+from spikeprop.potentials import free_potential
+from spikeprop.rules import Rule
+
+__all__ = ["WindowedEngine"]
+
+#: Rows (steps times samples) of a window; more of them spread the dense terms between windows over
+#: more steps, fewer of them stay in the cache.
+WINDOW_ROWS = 2048
+#: Rows that neurons and loss work on at a time, so that they stay in the level-2 cache.
+CHUNK_ROWS = 512
+
+
+@dataclass
+class _Stage:
+    """One block with all that runs it."""
+
+    record: BlockRecord
+    product: Product
+    scan: Scan
+    optimizer: torch.optim.Optimizer | None
+    beta: float
+    steps: int = 0
+    compiled: CompiledAdam | None = None
+
+    def step(self) -> None:
+        """Let the optimiser step on the summed gradient."""
+        assert self.optimizer is not None
+        self.product.take_gradients()
+        self.steps += 1
+        if self.steps == 2 and CompiledAdam.fits(self.optimizer):
+            self.compiled = CompiledAdam(self.optimizer)
+        if self.compiled is not None:
+            self.compiled.step()
+        else:
+            self.optimizer.step()
+
+
+@dataclass(frozen=True)
+class _Batch(Passage[BlockRecord]):
+    """A passage with what its run needs."""
+
+    stages: list[_Stage] = field(default_factory=list)
+    filters: tuple[Evidence, ...] = ()
+    labels: Tensor | None = None
+    update_every: int = 1
+
+
+@dataclass
+class WindowedEngine:
+    """Runs chains of blocks window by window.
+
+    Parameters
+    ----------
+    net : nn.Module
+        The network that the chain belongs to.
+    links : list of Link
+        The chain.
+    rule : Rule
+        Gives modulators; any rule.
+    tensors : dict of str to Tensor
+        What the rule drew.
+    sparse : list of bool
+        Which synapses take sparse rows (flat ``Linear`` ones only, and compiled kernels).
+    compiled : bool
+        Whether neurons run in compiled loops, where they can.
+    """
+
+    net: torch.nn.Module
+    links: list[Link]
+    rule: Rule
+    tensors: dict[str, Tensor]
+    sparse: list[bool]
+    compiled: bool
+    _buffers: Buffers = field(default_factory=Buffers)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type in which the network computes."""
+        weight: Any = self.links[0].block.synapse.weight
+        dtype: torch.dtype = weight.dtype
+        return dtype
+
+    @torch.no_grad()
+    def begin(
+        self,
+        n_recordings: int,
+        filters: tuple[Evidence, ...],
+        labels: Tensor | None = None,
+        optimizers: Sequence[torch.optim.Optimizer | None] | None = None,
+        update_every: int = 1,
+    ) -> _Batch:
+        """Start a batch of sequences; blocks with an optimiser learn from labels.
+
+        Raises
+        ------
+        NotAChain
+            If the network is in a state that only the reference engine runs.
+        """
+        check_state(self.net, self.links, training=self.net.training)
+        chosen = list(optimizers) if optimizers is not None else [None] * len(self.links)
+        signal = self.rule.current(self.tensors, 1)
+        n_rows = n_recordings + (0 if signal is None else len(signal))
+        stages = []
+        for link, is_sparse, optimizer in zip(self.links, self.sparse, chosen, strict=True):
+            # The first block's signal current is S c, not W x: its signal rows say nothing of W.
+            learning_rows = n_recordings if link.block.index == 0 else n_rows
+            learns = optimizer is not None and labels is not None
+            k = len(filters)
+            product: Product
+            if is_sparse:
+                module: Any = link.block.synapse
+                input_major(module, optimizer)
+                product = SparseProduct(link, learning_rows, k, self._buffers, learns=learns)
+            else:
+                product = DenseProduct(link, learning_rows, k, learns=learns)
+            stages.append(
+                _Stage(
+                    BlockRecord(link.block),
+                    product,
+                    self._scan(link, n_rows, n_recordings, k),
+                    optimizer if learns else None,
+                    decay_of(link.block),
+                )
+            )
+        records = [stage.record for stage in stages]
+        return _Batch(records, n_recordings, stages, filters, labels, update_every)
+
+    def _scan(self, link: Link, n_rows: int, n_recordings: int, filters: int) -> Scan:
+        membrane = membrane_of(link.block) if self.compiled else None
+        free = free_potential(link.block) if self.rule.potential == "free" else None
+        if membrane is None:
+            return TorchScan(link.block, n_rows, n_recordings, filters, free)
+        return CompiledScan(
+            link.block, n_rows, n_recordings, filters, free, membrane, self._buffers, self.dtype
+        )
+
+    def run(self, x: Tensor | EventBatch, passage: Passage[Any]) -> None:
+        """Run whole sequences ``(T, B, *features)``, and learn."""
+        assert isinstance(passage, _Batch)
+        steps = x.shape[0]
+        if self.sparse[0] and isinstance(x, Tensor):
+            x = as_events(x)
+        elif not self.sparse[0] and isinstance(x, EventBatch):
+            x = x.to_dense(self.dtype)
+        learns = any(stage.optimizer is not None for stage in passage.stages)
+        period = min(passage.update_every, steps) if learns else steps
+        most = max(1, WINDOW_ROWS // passage.n_recordings)
+        with torch.no_grad():
+            first = 0
+            while first < steps:
+                whole = min(period - first % period, steps - first)
+                parts = -(-whole // most)
+                last = first + -(-whole // parts)
+                window = self._window(x, first, last)
+                full = last % period == 0 or last == steps
+                for stage, following in zip(passage.stages, [*self.sparse[1:], None], strict=True):
+                    window = self._advance(
+                        stage, window, passage, first, last, following, goes_on=last < steps
+                    )
+                    if full and stage.optimizer is not None:
+                        stage.step()
+                        stage.product.clear_gradients()
+                first = last
+        for stage in passage.stages:
+            if stage.optimizer is not None:
+                stage.optimizer.zero_grad(set_to_none=True)
+            stage.record.t = steps
+            stage.record.spike_sum = stage.scan.spike_sum
+
+    def _window(self, x: Tensor | EventBatch, first: int, last: int) -> Any:
+        if isinstance(x, EventBatch):
+            return Rows.of_window(x, first, last, self.dtype)
+        return x[first:last].to(self.dtype)
+
+    def _advance(
+        self,
+        stage: _Stage,
+        x: Any,
+        passage: _Batch,
+        first: int,
+        last: int,
+        following: bool | None,
+        *,
+        goes_on: bool,
+    ) -> Any:
+        """Run one block over a window; return its spikes as the next synapse wants them."""
+        product, scan, block = stage.product, stage.scan, stage.record.block
+        weights = weights_of(passage.filters, first + 1, last - first)
+        currents = product.currents(x, scan.n_rows)
+        if block.index == 0 and scan.n_rows > scan.n_recordings:
+            for step in range(last - first):
+                signal = self.rule.current(self.tensors, first + step + 1)
+                assert signal is not None
+                currents[step, scan.n_recordings :] = signal.flatten(1)
+        evidence = scan.begin(currents, weights)
+        chunk = max(1, CHUNK_ROWS // scan.n_rows)
+        for begin in range(0, last - first, chunk):
+            end = min(begin + chunk, last - first)
+            scan.forward(begin, end)
+            self._compare(stage.record, evidence[begin:end], passage)
+        if stage.optimizer is not None:
+            advance = advance_over(stage.beta, weights)
+            if last - first == 1:
+                product.learn_step(x, evidence[0], advance)
+            else:
+                backward = scan.reverse(evidence, product.n_rows, product.tile)
+                product.learn(x, backward, advance, goes_on=goes_on)
+        if following is None:
+            return None
+        return scan.rows() if following else scan.dense()
+
+    def _compare(self, record: BlockRecord, evidence: Tensor, passage: _Batch) -> None:
+        """Compare some steps; the modulators take the evidence's place."""
+        index = record.block.index
+        if passage.labels is None:
+            logits = self.rule.logits_window(index, evidence, passage.n_recordings, self.tensors)
+        else:
+            value, logits, delta = self.rule.modulate_window(
+                index, evidence, passage.labels, self.tensors
+            )
+            record.loss_sum = record.loss_sum + value.sum()
+            if delta.data_ptr() != evidence.data_ptr():
+                evidence.copy_(delta)
+        record.logits = logits[-1]
+        record.logits_sum = record.logits_sum + logits.sum(dim=0)

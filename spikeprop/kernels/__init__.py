@@ -1,0 +1,118 @@
+"""Compiled kernels: plain loops over NumPy arrays, made machine code by numba where it is there.
+
+Nothing here knows of rules, learners or torch. Kernels release the interpreter lock and work on a
+range of rows or columns, so that :func:`share` can spread one call over a few threads of its own;
+numba's own threading is not used, whose thread pools do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, TypeVar
+
+__all__ = ["available", "can_run_on", "kernel", "share", "spans"]
+
+_LOG = logging.getLogger("spikeprop")
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+#: Sums may be regrouped, which vector units need. NaN and infinity keep their meaning.
+_FAST_MATH = {"reassoc", "contract", "nsz", "arcp"}
+
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
+@lru_cache(maxsize=1)
+def available() -> bool:
+    """Tell whether numba can be imported; ``SPIKEPROP_NO_NUMBA=1`` says no."""
+    if os.environ.get("SPIKEPROP_NO_NUMBA", "") not in ("", "0"):
+        return False
+    if importlib.util.find_spec("numba") is None:
+        return False
+    try:
+        import numba  # noqa: F401
+    except Exception as error:  # a broken installation of numba must not break the library
+        _LOG.warning("numba cannot be imported (%s); engines fall back to torch", error)
+        return False
+    return True
+
+
+def can_run_on(tensor: Any) -> bool:
+    """Tell whether kernels can work on a torch tensor in place."""
+    return (
+        available()
+        and tensor.device.type == "cpu"
+        and tensor.is_contiguous()
+        and str(tensor.dtype) in ("torch.float32", "torch.float64")
+    )
+
+
+def kernel(function: _F) -> _F:
+    """Compile ``function`` at its first call for each set of types, and cache it on disk.
+
+    Where no cache folder can be written the kernel is compiled anew in each process.
+    """
+    if not available():
+        return function
+    import numba
+
+    _announce_compilation()
+    options: dict[str, Any] = {"nogil": True, "fastmath": _FAST_MATH}
+    options["error_model"] = "numpy"  # no checks for a zero divisor, which keep loops scalar
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # numba found no folder that it may write to
+        compiled = numba.njit(**options)(function)
+    result: _F = compiled
+    return result
+
+
+@lru_cache(maxsize=1)
+def _announce_compilation() -> None:
+    """Say once per process that compiling takes a while; loading from the cache is silent."""
+    from numba.core import event
+
+    class Announcer(event.Listener):
+        said = False
+
+        def on_start(self, event: Any) -> None:
+            module = getattr(
+                getattr(event.data.get("dispatcher"), "py_func", None), "__module__", ""
+            )
+            if not self.said and module.startswith(__name__):
+                self.said = True
+                _LOG.warning(
+                    "compiling kernels for this machine (some seconds, once after installation)"
+                )
+
+        def on_end(self, event: Any) -> None:
+            """Nothing to say at the end."""
+
+    event.register("numba:compile", Announcer())  # type: ignore[no-untyped-call]
+
+
+def spans(n: int, parts: int, least: int = 1) -> list[tuple[int, int]]:
+    """Cut ``range(n)`` into at most ``parts`` runs of nearly equal length, none below ``least``."""
+    parts = max(1, min(parts, n // max(1, least)))
+    edges = [n * i // parts for i in range(parts + 1)]
+    return [(a, b) for a, b in pairwise(edges) if b > a]
+
+
+def share(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], threads: int) -> list[Any]:
+    """Run ``work(*arguments)`` for each of ``calls`` on up to ``threads`` threads.
+
+    The threads belong to the process that asks for them: a forked child makes its own.
+    """
+    if threads <= 1 or len(calls) <= 1:
+        return [work(*arguments) for arguments in calls]
+    key = (os.getpid(), threads)
+    if key not in _pools:
+        _pools.clear()  # a forked child's copies of its parent's pools have no threads
+        _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="spikeprop")
+    rest = [_pools[key].submit(work, *arguments) for arguments in calls[1:]]
+    return [work(*calls[0]), *(item.result() for item in rest)]

@@ -1,0 +1,193 @@
+"""A learner that follows a stream of events, one time step after another, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from spikeprop.datasets import Events
+from spikeprop.learner import ForwardLearner
+from spikeprop.live.order import Counters
+
+MAX_SILENCE = 1_000
+"""Time steps without events that are run through; what is longer is passed over."""
+
+
+class Report(NamedTuple):
+    """State after a time step.
+
+    Attributes
+    ----------
+    step : int
+        Number of time steps so far.
+    time : int
+        End of the last one, in microseconds of the stream.
+    prediction : int
+        Class with the highest score.
+    confidence : float
+        Its share of the softmax of the scores, 0 to 1.
+    label : int or None
+        What was learned from.
+    """
+
+    step: int
+    time: int
+    prediction: int
+    confidence: float
+    label: int | None
+
+
+class Follower:
+    """Cuts events into time steps and gives each to ``learner.step``, with a label where known.
+
+    Time steps begin with the first event. A step is closed as soon as an event of a later one
+    comes, or :meth:`advance` says that its time is over.
+
+    Parameters
+    ----------
+    learner
+        Infers, and learns where there is a label.
+    sensor_size
+        Width, height and number of polarities.
+    step_us
+        Length of a time step in microseconds.
+    counters
+        Where to count events that cannot be used.
+    num_classes
+        Labels are 0 to this, exclusive.
+    learn
+        Whether labels are learned from.
+    binary
+        A cell is 1 where at least one event fell into it; else their number.
+    on_step
+        Called after each time step.
+
+    Raises
+    ------
+    ValueError
+        If ``step_us`` or ``num_classes`` is below 1.
+    """
+
+    def __init__(
+        self,
+        learner: ForwardLearner,
+        sensor_size: tuple[int, int, int],
+        step_us: int,
+        counters: Counters,
+        num_classes: int,
+        *,
+        learn: bool = True,
+        binary: bool = True,
+        on_step: Callable[[Report], None] | None = None,
+    ) -> None:
+        if step_us < 1 or num_classes < 1:
+            raise ValueError(f"step_us and num_classes are 1 or more, got {step_us}, {num_classes}")
+        self.learner, self.counters = learner, counters
+        self.width, self.height, self.polarities = sensor_size
+        self.step_us, self.num_classes = int(step_us), int(num_classes)
+        self.learn, self.binary, self.on_step = learn, binary, on_step
+        self.label: int | None = None
+        self.steps = 0
+        self.report: Report | None = None
+        self._start: int | None = None  # of the open step
+        shape = (1, self.polarities, self.height, self.width)
+        self._frame = torch.zeros(shape)
+        self._cells = self._frame.view(-1).numpy()
+        self._filled = False
+        self._target = torch.zeros(1, dtype=torch.int64)
+        self._labels: list[tuple[int, int | None]] = []
+
+    def events(self, events: Events) -> None:
+        """Take events; close every time step before that of the last of them."""
+        inside = (events["x"] >= 0) & (events["x"] < self.width)
+        inside &= (events["y"] >= 0) & (events["y"] < self.height)
+        inside &= (events["p"] >= 0) & (events["p"] < self.polarities)
+        if not inside.all():
+            self.counters.outside_events += int(np.count_nonzero(~inside))
+            events = events[inside]
+        if len(events) == 0:
+            return
+        t = events["t"]
+        if self._start is None:
+            self._start = int(t[0])
+        step = (t - self._start) // self.step_us
+        if step.min() < 0:
+            late = step < 0
+            self.counters.late_events += int(np.count_nonzero(late))
+            events, step = events[~late], step[~late]
+            if len(events) == 0:
+                return
+        if np.any(np.diff(step) < 0):
+            order = np.argsort(step, kind="stable")
+            events, step = events[order], step[order]
+        self.counters.events += len(events)
+        cell = (events["p"] * self.height + events["y"]) * self.width + events["x"]
+        ends = np.flatnonzero(np.diff(step)) + 1
+        begin = self._start
+        for part, first in zip(np.split(cell, ends), step[np.r_[0, ends]], strict=True):
+            self.advance(begin + int(first) * self.step_us)
+            self._fill(part)
+
+    def set_label(self, time: int, label: int | None) -> None:
+        """Let a label hold from ``time`` on; None ends it. Kept until the stream is there."""
+        if label is not None and not 0 <= label < self.num_classes:
+            self.counters.bad_labels += 1
+            return
+        if self._start is None or time <= self._start:
+            self.label = label
+            self._labels.clear()
+            return
+        if len(self._labels) < MAX_SILENCE:
+            self._labels.append((time, label))
+        else:
+            self.counters.bad_labels += 1
+
+    def advance(self, time: int) -> None:
+        """Close every time step that ends at ``time`` or before."""
+        if self._start is None:
+            return
+        silent = (time - self._start) // self.step_us
+        if silent > MAX_SILENCE:
+            self._close()
+            passed = (time - self._start) // self.step_us - MAX_SILENCE
+            self.counters.skipped_steps += passed
+            self._start += passed * self.step_us
+        while self._start + self.step_us <= time:
+            self._close()
+
+    def finish(self) -> None:
+        """Close the open time step."""
+        if self._start is not None and self._filled:
+            self._close()
+
+    def _fill(self, cell: np.ndarray) -> None:
+        if self.binary:
+            self._cells[cell] = 1.0
+        else:
+            np.add.at(self._cells, cell, 1.0)
+        self._filled = True
+
+    def _close(self) -> None:
+        assert self._start is not None
+        while self._labels and self._labels[0][0] < self._start + self.step_us:
+            self.label = self._labels.pop(0)[1]
+        target = None
+        if self.learn and self.label is not None:
+            self._target[0] = self.label
+            target = self._target
+        metrics = self.learner.step(self._frame, target)
+        if self._filled:
+            self._frame.zero_()
+            self._filled = False
+        self._start += self.step_us
+        self.steps += 1
+        last = self.learner.rule.predict_from == "last"
+        scores = (metrics.logits[-1] if last else metrics.logits.sum(dim=0))[0]
+        shares = torch.softmax(scores, dim=0)
+        best = int(shares.argmax())
+        self.report = Report(self.steps, self._start, best, float(shares[best]), self.label)
+        if self.on_step is not None:
+            self.on_step(self.report)

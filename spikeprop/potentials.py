@@ -1,0 +1,74 @@
+"""What the local loss looks at: a neuron's voltage, or its free potential.
+
+The *free potential* is the voltage as it would be if no spike had ever reset it: the neuron's own
+sub-threshold filter, run on the current alone,
+
+    z_t = A z_{t-1} + B current_t,    u_t = C z_t          (LIF: u_t = beta u_{t-1} + current_t),
+
+which is ``mem_t`` with all that resets took away put back, each amount decayed as the voltage is. A
+neuron knows both: its voltage and its own spikes. As ``current_t = W x_t``, the eligibility trace
+is ``d u_t / d W`` exactly, with no reset to be held constant.
+
+Why: a neuron that fires much is held near its threshold by its resets, so that the voltage of the
+most driven neurons says least of how strongly they are driven. On SaccadeDigits (five-fold
+cross-validation on the training split, 24 epochs, one seed) the first block gained 1.9 points by
+it and the second 0.2.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spikeprop.blocks import Block
+from spikeprop.membranes import filter_of, spikes
+from spikeprop.neurons import LinearFilter
+
+__all__ = ["FreePotential", "free_potential"]
+
+
+class FreePotential:
+    """One block's free potential on its way along the time axis.
+
+    Parameters
+    ----------
+    dynamics : LinearFilter
+        The neurons' filter: one for the layer, or one a neuron.
+    """
+
+    def __init__(self, dynamics: LinearFilter) -> None:
+        self._dynamics = dynamics
+        self._z: Tensor | None = None
+
+    def advance(self, current: Tensor) -> Tensor:
+        """Take a time step's current ``(R, *features)`` and return ``u`` of the same shape."""
+        A, B, C = (entry.to(current) for entry in self._dynamics)
+        driven = B.reshape(len(B), *_lead(B, 1, current)) * current
+        if self._z is None:
+            self._z = driven.clone()
+        elif len(B) == 1:
+            self._z.mul_(A.reshape(1, *_lead(A, 2, current))).add_(driven)
+        else:
+            A = A.reshape(len(B), len(B), *_lead(A, 2, current))
+            self._z = (A * self._z).sum(dim=1) + driven
+        return (C.reshape(len(C), *_lead(C, 1, current)) * self._z).sum(dim=0)
+
+
+def _lead(entry: Tensor, variables: int, current: Tensor) -> torch.Size:
+    """Shape that lets a filter's entry, one a layer or a neuron, broadcast with ``current``."""
+    per = entry.shape[variables:]
+    return torch.Size([*[1] * (current.dim() - len(per)), *per])
+
+
+def free_potential(block: Block) -> FreePotential | None:
+    """Return the free potential of a block, or None where its voltage has to do.
+
+    That is: for nonlinear dynamics, which have no filter; where the neuron's own parameters are
+    trained, whose effect on the voltage is what they learn from; for a recurrent synapse within
+    the neuron, whose current is not seen; and for neurons that never reset.
+    """
+    neuron = block.neuron
+    if block.neuron_parameters or any(site.inside for site in block.sites) or not spikes(neuron):
+        return None
+    dynamics = filter_of(neuron)
+    return None if dynamics is None else FreePotential(dynamics)

@@ -1,0 +1,209 @@
+"""``spikeprop stream``: a trained network follows live events, and goes on learning."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    from spikeprop.live import Counters, Follower, Report
+    from spikeprop.live.view import View
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """Infer at every time step of live events and, where labels come in, learn at every one."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder, such as runs/saccade-digits-001; its network begins the stream."""
+
+    source: tyro.conf.Positional[str] = "-"
+    """Event file (played in real time), - (standard input), udp://HOST:PORT or tcp://HOST:PORT."""
+
+    step: int | None = None
+    """Length of a time step; None is that of the training [µs]."""
+
+    learn: bool = True
+    """Learn while a label is known; otherwise labels are shown alone."""
+
+    labels: Path | None = None
+    """For a file: table with the columns start, stop [µs since its first event] and class."""
+
+    label: str | None = None
+    """Class of the whole stream, by name, until packets say otherwise."""
+
+    speed: float = 1.0
+    """Play a file so many times faster than real time; 0 is as fast as can be."""
+
+    lr: float | None = None
+    """Learning rate, constant; None is that at the start of the training."""
+
+    update_every: int | None = None
+    """Update the weights after every so many time steps; None is as in training [time steps]."""
+
+    window: int = 32
+    """So many packets may wait for one that is missing [packets]."""
+
+    seconds: float = math.inf
+    """Stop after this time [s]."""
+
+    save: Path | None = None
+    """Write the learner to this .safetensors file at the end."""
+
+    log: Path | None = None
+    """Write a line for every time step to this .csv file: time, prediction, confidence, label."""
+
+    device: str | None = None
+    """Where to compute (cpu, cuda, cuda:N); None is the device of the training."""
+
+    quiet: bool = False
+    """Show nothing but the result."""
+
+
+def run(config: StreamConfig) -> None:
+    """Follow the stream to its end; print what came of it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, OSError
+        If the run, the source or an option is wrong, or a file cannot be written.
+    """
+    from contextlib import ExitStack
+
+    from spikeprop import inference
+    from spikeprop.live import Counters, Follower, Reorder
+    from spikeprop.live.sources import open_source, read_labels
+    from spikeprop.live.view import View
+
+    for name in ("save", "log"):
+        path = getattr(config, name)
+        if path is not None and not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{name}: there is no folder {path.absolute().parent}")
+    if config.window < 0 or not config.seconds > 0:
+        raise ValueError(
+            f"window is 0 or more and seconds above 0, got {config.window} and {config.seconds}"
+        )
+    learner, trained, metrics = inference.load(config.run, on=config.device)
+    if config.update_every is not None:
+        if config.update_every < 1:
+            raise ValueError(f"update_every must be at least 1, got {config.update_every}")
+        learner.update_every = config.update_every
+    rate = trained.lr if config.lr is None else config.lr
+    if not 0 < rate < math.inf:
+        raise ValueError(f"lr must be above 0, got {config.lr}")
+    # A schedule leaves the rate of a finished training at or near zero.
+    for optimizer in learner.optimizers:
+        for group in [] if optimizer is None else optimizer.param_groups:
+            group["lr"] = rate
+    data = metrics["data"]
+    classes: list[str] = data["classes"]
+    sensor = (data["sensor_size"][0], data["sensor_size"][1], data["sensor_size"][2])
+    if tuple(data["input_shape"]) != (sensor[2], sensor[1], sensor[0]):
+        raise ValueError(f"{config.run} was trained on pooled pixels, which a stream has not")
+    counters = Counters()
+    labels = None if config.labels is None else read_labels(config.labels, classes)
+    packets = open_source(config.source, counters, speed=config.speed, labels=labels)
+    view = None if config.quiet else View(counters, classes, sensor)
+    with ExitStack() as stack:
+        log = None if config.log is None else stack.enter_context(config.log.open("w"))
+        if log is not None:
+            log.write("time_us,prediction,confidence,label\n")
+        right = _Score()
+
+        def on_step(report: Report) -> None:
+            right.count(report)
+            if log is not None:
+                label = "" if report.label is None else classes[report.label]
+                name = classes[report.prediction]
+                log.write(f"{report.time},{name},{report.confidence:.4f},{label}\n")
+            if view is not None:
+                view.step(report)
+
+        follower = Follower(
+            learner,
+            sensor,
+            config.step or trained.time_window,
+            counters,
+            len(classes),
+            learn=config.learn,
+            binary=trained.binary,
+            on_step=on_step,
+        )
+        if config.label is not None:
+            if config.label not in classes:
+                raise ValueError(f"label must be one of {', '.join(classes)}, got {config.label!r}")
+            follower.set_label(0, classes.index(config.label))
+        if view is not None:
+            stack.enter_context(view)
+        begun = time.monotonic()
+        _follow(packets, Reorder(counters, config.window), follower, view, begun + config.seconds)
+        seconds = time.monotonic() - begun
+    _print_result(follower, counters, seconds, right)
+    if config.save is not None:
+        learner.save(config.save)
+        print(config.save)
+
+
+class _Score:
+    """How often predictions agree with labels."""
+
+    def __init__(self) -> None:
+        self.labelled = self.right = 0
+
+    def count(self, report: Report) -> None:
+        if report.label is not None:
+            self.labelled += 1
+            self.right += report.prediction == report.label
+
+
+def _follow(packets: Any, order: Any, follower: Follower, view: View | None, until: float) -> None:
+    """Take packets until the stream ends, the time is over, or Ctrl-C."""
+    ended = False
+    try:
+        for packet in packets:
+            for ready in order.flush() if packet is None else order.push(packet):
+                ended = _take(ready, follower, view) or ended
+            if view is not None and packet is None:
+                view.tick()
+            if ended or time.monotonic() >= until:
+                break
+    except KeyboardInterrupt:
+        print("spikeprop: stopped", file=sys.stderr)
+    finally:
+        packets.close()
+    for ready in order.flush():
+        _take(ready, follower, view)
+    follower.finish()
+
+
+def _take(packet: Any, follower: Follower, view: View | None) -> bool:
+    """Give a packet to the follower; return whether it ends the stream."""
+    from spikeprop.live.packets import EVENTS, LABEL
+
+    if packet.kind == EVENTS:
+        if view is not None:
+            view.events(packet.events)
+        follower.events(packet.events)
+    elif packet.kind == LABEL:
+        follower.set_label(packet.time, packet.label)
+    else:
+        return True
+    return False
+
+
+def _print_result(follower: Follower, counters: Counters, seconds: float, score: _Score) -> None:
+    print(f"packets    {counters.packets:,}")
+    rate = counters.events / seconds if seconds > 0 else 0.0
+    print(f"events     {counters.events:,} in {seconds:.1f} s, {rate:,.0f} a second")
+    print(f"time steps {follower.steps:,} of {follower.step_us:,} us")
+    for name, count in counters.faults().items():
+        print(f"{name.replace('_', ' '):<10} {count:,}")
+    if score.labelled:
+        share = 100 * score.right / score.labelled
+        print(f"accuracy   {share:.2f} % of {score.labelled:,} labelled time steps, as they came")
