@@ -27,9 +27,11 @@ def next_state(neuron: SpikingNeuron, outputs: tuple[Tensor, ...]) -> tuple[Tens
 @every
 def test_a_compiled_step_is_the_eager_step(build: Build) -> None:
     """One graph without a break, compiled once (once more for a hidden state that has a shape)."""
-    current = noise(8, 3, 5)
+    current = noise(6, 3, 5)
+    # Hidden state is the same code for all families: one variable, several, spikes among them.
+    both = build in (FAMILIES["LIF"], FAMILIES["Synaptic"], FAMILIES["RLIF"])
     with torch.no_grad():
-        for hidden in (False, True):
+        for hidden in (False, True) if both else (False,):
             neuron = build(init_hidden=hidden, output=hidden)
             expected = build().unroll(current)
             torch._dynamo.reset()
