@@ -20,7 +20,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from spikeprop.kernels import cosine, share, spans, triton_runs_on
+from spikeprop.kernels import cosine, share, spans, triton_runs_on, worth
 
 __all__ = ["Cosine", "Dot", "LocalLoss", "LossValue", "SquaredDistance"]
 
@@ -176,7 +176,7 @@ class Cosine:
         threads = torch.get_num_threads()
         calls = [
             (*arrays, *numbers, value.numpy(), logits.numpy(), first, last)
-            for first, last in spans(steps, threads)
+            for first, last in spans(steps, threads, worth(evidence[0].numel()))
         ]
         share(cosine.compare, calls, threads)
         return value, logits

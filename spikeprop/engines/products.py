@@ -22,7 +22,7 @@ from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, flatten_rows
 from spikeprop.engines.filters import Advance
 from spikeprop.engines.rows import Rows
-from spikeprop.kernels import share, spans, sparse
+from spikeprop.kernels import share, spans, sparse, worth
 from spikeprop.synapses import Synapse, pull_back, synapse_of
 
 __all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
@@ -287,7 +287,7 @@ class SparseProduct(Product):
         ]
         parts: list[tuple[int, int, tuple[int, int] | None]]
         if tiles is None:  # one after another over rows that stay in the cache
-            parts = [(a, b, None) for a, b in spans(listed, threads)]
+            parts = [(a, b, None) for a, b in spans(listed, threads, worth(steps * self.outputs))]
         else:  # a thread keeps its tiles in its own cache
             parts = [(0, listed, span) for span in spans(len(tables), threads)]
         calls = [(x, tables, offset, target, *part) for part in parts]
@@ -316,7 +316,10 @@ class SparseProduct(Product):
         assert self._carried is not None
         threads = torch.get_num_threads()
         carried = self._carried.numpy()
-        calls = [(*x, carried, *advance, a, b) for a, b in spans(self.n_rows, threads)]
+        calls = [
+            (*x, carried, *advance, a, b)
+            for a, b in spans(self.n_rows, threads, worth(self.inputs))
+        ]
         share(sparse.advance, calls, threads)
 
     def _add(self, delta: Tensor, k: int) -> None:

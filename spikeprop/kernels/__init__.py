@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
-__all__ = ["available", "can_run_on", "kernel", "share", "spans", "triton_runs_on"]
+__all__ = ["available", "can_run_on", "kernel", "share", "spans", "triton_runs_on", "worth"]
 
 _LOG = logging.getLogger("spikeprop")
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -125,6 +125,11 @@ def spans(n: int, parts: int, least: int = 1) -> list[tuple[int, int]]:
     parts = max(1, min(parts, n // max(1, least)))
     edges = [n * i // parts for i in range(parts + 1)]
     return [(a, b) for a, b in pairwise(edges) if b > a]
+
+
+def worth(per_item: int) -> int:
+    """Return how many items of ``per_item`` multiply-adds are worth a thread of their own."""
+    return max(1, 65536 // max(1, per_item))
 
 
 def share(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], threads: int) -> list[Any]:
