@@ -49,6 +49,11 @@ def sequence(
     return _labels(label, x.shape[1], num_classes, f"x of shape {tuple(x.shape)}", x.shape[0])
 
 
+def labels(x: Tensor | EventBatch, label: Tensor, num_classes: int) -> Tensor:
+    """Check the labels of a batch of sequences that is checked elsewhere; return them as int64."""
+    return _labels(label, x.shape[1], num_classes, f"x of shape {tuple(x.shape)}", x.shape[0])
+
+
 def single_step(
     x_t: Tensor | EventBatch, label: Tensor | None, num_classes: int, net: nn.Module
 ) -> Tensor | None:

@@ -20,15 +20,12 @@ from typing import ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from spikeprop.kernels import cosine, rows, share, spans
+from spikeprop.kernels import cosine, share, spans, triton_runs_on, worth
 
 __all__ = ["Cosine", "Dot", "LocalLoss", "LossValue", "SquaredDistance"]
 
 #: Below this norm a centred feature vector has no direction: it gives logits and gradients of zero.
 SMALLEST_NORM = 1e-8
-
-#: Up to so many rows one compiled pass is faster than calling matrix products.
-FEW_ROWS = 128
 
 
 class LossValue(NamedTuple):
@@ -92,32 +89,6 @@ def _through_directions(delta: Tensor, direction: Tensor, inverse: Tensor) -> Te
     return (delta - along * direction) * inverse
 
 
-def _compiled_directions(z: Tensor, first: int, last: int, rectify: bool) -> tuple[Tensor, Tensor]:
-    """Do as :func:`_directions` for some rows of ``(T, R, F)``, rectified first or not."""
-    direction = z.new_empty(len(z), last - first, z.shape[2])
-    inverse = z.new_empty(len(z), last - first)
-    arrays = (z.numpy(), first, rectify, SMALLEST_NORM, direction.numpy(), inverse.numpy())
-    threads = torch.get_num_threads()
-    share(rows.directions, [(*arrays, a, b) for a, b in spans(len(z), threads)], threads)
-    return direction, inverse
-
-
-def _compiled_through(
-    delta: Tensor,
-    direction: Tensor,
-    along: Tensor,
-    inverse: Tensor,
-    z: Tensor,
-    first: int,
-    rectify: bool,
-) -> None:
-    """Do as :func:`_through_directions`, into some rows of ``z``."""
-    arrays = tuple(item.numpy() for item in (delta, direction, along, inverse, z))
-    threads = torch.get_num_threads()
-    calls = [(*arrays, first, rectify, a, b) for a, b in spans(len(z), threads)]
-    share(rows.through_directions, calls, threads)
-
-
 @dataclass(frozen=True)
 class Cosine:
     r"""Cross-entropy over cosine similarities of centred evidence.
@@ -175,7 +146,8 @@ class Cosine:
         Parameters
         ----------
         evidence : Tensor
-            ``(T, R, F)``, contiguous, on the CPU: B recordings, then C class signals, if any.
+            ``(T, R, F)``, contiguous, on the CPU or, for fixed vectors, on a CUDA device: B
+            recordings, then C class signals, if any.
         labels : Tensor
             ``(B,)``.
         vectors : Tensor or None
@@ -188,50 +160,39 @@ class Cosine:
         value, logits : Tensor
             ``(T,)`` and ``(T, B, C)``.
         """
-        if len(evidence) * len(labels) <= FEW_ROWS:
-            return self._overwrite_few(evidence, labels, vectors, rectify=rectify)
-        n = len(labels)
-        h_dir, h_inv = _compiled_directions(evidence, 0, n, rectify)
+        n, steps = len(labels), len(evidence)
+        if vectors is not None and triton_runs_on(evidence.device):
+            return self._overwrite_on_device(evidence, labels, vectors, rectify)
         if vectors is None:
-            s_dir, s_inv = _compiled_directions(evidence, n, evidence.shape[1], False)
+            classes = evidence.shape[1] - n
+            fixed = evidence.new_empty(0, 0)
         else:
-            s_dir = _directions(vectors)[0].expand(len(evidence), *vectors.shape)
-        logits = torch.bmm(h_dir, s_dir.mT).div_(self.tau)
-        value, delta = _cross_entropy(logits, labels)
-        along = delta * logits  # delta / tau times tau logits: what lies along each direction
-        delta /= self.tau
-        delta_h = torch.bmm(delta, s_dir)
-        _compiled_through(delta_h, h_dir, along.sum(dim=2), h_inv, evidence, 0, rectify)
-        if vectors is None:
-            delta_s = torch.bmm(delta.mT, h_dir)
-            _compiled_through(delta_s, s_dir, along.sum(dim=1), s_inv, evidence, n, False)
+            classes = len(vectors)
+            fixed = vectors
+        value = evidence.new_empty(steps)
+        logits = evidence.new_empty(steps, n, classes)
+        arrays = (evidence.numpy(), fixed.contiguous().numpy(), labels.numpy())
+        numbers = (self.tau, rectify, SMALLEST_NORM)
+        threads = torch.get_num_threads()
+        calls = [
+            (*arrays, *numbers, value.numpy(), logits.numpy(), first, last)
+            for first, last in spans(steps, threads, worth(evidence[0].numel()))
+        ]
+        share(cosine.compare, calls, threads)
         return value, logits
 
-    def _overwrite_few(
-        self, evidence: Tensor, labels: Tensor, vectors: Tensor | None, *, rectify: bool
+    def _overwrite_on_device(
+        self, evidence: Tensor, labels: Tensor, vectors: Tensor, rectify: bool
     ) -> tuple[Tensor, Tensor]:
-        n, size = len(labels), evidence.shape[2]
-        follows = vectors is None
-        if vectors is None:
-            classes = evidence.new_empty(evidence.shape[1] - n, size)
-        else:
-            classes = _directions(vectors)[0].contiguous()
-        logits = evidence.new_empty(len(evidence), n, len(classes))
-        value = evidence.new_empty(len(evidence))
-        cosine.modulate(
-            evidence.numpy(),
-            labels.numpy(),
-            self.tau,
-            SMALLEST_NORM,
-            rectify,
-            follows,
-            evidence.new_empty(size).numpy(),
-            classes.numpy(),
-            evidence.new_empty(4, len(classes)).numpy(),
-            logits.numpy(),
-            value.numpy(),
+        from spikeprop.kernels import triton_neuron
+
+        value = evidence.new_empty(evidence.shape[:2])
+        logits = evidence.new_empty(*evidence.shape[:2], len(vectors))
+        direction = _directions(vectors)[0].contiguous()
+        triton_neuron.compare(
+            evidence, direction, labels, self.tau, rectify, SMALLEST_NORM, value, logits
         )
-        return value, logits
+        return value.mean(dim=1), logits
 
     def logits(self, h: Tensor, s: Tensor) -> Tensor:
         """Return the scores ``(B, C)``."""

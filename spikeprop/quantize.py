@@ -98,7 +98,7 @@ class OnGrid(torch.optim.Optimizer):
         # One list of groups: a scheduler that is given this optimiser moves the inner one's rates.
         self.param_groups = self.inner.param_groups
         self.scale = quantization_scale(parameters[0], bits)
-        self._generator = torch.Generator(parameters[0].device).manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
         self._weights = {id(p) for p in parameters if p.dim() > 1}
         self._parameters = parameters
         self._masters = [p.detach().clone() for p in parameters]
@@ -121,12 +121,8 @@ class OnGrid(torch.optim.Optimizer):
             grid = self.scale if weight else self.scale / 2**FRACTION_BITS
             levels = parameter / grid
             if stochastic:
-                levels += torch.rand(
-                    levels.shape,
-                    generator=self._generator,
-                    device=levels.device,
-                    dtype=levels.dtype,
-                )
+                drawn = torch.rand(levels.shape, generator=self._generator, dtype=levels.dtype)
+                levels += drawn.to(levels.device)
                 levels = torch.floor(levels)
             else:
                 levels = torch.round(levels)

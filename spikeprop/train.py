@@ -155,7 +155,8 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     _finish(settings, data, learner, folder, progress, evaluation)
     if not config.quiet:
         console.print(
-            f"trained in {progress.seconds:.1f} s with {progress.backward_passes} backward passes"
+            f"trained in {progress.seconds:.1f} s with {progress.backward_passes} backward passes, "
+            f"{learner.engine_choice}"
         )
     console.print(f"test accuracy {100 * evaluation.accuracy:.2f} % ({evaluation.samples} samples)")
     return folder
@@ -277,6 +278,7 @@ def _metrics(
         "parameters": sum(parameter.numel() for parameter in learner.net.parameters()),
         "rule": config.rule,
         "update_every": config.update_every,
+        "engine": str(learner.engine_choice),
         "seeds": {
             "weights": config.seed,
             "signals": config.seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["markdown"]
+__all__ = ["markdown", "table"]
 
 Row = dict[str, Any]
 

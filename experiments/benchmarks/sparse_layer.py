@@ -1,17 +1,23 @@
 """An event-driven first layer for BPTT: what a sceptic would ask for, "give BPTT your kernels too".
 
-The forward product and the weight's gradient read the events alone. Nothing else of BPTT gets
-cheaper: the hidden layers need the gradient of their input, which is dense.
+The forward product and the weight's gradient read the events alone, by the event engine's own
+kernels in the event engine's own windows. Nothing else of BPTT gets cheaper: the hidden layers need
+the gradient of their input, which is dense.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spikeprop.datasets.sparse import EventBatch
+from spikeprop.engines.layout import input_major
+from spikeprop.engines.rows import Rows
+from spikeprop.engines.windows import WINDOW_ROWS
+from spikeprop.kernels import share, spans, sparse
 
 __all__ = ["EventLinear"]
 
@@ -22,45 +28,65 @@ class EventLinear(nn.Module):
     Parameters
     ----------
     linear : nn.Linear
-        Its weight and bias are used.
+        Its weight and bias are used; the weight is laid out input by input.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
+        input_major(linear, None)
         self.weight, self.bias = linear.weight, linear.bias
 
-    def forward(self, events: Any) -> Tensor:
+    def forward(self, events: EventBatch) -> Tensor:
         """Return the currents of all time steps."""
-        rows: Tensor = _Product.apply(self.weight, events)  # type: ignore[no-untyped-call]
-        steps = events.time_steps
-        return rows.view(-1, steps, rows.shape[1]).transpose(0, 1) + self.bias
-
-    def __call__(self, events: Any) -> Tensor:
-        """Return the currents of all time steps."""
-        result: Tensor = super().__call__(events)
-        return result
+        product: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
+            self.weight, self.bias, events
+        )
+        return product
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, events: EventBatch) -> Tensor:
-        ctx.matrix, ctx.inputs = _matrix(events, weight.shape[1]), weight.shape[1]
-        return ctx.matrix @ weight.T.contiguous()  # type: ignore[no-any-return]
+    def forward(ctx: Any, weight: Tensor, bias: Tensor, events: EventBatch) -> Tensor:
+        ctx.events, ctx.inputs = events, weight.shape[1]
+        rows = Rows.of_window(events, 0, events.time_steps, weight.dtype)
+        steps, batch = rows.starts.shape
+        outputs, threads = len(weight), torch.get_num_threads()
+        out = torch.empty(steps, batch, outputs, dtype=weight.dtype)
+        tiles = _tiles(outputs, ctx.inputs, weight.dtype)
+        arrays = (weight.detach().t().numpy(), tiles)
+        share(sparse.pack, [(*arrays, a, b) for a, b in spans(ctx.inputs, threads)], threads)
+        start, target = bias.detach().numpy(), out.numpy()
+        calls = []
+        for tile, first in enumerate(range(0, outputs, sparse.TILE)):
+            last = min(first + sparse.TILE, outputs)
+            calls.append((*rows, tiles[tile], 0, start, target, 0, batch, first, last))
+        share(sparse.gather, calls, threads)
+        return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        transposed = ctx.matrix.to_sparse_csc()
-        by_input = torch.sparse_csr_tensor(
-            transposed.ccol_indices(),
-            transposed.row_indices(),
-            transposed.values(),
-            (ctx.inputs, len(gradient)),
-        )
-        return (by_input @ gradient.contiguous()).T.contiguous(), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        events, threads = ctx.events, torch.get_num_threads()
+        outputs = gradient.shape[2]
+        out = torch.zeros(ctx.inputs, outputs, dtype=gradient.dtype)
+        length = max(1, WINDOW_ROWS // events.batch)
+        for first in range(0, events.time_steps, length):
+            part = gradient[first : first + length]
+            rows = Rows.of_window(events, first, first + len(part), gradient.dtype)
+            count = int((rows.ends - rows.starts).sum())
+            pointers = np.empty(ctx.inputs + 1, dtype=np.int64)
+            places = np.empty(count, dtype=np.int32)
+            values = np.empty(count if rows.values.size else 0, dtype=rows.values.dtype)
+            sparse.sort_events(*rows, events.batch, pointers, places, values)
+            tiles = _tiles(outputs, len(part) * events.batch, gradient.dtype)
+            flat = part.reshape(-1, outputs).contiguous().numpy()
+            share(sparse.pack, [(flat, tiles, a, b) for a, b in spans(len(flat), threads)], threads)
+            calls = [
+                (pointers, places, values, tiles, out.numpy(), tile) for tile in range(len(tiles))
+            ]
+            share(sparse.sum_products, calls, threads)
+        return out.t(), gradient.sum(dim=(0, 1)), None
 
 
-def _matrix(events: EventBatch, inputs: int) -> Tensor:
-    values = events.values if events.values is not None else torch.ones(len(events.channels))
-    return torch.sparse_csr_tensor(
-        events.offsets, events.channels.long(), values, (len(events.offsets) - 1, inputs)
-    )
+def _tiles(outputs: int, rows: int, dtype: torch.dtype) -> Any:
+    """Return room for a matrix ``(rows, outputs)`` cut into column tiles."""
+    return torch.empty(-(-outputs // sparse.TILE), rows, sparse.TILE, dtype=dtype).numpy()

@@ -14,12 +14,18 @@ class Buffers:
     """Named scratch tensors; what they hold is anything."""
 
     def __init__(self) -> None:
-        self._flat: dict[tuple[str, torch.dtype], Tensor] = {}
+        self._flat: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
-    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    def take(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
+    ) -> Tensor:
         """Return a contiguous tensor, valid until the same name is taken again."""
         size = math.prod(shape)
-        flat = self._flat.get((name, dtype))
+        flat = self._flat.get((name, dtype, device))
         if flat is None or flat.numel() < size:
-            flat = self._flat[name, dtype] = torch.empty(size, dtype=dtype)
+            flat = self._flat[name, dtype, device] = torch.empty(size, dtype=dtype, device=device)
         return flat[:size].view(shape)

@@ -18,7 +18,7 @@ from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Membrane, decay_of
 from spikeprop.engines.products import Backward
 from spikeprop.engines.rows import Rows, as_events
-from spikeprop.kernels import neuron, share, spans
+from spikeprop.kernels import neuron, share, spans, worth
 from spikeprop.potentials import FreePotential
 
 __all__ = ["CompiledScan", "Scan", "TorchScan"]
@@ -136,7 +136,7 @@ class CompiledScan(Scan):
     def forward(self, first: int, last: int) -> None:
         """Run some steps of the window."""
         threads = torch.get_num_threads()
-        parts = spans(self.n_rows, threads)
+        parts = spans(self.n_rows, threads, worth(self.size * (last - first)))
         counts = [self._counts, *[np.zeros_like(self._counts) for _ in parts[1:]]]
         calls = [
             (
@@ -176,7 +176,10 @@ class CompiledScan(Scan):
         p = self._buffers.take("p", (n_rows, self.size), self._dtype)
         threads = torch.get_num_threads()
         arrays = (delta.numpy(), self._weights, self._membrane.beta, q.numpy(), p.numpy())
-        calls = [(*arrays, tiles.numpy(), a, b) for a, b in spans(n_rows, threads)]
+        calls = [
+            (*arrays, tiles.numpy(), a, b)
+            for a, b in spans(n_rows, threads, worth(self.size * steps))
+        ]
         share(neuron.reverse, calls, threads)
         return Backward(tiles, q, p, [bool(w != 1.0) for w in self._weights[:, 0]])
 
@@ -250,7 +253,7 @@ class TorchScan(Scan):
         parts = delta[:, :n_rows].reshape(len(delta), n_rows, self.filters, self.size)
         g = delta.new_empty((len(delta), n_rows, self.size))
         q, p = torch.zeros_like(parts[0]), torch.zeros_like(g[0])
-        w = torch.as_tensor(self._weights, dtype=delta.dtype)[:, :, None]
+        w = torch.as_tensor(self._weights, dtype=delta.dtype, device=delta.device)[:, :, None]
         for at in range(len(delta) - 1, -1, -1):
             q += parts[at]
             p.mul_(beta).add_((w[:, at] * q).sum(dim=1))

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeprop import kernels
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
@@ -31,6 +32,7 @@ from spikeprop.engines.passage import BlockRecord, Passage
 from spikeprop.engines.products import DenseProduct, Product, SparseProduct
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
+from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.evidence import Evidence
 from spikeprop.potentials import free_potential
 from spikeprop.rules import Rule
@@ -160,10 +162,23 @@ class WindowedEngine:
         return _Batch(records, n_recordings, stages, filters, labels, update_every)
 
     def _scan(self, link: Link, n_rows: int, n_recordings: int, filters: int) -> Scan:
-        membrane = membrane_of(link.block) if self.compiled else None
+        weight: Any = link.block.synapse.weight
+        in_triton = kernels.triton_runs_on(weight.device)
+        membrane = membrane_of(link.block) if self.compiled or in_triton else None
         free = free_potential(link.block) if self.rule.potential == "free" else None
         if membrane is None:
             return TorchScan(link.block, n_rows, n_recordings, filters, free)
+        if in_triton:
+            return TritonScan(
+                link.block,
+                n_rows,
+                n_recordings,
+                filters,
+                free,
+                membrane,
+                self._buffers,
+                weight.detach(),
+            )
         return CompiledScan(
             link.block, n_rows, n_recordings, filters, free, membrane, self._buffers, self.dtype
         )

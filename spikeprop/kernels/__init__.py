@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
-__all__ = ["available", "can_run_on", "kernel", "share", "spans"]
+__all__ = ["available", "can_run_on", "kernel", "share", "spans", "triton_runs_on", "worth"]
 
 _LOG = logging.getLogger("spikeprop")
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -50,6 +50,30 @@ def can_run_on(tensor: Any) -> bool:
         and tensor.is_contiguous()
         and str(tensor.dtype) in ("torch.float32", "torch.float64")
     )
+
+
+def triton_runs_on(device: Any) -> bool:
+    """Tell whether the Triton kernels run on a torch device.
+
+    That is a CUDA device where Triton is installed, which PyTorch's CUDA builds for Linux bring;
+    ``SPIKEPROP_NO_TRITON=1`` says no. (In Triton's interpreter they also run on the CPU, slowly:
+    for tests.)
+    """
+    return device.type == "cuda" and _triton_installed()
+
+
+@lru_cache(maxsize=1)
+def _triton_installed() -> bool:
+    if os.environ.get("SPIKEPROP_NO_TRITON", "") not in ("", "0"):
+        return False
+    if importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        import triton  # noqa: F401
+    except Exception as error:  # a broken installation of Triton must not break the library
+        _LOG.warning("Triton cannot be imported (%s); engines fall back to torch", error)
+        return False
+    return True
 
 
 def kernel(function: _F) -> _F:
@@ -101,6 +125,11 @@ def spans(n: int, parts: int, least: int = 1) -> list[tuple[int, int]]:
     parts = max(1, min(parts, n // max(1, least)))
     edges = [n * i // parts for i in range(parts + 1)]
     return [(a, b) for a, b in pairwise(edges) if b > a]
+
+
+def worth(per_item: int) -> int:
+    """Return how many items of ``per_item`` multiply-adds are worth a thread of their own."""
+    return max(1, 65536 // max(1, per_item))
 
 
 def share(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], threads: int) -> list[Any]:

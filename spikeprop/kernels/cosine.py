@@ -1,147 +1,171 @@
-"""The cosine loss of one or a few time steps in one go: see ``spikeprop.losses.Cosine``.
-
-With many steps at once matrix products of a library are faster; with one, calling them takes longer
-than they do.
-"""
+"""The cosine loss in compiled loops: a row's whole work while it lies in the first-level cache."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
 
 Array = NDArray[Any]
 
-__all__ = ["modulate"]
+__all__ = ["compare"]
 
 
 @kernel
-def modulate(
+def _direct(row: Array, centred: Array, rectify: bool, smallest: float) -> float:
+    """Fill ``centred`` with ``row`` (or ``max(row, 0)``) less its mean; return 1 / norm, or 0."""
+    size = row.size
+    kind = row.dtype.type
+    zero = kind(0)
+    total = zero
+    if rectify:
+        for i in range(size):
+            v = row[i] if row[i] > zero else zero
+            centred[i] = v
+            total += v
+    else:
+        for i in range(size):
+            v = row[i]
+            centred[i] = v
+            total += v
+    mean = total / kind(size)
+    square = zero
+    for i in range(size):
+        v = centred[i] - mean
+        centred[i] = v
+        square += v * v
+    norm = kind(math.sqrt(square))
+    inverse: float = kind(1) / norm if norm > kind(smallest) else zero
+    return inverse
+
+
+@kernel
+def compare(
     z: Array,
+    fixed: Array,
     labels: Array,
     tau: float,
-    smallest: float,
     rectify: bool,
-    follows: bool,
-    h: Array,
-    s: Array,
-    scores: Array,
+    smallest: float,
+    value: Array,
     logits: Array,
-    values: Array,
+    first_step: int,
+    last_step: int,
 ) -> None:
-    """Put modulators in place of evidence ``z`` ``(L, R, F)``: recordings first, then signals.
+    """Put the modulators of the cosine loss in the place of the evidence, step by step.
 
-    ``s`` ``(C, F)`` holds the directions of fixed class vectors, or is scratch where the classes
-    follow the recordings in ``z`` (``follows``). ``h`` ``(F,)`` and ``scores`` ``(2, C)`` are
-    scratch. ``logits`` ``(L, B, C)`` and ``values`` ``(L,)`` are filled.
+    One walk over a row while it lies in the first-level cache, for recordings: its direction, its
+    cosines with the class vectors, softmax, and the gradient back through the direction.
+
+    Parameters
+    ----------
+    z : ndarray, shape (L, R, F)
+        Evidence of ``len(labels)`` recordings and, if ``fixed`` is empty, of the class signals
+        behind them; becomes dLoss/dz, with the loss averaged over the recordings.
+    fixed : ndarray, shape (C, F)
+        Class vectors, or empty.
+    labels : ndarray of int64
+        Class of each recording.
+    tau, rectify, smallest
+        Temperature, whether recordings are compared by ``max(z, 0)``, and the norm below which a
+        row has no direction.
+    value : ndarray, shape (L,)
+        Mean loss.
+    logits : ndarray, shape (L, B, C)
+        Scores.
     """
-    n_classes, size = s.shape
-    n = labels.size
+    n_recordings, size = len(labels), z.shape[2]
+    classes = logits.shape[2]
     kind = z.dtype.type
-    zero = kind(0)
-    one = kind(1)
-    temperature = kind(tau)
-    count = kind(n)
-    cosines, delta = scores[0], scores[1]
-    for step in range(z.shape[0]):
-        inverse = scores[2]
+    zero, one = kind(0), kind(1)
+    heat = one / kind(tau)
+    each = one / kind(n_recordings)
+    follows = fixed.shape[0] == 0
+    a = np.empty(size, z.dtype)
+    d = np.empty(classes, z.dtype)
+    vectors = np.empty((classes, size), z.dtype)
+    lengths = np.empty(classes, z.dtype)
+    along_signal = np.zeros(classes, z.dtype)
+    if not follows:
+        for c in range(classes):
+            lengths[c] = _direct(fixed[c], vectors[c], False, smallest)
+            for i in range(size):
+                vectors[c, i] *= lengths[c]
+    for step in range(first_step, last_step):
         if follows:
-            for c in range(n_classes):
-                row, o = z[step, n + c], s[c]
-                total = zero
+            for c in range(classes):
+                lengths[c] = _direct(z[step, n_recordings + c], vectors[c], False, smallest)
+                z[step, n_recordings + c] = 0
+                along_signal[c] = zero
                 for i in range(size):
-                    total += row[i]
-                mean = total / kind(size)
-                square = zero
+                    vectors[c, i] *= lengths[c]
+        mean_loss = zero
+        for r in range(n_recordings):
+            row, score = z[step, r], logits[step, r]
+            inverse = _direct(row, a, rectify, smallest)
+            c = 0
+            while c + 2 <= classes:
+                v0, v1 = vectors[c], vectors[c + 1]
+                s0, s1 = zero, zero
                 for i in range(size):
-                    a = row[i] - mean
-                    o[i] = a
-                    square += a * a
-                norm = kind(math.sqrt(square))
-                inverse[c] = one / norm if norm > kind(smallest) else zero
+                    s0 += a[i] * v0[i]
+                    s1 += a[i] * v1[i]
+                score[c], score[c + 1] = s0 * inverse * heat, s1 * inverse * heat
+                c += 2
+            if c < classes:
+                v0, s0 = vectors[c], zero
                 for i in range(size):
-                    o[i] *= inverse[c]
-                    row[i] = zero
-            scores[3, :] = zero
-        value = zero
-        for r in range(n):
-            row = z[step, r]
-            total = zero
-            if rectify:
-                for i in range(size):
-                    a = row[i] if row[i] > zero else zero
-                    h[i] = a
-                    total += a
-            else:
-                for i in range(size):
-                    a = row[i]
-                    h[i] = a
-                    total += a
-            mean = total / kind(size)
-            square = zero
-            for i in range(size):
-                a = h[i] - mean
-                h[i] = a
-                square += a * a
-            norm = kind(math.sqrt(square))
-            scale = one / norm if norm > kind(smallest) else zero
-            for i in range(size):
-                h[i] *= scale
-            largest = kind(-math.inf)
-            for c in range(n_classes):
-                o = s[c]
-                dot = zero
-                for i in range(size):
-                    dot += h[i] * o[i]
-                dot /= temperature
-                cosines[c] = dot
-                logits[step, r, c] = dot
-                if dot > largest:
-                    largest = dot
-            total = zero
-            for c in range(n_classes):
-                a = kind(math.exp(cosines[c] - largest))
-                delta[c] = a
-                total += a
+                    s0 += a[i] * v0[i]
+                score[c] = s0 * inverse * heat
+            top = score[0]
+            for c in range(1, classes):
+                top = max(top, score[c])
+            below = zero
+            for c in range(classes):
+                d[c] = kind(math.exp(score[c] - top))
+                below += d[c]
             own = labels[r]
-            value += kind(math.log(total)) + largest - cosines[own]
+            mean_loss += (top + kind(math.log(below)) - score[own]) * each
             along = zero
-            for c in range(n_classes):
-                a = delta[c] / total
-                if c == own:
-                    a -= one
-                a /= count
-                along += a * cosines[c]
-                if follows:
-                    scores[3, c] += a * cosines[c]
-                delta[c] = a / temperature
-            if follows:
-                for c in range(n_classes):
-                    o = z[step, n + c]
-                    a = delta[c]
+            for c in range(classes):
+                p = (d[c] / below - (one if c == own else zero)) * each
+                along += p * score[c]
+                along_signal[c] += p * score[c]
+                d[c] = p * heat * inverse
+            if follows:  # dLoss/dz of a signal: the same with the roles changed
+                for c in range(classes):
+                    o, dc = z[step, n_recordings + c], d[c]
                     for i in range(size):
-                        o[i] += a * h[i]
+                        o[i] += dc * a[i]
+            k = along * inverse * inverse
             for i in range(size):
-                h[i] *= -along
-            for c in range(n_classes):
-                o = s[c]
-                a = delta[c]
+                a[i] *= -k
+            c = 0
+            while c + 4 <= classes:
+                d0, d1, d2, d3 = d[c], d[c + 1], d[c + 2], d[c + 3]
+                v0, v1, v2, v3 = vectors[c], vectors[c + 1], vectors[c + 2], vectors[c + 3]
                 for i in range(size):
-                    h[i] += a * o[i]
+                    a[i] += (d0 * v0[i] + d1 * v1[i]) + (d2 * v2[i] + d3 * v3[i])
+                c += 4
+            while c < classes:
+                d0, v0 = d[c], vectors[c]
+                for i in range(size):
+                    a[i] += d0 * v0[i]
+                c += 1
             if rectify:
                 for i in range(size):
-                    a = h[i] * scale
-                    row[i] = a if row[i] > zero else zero
+                    row[i] = a[i] if row[i] > zero else zero
             else:
                 for i in range(size):
-                    row[i] = h[i] * scale
-        values[step] = value / count
+                    row[i] = a[i]
+        value[step] = mean_loss
         if follows:
-            for c in range(n_classes):
-                row, o = z[step, n + c], s[c]
-                along = scores[3, c]
+            for c in range(classes):
+                o, v = z[step, n_recordings + c], vectors[c]
+                k, scale = along_signal[c], lengths[c]
                 for i in range(size):
-                    row[i] = (row[i] - along * o[i]) * inverse[c]
+                    o[i] = (o[i] - k * v[i]) * scale

@@ -15,13 +15,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
+from spikeprop.kernels.vector import TILE, add_rows
 
 Array = NDArray[Any]
 
-__all__ = ["TILE", "advance", "count_dense", "fill_dense", "gather", "sort_events", "sum_products"]
+__all__ = [
+    "TILE",
+    "advance",
+    "count_dense",
+    "fill_dense",
+    "gather",
+    "pack",
+    "sort_events",
+    "sum_products",
+]
 
-#: Columns of a packed tile: 2,312 rows of it are 1.2 MB in float32, inside a level-2 cache.
-TILE = 128
+
+@kernel
+def pack(weights: Array, tiles: Array, first: int, last: int) -> None:
+    """Copy ``weights`` ``(inputs, outputs)`` into column tiles ``(tiles, inputs, TILE)``.
+
+    Rows from ``first`` to ``last`` (exclusive). Columns behind the last output stay as they are.
+    """
+    width = tiles.shape[2]
+    for tile in range(tiles.shape[0]):
+        begin = tile * width
+        count = min(width, weights.shape[1] - begin)
+        for j in range(first, last):
+            for n in range(count):
+                tiles[tile, j, n] = weights[j, begin + n]
 
 
 @kernel
@@ -30,9 +52,9 @@ def gather(
     ends: Array,
     channels: Array,
     values: Array,
-    weights: Array,
+    table: Array,
+    column: int,
     bias: Array,
-    pack: Array,
     out: Array,
     first_row: int,
     last_row: int,
@@ -41,53 +63,35 @@ def gather(
 ) -> None:
     """``out[l, r, n] = bias[n] + sum over events of values * weights[channel, n]``.
 
-    For rows and columns in the given ranges; ``values`` is empty where every event counts 1, and
-    ``bias`` where there is none. ``pack`` of shape ``(inputs, tile)`` is filled and read instead of
-    ``weights`` if it is not empty; ``last - first`` is then at most its width.
+    For rows and columns in the given ranges, at most ``TILE`` columns. The weights of column
+    ``first + n`` are in ``table[:, column + n]``. ``values`` is empty where every event counts 1,
+    and ``bias`` where there is none.
     """
     width = last - first
-    source = weights
-    base = first
-    if pack.shape[0] > 0:
-        for j in range(weights.shape[0]):
-            for n in range(width):
-                pack[j, n] = weights[j, first + n]
-        source = pack
-        base = 0
+    whole = width == TILE and values.size == 0
+    start = bias if bias.size > 0 else np.zeros(out.shape[2], out.dtype)
     for step in range(starts.shape[0]):
         for r in range(first_row, last_row):
             row = out[step, r, first:last]
             i, end = starts[step, r], ends[step, r]
-            if bias.size > 0:
-                for n in range(width):
-                    row[n] = bias[first + n]
-            else:
-                for n in range(width):
-                    row[n] = 0
+            if whole:
+                add_rows(table, column, channels, i, end, start, first, row)
+                continue
+            for n in range(width):
+                row[n] = start[first + n]
             if values.size > 0:
                 while i < end:
                     v = values[i]
-                    a = source[channels[i], base : base + width]
+                    a = table[channels[i], column : column + width]
                     for n in range(width):
                         row[n] += v * a[n]
                     i += 1
-            while i + 8 <= end:
-                a = source[channels[i], base : base + width]
-                b = source[channels[i + 1], base : base + width]
-                c = source[channels[i + 2], base : base + width]
-                d = source[channels[i + 3], base : base + width]
-                e = source[channels[i + 4], base : base + width]
-                f = source[channels[i + 5], base : base + width]
-                g = source[channels[i + 6], base : base + width]
-                h = source[channels[i + 7], base : base + width]
-                for n in range(width):
-                    row[n] += ((a[n] + b[n]) + (c[n] + d[n])) + ((e[n] + f[n]) + (g[n] + h[n]))
-                i += 8
-            while i < end:
-                a = source[channels[i], base : base + width]
-                for n in range(width):
-                    row[n] += a[n]
-                i += 1
+            else:
+                while i < end:
+                    a = table[channels[i], column : column + width]
+                    for n in range(width):
+                        row[n] += a[n]
+                    i += 1
 
 
 @kernel
@@ -149,23 +153,14 @@ def sum_products(
                 for n in range(width):
                     row[n] += v * a[n]
                 i += 1
-        while i + 8 <= end:
-            a = tiles[tile, rows[i], :width]
-            b = tiles[tile, rows[i + 1], :width]
-            c = tiles[tile, rows[i + 2], :width]
-            d = tiles[tile, rows[i + 3], :width]
-            e = tiles[tile, rows[i + 4], :width]
-            f = tiles[tile, rows[i + 5], :width]
-            g = tiles[tile, rows[i + 6], :width]
-            h = tiles[tile, rows[i + 7], :width]
-            for n in range(width):
-                row[n] += ((a[n] + b[n]) + (c[n] + d[n])) + ((e[n] + f[n]) + (g[n] + h[n]))
-            i += 8
-        while i < end:
-            a = tiles[tile, rows[i], :width]
-            for n in range(width):
-                row[n] += a[n]
-            i += 1
+        elif width == TILE:
+            add_rows(tiles[tile], 0, rows, i, end, row, 0, row)
+        else:
+            while i < end:
+                a = tiles[tile, rows[i], :width]
+                for n in range(width):
+                    row[n] += a[n]
+                i += 1
 
 
 @kernel

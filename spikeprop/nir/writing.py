@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikeprop.datasets.files import write_atomically
 from spikeprop.membranes import is_neuron
 from spikeprop.nir.dialects import DIALECTS, Dialect
 from spikeprop.nir.layers import fold_norm, layer_node
@@ -72,16 +71,8 @@ def write(path: str | Path, net: nn.Module, input_shape: Sequence[int], **option
     ImportError, ValueError, OSError
         As :func:`to_nir`, and if the file cannot be written.
     """
-    path = Path(path)
     graph = to_nir(net, input_shape, **options)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        nir_package().write(temporary, graph)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, lambda temporary: nir_package().write(temporary, graph))
 
 
 class _Writer:

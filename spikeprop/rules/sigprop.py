@@ -144,7 +144,10 @@ class SigProp(Rule):
     ) -> Modulation:
         """Return the modulators of several steps: :meth:`modulate` with a leading dimension."""
         overwrite = getattr(self.loss, "overwrite", None)
-        if overwrite is not None and kernels.can_run_on(evidence):
+        in_place = kernels.can_run_on(evidence) or (
+            self.signal == "projection" and kernels.triton_runs_on(evidence.device)
+        )
+        if overwrite is not None and in_place:
             vectors = None
             if self.signal == "projection":
                 vectors = self._vectors(block, evidence.shape[-1], tensors)
@@ -189,7 +192,8 @@ class SigProp(Rule):
     def _vectors(self, block: int, size: int, tensors: dict[str, Tensor]) -> Tensor:
         """Return the block's fixed class vectors ``(C, size)``, once for each filter."""
         vectors = tensors[f"signal.{block}"].flatten(1)
-        return vectors.repeat(1, size // vectors.shape[1])
+        times = size // vectors.shape[1]
+        return vectors if times == 1 else vectors.repeat(1, times)
 
     def config(self) -> dict[str, Any]:
         """Return the rule's name and hyper-parameters; codes as their shape."""

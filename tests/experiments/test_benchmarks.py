@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from spikeprop.experiments.benchmarks import __main__ as command
-from spikeprop.experiments.benchmarks import cases, epochs, memory, report
+from spikeprop.experiments.benchmarks import cases, epochs, memory, open_neuromorphic, report
 from spikeprop.experiments.benchmarks.__main__ import BenchConfig
 from spikeprop.experiments.benchmarks.bptt_peers import PEERS, Backpropagation
 from spikeprop.experiments.benchmarks.race import Run, seconds_to
@@ -219,6 +219,28 @@ def test_the_command_goes_through_every_part(
     command.run(BenchConfig(out=tmp_path / "out", parts=("streams",), quick=True))
     again = json.loads((tmp_path / "out/results.json").read_text())
     assert again["parts"]["steps"] == rows
+
+
+def test_the_open_neuromorphic_workload_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [
+        "--device", "cpu", "--widths", "8", "--steps", "3", "--lengths", "4", "--batch", "2",
+        "--rounds", "1", "--methods", "spikeprop", "spikeprop_step", "snntorch",
+        "--out", str(tmp_path),
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["open_neuromorphic", *options])
+    assert open_neuromorphic.main() == 0, capsys.readouterr().err
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [(row["method"], row["T"]) for row in rows] == [
+        (name, T) for T in (3, 4) for name in ("spikeprop", "spikeprop_step", "snntorch")
+    ]
+    assert all(row["seconds"] > 0 for row in rows)
+    with pytest.raises(ValueError, match="methods"):
+        open_neuromorphic.OpenConfig(methods=("magic",))
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="no CUDA device"):
+            open_neuromorphic.measure_all(open_neuromorphic.OpenConfig())
 
 
 def test_the_report_names_what_was_not_reached() -> None:

@@ -1,0 +1,111 @@
+"""The windowed engine with its scan in Triton gives the reference's numbers.
+
+Without a CUDA device the kernels run in Triton's interpreter, on the CPU.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikeprop import ForwardLearner, kernels
+from spikeprop.engines import windows
+from spikeprop.evidence import Instantaneous, Leaky, RunningMean
+from spikeprop.losses import Dot
+from spikeprop.neurons import LIF
+from spikeprop.rules import SigProp, SPVoltage
+
+pytest.importorskip("triton")
+
+C = 3
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+RULES: dict[str, SigProp] = {
+    "default": SigProp(C),
+    "plain": SPVoltage(C, signal="projection"),
+    "cosine, fixed vectors": SigProp(C, signal="projection"),
+    "dot": SigProp(C, loss=Dot(), evidence=Leaky(0.3)),
+    "two filters, fixed vectors": SigProp(
+        C, evidence=(RunningMean(), Instantaneous()), signal="projection"
+    ),
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+
+
+@pytest.fixture(autouse=True)
+def triton_everywhere(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Say that Triton runs on the CPU, where numba is not asked then; count what is made."""
+    made: list[str] = []
+
+    class Counted(windows.TritonScan):
+        def __init__(self, *arguments: Any) -> None:
+            made.append("scan")
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(kernels, "triton_runs_on", lambda device: True)
+    monkeypatch.setattr("spikeprop.losses.triton_runs_on", lambda device: True)
+    monkeypatch.setattr(kernels, "can_run_on", lambda tensor: False)
+    monkeypatch.setattr(windows, "TritonScan", Counted)
+    return made
+
+
+def network(reset: str) -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Linear(12, 9), LIF(beta=0.9, threshold=0.4, reset_mechanism=reset, init_hidden=True),
+        nn.Linear(9, 7, bias=False), LIF(beta=0.8, threshold=0.4, init_hidden=True),
+    ).double()  # fmt: skip
+
+
+def data(seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = (torch.rand(5, 3, 12, generator=generator) < 0.3).double()
+    return x.to(DEVICE), torch.randint(C, (3,), generator=generator).to(DEVICE)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(("reset", "every"), [("subtract", 5), ("zero", 3)])
+def test_updates_end_at_the_references_weights(
+    name: str, reset: str, every: int, triton_everywhere: list[str]
+) -> None:
+    net, learners = network(reset), {}
+    for engine in ("reference", "chunked"):
+        learners[engine] = ForwardLearner(
+            copy.deepcopy(net).to(DEVICE), RULES[name], engine=engine, update_every=every,
+            optimizer=partial(torch.optim.Adam, lr=1e-2),
+        )  # fmt: skip
+    for seed in range(2):
+        results = [learner.update(*data(seed)) for learner in learners.values()]
+        torch.testing.assert_close(results[1].loss, results[0].loss)
+        torch.testing.assert_close(results[1].logits, results[0].logits)
+        assert torch.equal(results[1].rate, results[0].rate)
+    assert len(triton_everywhere) == 2 * 2  # blocks times batches
+    wanted, found = (learner.net.state_dict() for learner in learners.values())
+    for key, value in wanted.items():
+        torch.testing.assert_close(found[key], value, rtol=0, atol=1e-10)
+    start = net.state_dict()
+    assert not torch.allclose(wanted["0.weight"].cpu(), start["0.weight"], atol=1e-3)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("engine", ["reference", "chunked", "auto"])
+@pytest.mark.parametrize("name", ["default", "plain"])
+def test_every_engine_runs_on_a_cuda_device(name: str, engine: str) -> None:
+    net = network("subtract")
+    results = []
+    for device in ("cpu", "cuda"):
+        learner = ForwardLearner(
+            copy.deepcopy(net).to(device), RULES[name],
+            engine=engine if device == "cuda" else "reference", update_every=6,
+        )  # fmt: skip
+        for seed in range(3):
+            x, labels = data(seed)
+            learner.update(x.to(device), labels.to(device))
+        results.append({k: v.cpu() for k, v in learner.net.state_dict().items()})
+    for key, value in results[0].items():
+        torch.testing.assert_close(results[1][key], value, rtol=0, atol=1e-8)

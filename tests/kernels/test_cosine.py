@@ -1,0 +1,43 @@
+"""The compiled cosine loss is the loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from spikeprop import kernels
+from spikeprop.kernels import cosine
+from spikeprop.losses import SMALLEST_NORM, Cosine
+
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 10])
+@pytest.mark.parametrize("rectify", [False, True])
+@pytest.mark.parametrize("follows", [False, True])
+def test_compare_is_the_cosine_loss(classes: int, rectify: bool, follows: bool) -> None:
+    torch.manual_seed(0)
+    steps, batch, size = 3, 4, 33
+    z = torch.randn(steps, batch + (classes if follows else 0), size, dtype=torch.float64)
+    z[0, 0] = 0.0  # no direction
+    if follows:
+        z[1, batch] = 2.0  # a signal without one
+    vectors = torch.randn(classes, size, dtype=torch.float64)
+    labels = torch.randint(classes, (batch,))
+    fixed = np.empty((0, 0)) if follows else vectors.numpy()
+    value, logits = torch.empty(steps, dtype=z.dtype), torch.empty(steps, batch, classes).double()
+    delta = z.clone()
+    arrays = (delta.numpy(), fixed, labels.numpy(), 0.07, rectify, SMALLEST_NORM)
+    for first, last in ((0, 1), (1, steps)):
+        cosine.compare(*arrays, value.numpy(), logits.numpy(), first, last)
+    for t in range(steps):
+        h = z[t, :batch].clamp_min(0) if rectify else z[t, :batch]
+        expected = Cosine(0.07)(h, z[t, batch:] if follows else vectors, labels)
+        gate = (h > 0).double() if rectify else 1.0
+        close = {"rtol": 1e-11, "atol": 1e-12}
+        torch.testing.assert_close(delta[t, :batch], expected.delta_h * gate, **close)
+        torch.testing.assert_close(logits[t], expected.logits, **close)
+        torch.testing.assert_close(value[t], expected.value, **close)
+        if follows:
+            torch.testing.assert_close(delta[t, batch:], expected.delta_s, **close)
