@@ -15,7 +15,15 @@ from spikeprop.binding import bind_network
 from spikeprop.blocks import Block
 from spikeprop.checkpoint import load_state, save_state
 from spikeprop.datasets import EventBatch
-from spikeprop.engines import ENGINES, TRACES, Choice, Passage, ReferenceEngine, choose
+from spikeprop.engines import (
+    ENGINES,
+    TRACES,
+    Choice,
+    Passage,
+    ReferenceEngine,
+    choose,
+    density_of,
+)
 from spikeprop.engines.chain import NotAChain
 from spikeprop.engines.passage import Seen
 from spikeprop.evidence import Evidence, as_filters
@@ -134,6 +142,9 @@ class ForwardLearner:
         self.time_steps = 1
         #: The engine of the last ``update`` or prediction, and why; None before the first.
         self.engine_choice: Choice | None = None
+        #: Density of the first input: what "auto" chose by, kept with the state so that a learner
+        #: that goes on makes the same choice, to the same bits.
+        self.density: float | None = None
         self._reference: ReferenceEngine | None = None
         self._chosen: Choice | None = None
         self._stream: Passage[Any] | None = None
@@ -177,7 +188,7 @@ class ForwardLearner:
             seed=self.seed,
             traces=self.traces,
         )
-        self._chosen = self.engine_choice = None
+        self.use_density(None)
         self.input_shape, self.time_steps = torch.Size(input_shape), time_steps
         self.optimizers = [self._optimizer(block) for block in self._reference.blocks]
         self.set_scheduler(self._make_scheduler)
@@ -256,6 +267,11 @@ class ForwardLearner:
         checks.same_features(shape, self.input_shape)
         return self.bound()
 
+    def use_density(self, density: float | None) -> None:
+        """Choose the engine anew for inputs of a density (0 to 1); None measures the next one."""
+        self.density = density
+        self._chosen = self.engine_choice = None
+
     def _run(
         self,
         x: Tensor | EventBatch,
@@ -266,7 +282,10 @@ class ForwardLearner:
         """Run a batch of whole sequences by the engine that suits it."""
         reference = self._ready(x.shape[2:], x.shape[0])
         if self._chosen is None:
-            self._chosen = choose(self.engine, reference, x, self.update_every)
+            if self.density is None:
+                self.density = density_of(x)
+            self._chosen = choose(self.engine, reference, self.density, self.update_every)
+            self._chosen.engine.lay_out(self.optimizers)
             _LOG.info("%s", self._chosen)
         choice = self._chosen
         n, x = x.shape[1], x.to(self.device)

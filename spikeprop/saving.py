@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["STATE_VERSION", "restore", "state_of"]
 
 #: Version of what :func:`state_of` holds; raised when an older file could be misread.
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 def state_of(learner: ForwardLearner) -> dict[str, Any]:
@@ -28,6 +28,7 @@ def state_of(learner: ForwardLearner) -> dict[str, Any]:
         "updates": learner.updates,
         "input_shape": list(learner.input_shape or ()),
         "time_steps": learner.time_steps,
+        "density": learner.density,
         "network": dict(learner.net.state_dict()),
         "signals": dict(reference.tensors),
         "optimizers": [None if o is None else o.state_dict() for o in learner.optimizers],
@@ -62,6 +63,7 @@ def restore(learner: ForwardLearner, state: dict[str, Any]) -> None:
     for optimizer, saved in zip(learner.optimizers, state["optimizers"], strict=True):
         if optimizer is not None and saved is not None:
             optimizer.load_state_dict(saved)
+    learner.use_density(state["density"])
     learner.seed = state["seed"]
     learner.updates = state["updates"]
     learner.resume_schedules(state["schedulers"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from spikeprop.engines.choice import ENGINES, Choice, choose
+from spikeprop.engines.choice import ENGINES, Choice, choose, density_of
 from spikeprop.engines.credit import TRACES
 from spikeprop.engines.passage import Passage
 from spikeprop.engines.reference import ReferenceEngine
 
-__all__ = ["ENGINES", "TRACES", "Choice", "Passage", "ReferenceEngine", "choose"]
+__all__ = ["ENGINES", "TRACES", "Choice", "Passage", "ReferenceEngine", "choose", "density_of"]

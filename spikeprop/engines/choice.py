@@ -17,7 +17,7 @@ from spikeprop.engines.chain import Link, NotAChain, chain_of
 from spikeprop.engines.reference import ReferenceEngine
 from spikeprop.engines.windows import WindowedEngine
 
-__all__ = ["ENGINES", "Choice", "choose"]
+__all__ = ["ENGINES", "Choice", "choose", "density_of"]
 
 #: What ``ForwardLearner(engine=...)`` accepts.
 ENGINES = ("auto", "reference", "chunked", "event")
@@ -49,10 +49,8 @@ class Choice:
         return f"{self.name} engine: {self.reason}"
 
 
-def choose(
-    wanted: str, reference: ReferenceEngine, x: Tensor | EventBatch, update_every: int
-) -> Choice:
-    """Choose the engine for ``reference``'s network and an input like ``x``.
+def choose(wanted: str, reference: ReferenceEngine, density: float, update_every: int) -> Choice:
+    """Choose the engine for ``reference``'s network and inputs of a density (0 to 1).
 
     Raises
     ------
@@ -64,7 +62,7 @@ def choose(
     try:
         links = _links(reference)
         if wanted == "event":
-            return _event(reference, links, density_of(x), "as asked for")
+            return _event(reference, links, density, "as asked for")
         if wanted == "chunked":
             return _chunked(reference, links, "as asked for")
     except NotAChain as error:
@@ -74,7 +72,6 @@ def choose(
                 f"'reference'"
             ) from error
         return Choice("reference", str(error), reference)
-    density = density_of(x)
     shown = f"{100 * density:.2g} % of the inputs are active"
     if reference.device.type != "cpu":
         if update_every == 1:

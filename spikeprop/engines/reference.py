@@ -192,6 +192,9 @@ class ReferenceEngine:
         device: torch.device = weight.device
         return device
 
+    def lay_out(self, optimizers: Sequence[torch.optim.Optimizer | None]) -> None:
+        """Leave weights in memory as they are."""
+
     def begin(
         self,
         n_recordings: int,

@@ -116,6 +116,17 @@ class WindowedEngine:
         dtype: torch.dtype = weight.dtype
         return dtype
 
+    def lay_out(self, optimizers: Sequence[torch.optim.Optimizer | None]) -> None:
+        """Lay weights in memory as sparse products read them, before anything is computed.
+
+        At once, and not when the first batch comes that this engine itself runs: another order in
+        memory is another order of sums, and a run that goes on has to have it from the same place.
+        """
+        for link, is_sparse, optimizer in zip(self.links, self.sparse, optimizers, strict=True):
+            if is_sparse:
+                module: Any = link.block.synapse
+                input_major(module, optimizer)
+
     @torch.no_grad()
     def begin(
         self,
