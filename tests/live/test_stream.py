@@ -311,7 +311,7 @@ def test_the_command_learns_what_labels_say(run, tmp_path, capsys):
     """Labels that contradict the training: after a while they are what it predicts."""
     path, labels = tmp_path / "a.npz", tmp_path / "labels.csv"
     pieces, lines, length = [], ["start,stop,class"], 300_000
-    for turn in range(14):
+    for turn in range(30):
         found = recording(turn % 2, turn)
         found["t"] += turn * length
         pieces.append(found)
