@@ -42,7 +42,7 @@ class Reference(nn.Module):
         return spk.detach()
 
     def free(self, current: Tensor, cut: bool) -> Tensor:
-        return self.mems[-1]  # nonlinear dynamics have no other
+        raise NotImplementedError
 
     def advance(self, current: Tensor, cut: bool) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
@@ -86,6 +86,20 @@ class ReferenceStep(Reference):
             mem = torch.where(mem <= self.neuron.threshold, mem, self.neuron.threshold)
         return spk, mem
 
+    def free(self, current: Tensor, cut: bool) -> Tensor:
+        if not self.neuron.exact:
+            return self.mems[-1]  # nonlinear dynamics have no other
+        A, B, C = (entry.detach() for entry in self.neuron.filter())
+        if A.dim() > 2:  # a filter a neuron, the same for all rows
+            A, B, C = A.unsqueeze(2), B.unsqueeze(1), C.unsqueeze(1)
+        else:
+            ones = [1] * current.dim()
+            A, B, C = A.reshape(*A.shape, *ones), B.reshape(-1, *ones), C.reshape(-1, *ones)
+        driven = B * current
+        z = getattr(self, "z", torch.zeros_like(driven))
+        self.z = (A * (z.detach() if cut else z)).sum(dim=1) + driven
+        return (C * self.z).sum(dim=0)
+
 
 class ReferenceFilter(ReferenceStep):
     """The same where the reset scales the state: whatever is not the filter is constant."""
@@ -106,13 +120,6 @@ class ReferenceFilter(ReferenceStep):
         mem = read + (after.mem - read).detach()
         self.state = after._replace(**dict(zip(names, new, strict=True)) | {"mem": mem})
         return spk, self.state.mem
-
-    def free(self, current: Tensor, cut: bool) -> Tensor:
-        A, B, C = self.neuron.filter()
-        driven = torch.stack([b * current for b in B])
-        z = getattr(self, "z", torch.zeros_like(driven))
-        self.z = torch.tensordot(A, z.detach() if cut else z, dims=1) + driven
-        return torch.tensordot(C, self.z, dims=1)
 
 
 def with_references(
