@@ -1,0 +1,70 @@
+"""The kernels as plain Python say what their machine code says: the reference's numbers."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from spikeprop import ForwardLearner
+from spikeprop.datasets import EventBatch
+from spikeprop.evidence import Leaky, RunningMean
+from spikeprop.kernels import adam, cosine, neuron, sparse
+from spikeprop.neurons import LIF
+from spikeprop.rules import SigProp
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (adam, cosine, neuron, sparse):
+        for name, value in list(vars(module).items()):
+            if hasattr(value, "py_func"):
+                monkeypatch.setattr(module, name, value.py_func)
+
+
+def net(reset: str) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(6, 5),
+        LIF(beta=0.9, threshold=0.4, reset_mechanism=reset, init_hidden=True),
+        nn.Linear(5, 4),
+        LIF(beta=0.8, threshold=0.3, reset_mechanism=reset, init_hidden=True),
+    ).double()
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+@pytest.mark.parametrize("signal", ["propagated", "projection"])
+@pytest.mark.parametrize("sparse_input", [True, False])
+def test_plain_python_equals_the_reference(
+    every: int, reset: str, signal: str, sparse_input: bool
+) -> None:
+    x = (torch.rand(5, 3, 2, 3, generator=torch.Generator().manual_seed(1)) < 0.4).double()
+    if not sparse_input:
+        x[0, 0] *= 2.0  # counts have values of their own
+    labels = torch.tensor([0, 1, 2])
+    evidence = (RunningMean(), Leaky(0.5)) if reset == "subtract" else RunningMean()
+    rule = SigProp(3, evidence=evidence, signal=signal)
+    start = net(reset)
+    found = []
+    for engine in ("reference", "event"):
+        learner = ForwardLearner(
+            copy.deepcopy(start),
+            rule,
+            optimizer=lambda p: torch.optim.Adam(p, lr=1e-2, eps=1e-2),  # no 0 / 0
+            update_every=every,
+            engine=engine,
+            seed=2,
+        )
+        given = EventBatch.from_dense(x) if sparse_input and engine == "event" else x
+        for _ in range(3):
+            learner.update(given, labels)
+        found.append([p.detach().clone() for p in learner.net.parameters()])
+        found[-1].append(learner.logits(given))
+    for a, b, before in zip(*found, [*start.parameters(), None], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+        assert before is None or not torch.equal(a, before)
