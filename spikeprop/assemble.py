@@ -195,7 +195,8 @@ def build_network(config: TrainConfig, input_shape: tuple[int, ...]) -> nn.Seque
 def build_rule(config: TrainConfig, num_classes: int) -> Rule:
     """Build the learning rule."""
     if config.rule != "sigprop":
-        return RULES[config.rule](num_classes)
+        rule: Rule = RULES[config.rule](num_classes)
+        return rule
     local_losses: dict[str, losses.LocalLoss] = {
         "cosine": losses.Cosine(tau=config.tau),
         "dot": losses.Dot(),

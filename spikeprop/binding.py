@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from spikeprop import checks
 from spikeprop.blocks import Block, find_blocks
-from spikeprop.engines import ReferenceEngine
+from spikeprop.engines import StepwiseEngine, stepwise
 from spikeprop.rules import Rule
 from spikeprop.thresholds import give_thresholds
 
@@ -26,14 +26,18 @@ def bind_network(
     time_steps: int,
     traces: str,
     seed: int,
-) -> ReferenceEngine:
-    """Return the reference engine of a network for inputs of the given shape.
+    make_optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+) -> StepwiseEngine:
+    """Return the engine that steps through time with a network for inputs of the given shape.
 
     Raises
     ------
+    TypeError
+        If the rule is of no known kind.
     ValueError
         If the network has no trainable block or does not take such an input.
     """
+    kind = stepwise(rule)
     shape = torch.Size(input_shape)
     parameter = next(net.parameters(), None)
     like = parameter.detach() if parameter is not None else torch.zeros(())
@@ -52,7 +56,10 @@ def bind_network(
     if rule.homeostasis is not None or rule.stream_homeostasis is not None:
         give_thresholds(blocks)
     _warn_of_untrained(net, blocks)
-    return ReferenceEngine(net, blocks, rule, tensors, time_inside=time_inside, traces=traces)
+    own = {name: nn.Parameter(tensors[name]) for name in rule.learned(tensors)}
+    tensors.update(own)
+    optimizer = make_optimizer(list(own.values())) if own else None
+    return kind(net, blocks, rule, tensors, time_inside, traces, optimizer)
 
 
 def _warn_of_untrained(net: nn.Module, blocks: list[Block]) -> None:

@@ -20,7 +20,7 @@ from spikeprop.engines import (
     TRACES,
     Choice,
     Passage,
-    ReferenceEngine,
+    StepwiseEngine,
     choose,
     density_of,
 )
@@ -30,7 +30,7 @@ from spikeprop.evidence import Evidence, as_filters
 from spikeprop.metrics import Metrics, final_logits, mean_logits, measure, read_out
 from spikeprop.neurons import reset
 from spikeprop.norms import following_statistics
-from spikeprop.rules import Rule
+from spikeprop.rules import LocalRule, Rule
 from spikeprop.saving import restore, state_of
 from spikeprop.surroundings import mode, randomness
 from spikeprop.thresholds import StreamRates, keep_rates
@@ -145,7 +145,7 @@ class ForwardLearner:
         #: Density of the first input: what "auto" chose by, kept with the state so that a learner
         #: that goes on makes the same choice, to the same bits.
         self.density: float | None = None
-        self._reference: ReferenceEngine | None = None
+        self._reference: StepwiseEngine | None = None
         self._chosen: Choice | None = None
         self._stream: Passage[Any] | None = None
         self._stream_rates: StreamRates | None = None
@@ -187,16 +187,18 @@ class ForwardLearner:
             time_steps=time_steps,
             seed=self.seed,
             traces=self.traces,
+            make_optimizer=self._made,
         )
         self.use_density(None)
         self.input_shape, self.time_steps = torch.Size(input_shape), time_steps
-        self.optimizers = [self._optimizer(block) for block in self._reference.blocks]
+        self.optimizers = [
+            self._made(block.parameters) if block.trained else None
+            for block in self._reference.blocks
+        ]
         self.set_scheduler(self._make_scheduler)
 
-    def _optimizer(self, block: Block) -> torch.optim.Optimizer | None:
-        if not block.trained:
-            return None
-        optimizer = self._make_optimizer(block.parameters)
+    def _made(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        optimizer = self._make_optimizer(parameters)
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(
                 f"optimizer has to return a torch.optim.Optimizer, got {type(optimizer).__name__}; "
@@ -204,10 +206,16 @@ class ForwardLearner:
             )
         return optimizer
 
+    @property
+    def all_optimizers(self) -> list[torch.optim.Optimizer | None]:
+        """Those of the blocks, then that of the tensors that the rule learns, if any."""
+        own = None if self._reference is None else self._reference.own_optimizer
+        return self.optimizers if own is None else [*self.optimizers, own]
+
     def set_scheduler(self, scheduler: SchedulerFactory | None) -> None:
         """Put a new scheduler on every block's optimiser; None for a constant rate."""
         self._make_scheduler = scheduler
-        trained = [optimizer for optimizer in self.optimizers if optimizer is not None]
+        trained = [optimizer for optimizer in self.all_optimizers if optimizer is not None]
         self.schedulers = [] if scheduler is None else [scheduler(item) for item in trained]
         if self.schedulers and self._waiting_schedules:
             for item, state in zip(self.schedulers, self._waiting_schedules, strict=True):
@@ -231,8 +239,11 @@ class ForwardLearner:
         if self._reference is not None:
             self._chosen = None
             for name, value in self._reference.tensors.items():
-                self._reference.tensors[name] = value.to(device)
-            for optimizer in self.optimizers:
+                if isinstance(value, nn.Parameter):  # the rule's optimiser holds it
+                    value.data = value.data.to(device)
+                else:
+                    self._reference.tensors[name] = value.to(device)
+            for optimizer in self.all_optimizers:
                 if optimizer is not None:  # loading casts the state to where its parameters are
                     optimizer.load_state_dict(optimizer.state_dict())
         return self
@@ -246,7 +257,7 @@ class ForwardLearner:
     def _dtype(self) -> torch.dtype:
         return next(self.net.parameters()).dtype
 
-    def bound(self) -> ReferenceEngine:
+    def bound(self) -> StepwiseEngine:
         """Return the engine that knows the blocks.
 
         Raises
@@ -261,7 +272,7 @@ class ForwardLearner:
             )
         return self._reference
 
-    def _ready(self, shape: torch.Size, time_steps: int = 1) -> ReferenceEngine:
+    def _ready(self, shape: torch.Size, time_steps: int = 1) -> StepwiseEngine:
         if self._reference is None:
             self.bind(shape, time_steps=time_steps)
         checks.same_features(shape, self.input_shape)
@@ -513,8 +524,18 @@ class ForwardLearner:
             ``(C,)``.
         rectify : bool
             Whether the evidence is to be rectified first.
+
+        Raises
+        ------
+        TypeError
+            If the rule predicts by other means.
         """
         engine = self.bound()
+        if not isinstance(self.rule, LocalRule):
+            raise TypeError(
+                f"{type(self.rule).__name__} does not predict from evidence, so that its classes "
+                f"are no linear layer on it"
+            )
         like: Any = self.blocks[0].synapse.weight
         # One empty recording: the class signals beside it do not depend on it.
         x = like.detach().new_zeros((time_steps, 1, *(self.input_shape or ())))

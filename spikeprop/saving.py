@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from spikeprop import checks
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ def state_of(learner: ForwardLearner) -> dict[str, Any]:
         "time_steps": learner.time_steps,
         "density": learner.density,
         "network": dict(learner.net.state_dict()),
-        "signals": dict(reference.tensors),
-        "optimizers": [None if o is None else o.state_dict() for o in learner.optimizers],
+        "signals": {name: value.detach() for name, value in reference.tensors.items()},
+        "optimizers": [None if o is None else o.state_dict() for o in learner.all_optimizers],
         "schedulers": [s.state_dict() for s in learner.schedulers],
     }
 
@@ -52,15 +54,19 @@ def restore(learner: ForwardLearner, state: dict[str, Any]) -> None:
     if learner.input_shape is None:
         learner.bind(state["input_shape"], state["time_steps"])
     reference = learner.bound()
-    if len(state["optimizers"]) != len(learner.optimizers):
+    if len(state["optimizers"]) != len(learner.all_optimizers):
         raise ValueError(
-            f"the state has {len(state['optimizers'])} blocks, the network "
-            f"{len(learner.optimizers)}"
+            f"the state has {len(state['optimizers'])} optimisers, the learner "
+            f"{len(learner.all_optimizers)}"
         )
     learner.net.load_state_dict(state["network"])
     for name, value in state["signals"].items():
-        reference.tensors[name] = value.to(reference.tensors[name])
-    for optimizer, saved in zip(learner.optimizers, state["optimizers"], strict=True):
+        held = reference.tensors[name]
+        if isinstance(held, nn.Parameter):  # the rule's optimiser holds it
+            held.data.copy_(value)
+        else:
+            reference.tensors[name] = value.to(held)
+    for optimizer, saved in zip(learner.all_optimizers, state["optimizers"], strict=True):
         if optimizer is not None and saved is not None:
             optimizer.load_state_dict(saved)
     learner.use_density(state["density"])

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from spikeprop.engines.choice import ENGINES, Choice, choose, density_of
 from spikeprop.engines.credit import TRACES
+from spikeprop.engines.kinds import stepwise
 from spikeprop.engines.passage import Passage
 from spikeprop.engines.reference import ReferenceEngine
+from spikeprop.engines.stepwise import StepwiseEngine
 
-__all__ = ["ENGINES", "TRACES", "Choice", "Passage", "ReferenceEngine", "choose", "density_of"]
+__all__ = [
+    "ENGINES",
+    "TRACES",
+    "Choice",
+    "Passage",
+    "ReferenceEngine",
+    "StepwiseEngine",
+    "choose",
+    "density_of",
+    "stepwise",
+]

@@ -14,8 +14,9 @@ from torch import Tensor
 from spikeprop import kernels
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.chain import Link, NotAChain, chain_of
-from spikeprop.engines.reference import ReferenceEngine
+from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.engines.windows import WindowedEngine
+from spikeprop.rules import LocalRule
 
 __all__ = ["ENGINES", "Choice", "choose", "density_of"]
 
@@ -37,19 +38,19 @@ class Choice:
         "reference", "chunked" or "event".
     reason : str
         One sentence for the run's log.
-    engine : ReferenceEngine or WindowedEngine
+    engine : StepwiseEngine or WindowedEngine
         The engine.
     """
 
     name: str
     reason: str
-    engine: ReferenceEngine | WindowedEngine
+    engine: StepwiseEngine | WindowedEngine
 
     def __str__(self) -> str:
         return f"{self.name} engine: {self.reason}"
 
 
-def choose(wanted: str, reference: ReferenceEngine, density: float, update_every: int) -> Choice:
+def choose(wanted: str, reference: StepwiseEngine, density: float, update_every: int) -> Choice:
     """Choose the engine for ``reference``'s network and inputs of a density (0 to 1).
 
     Raises
@@ -96,7 +97,11 @@ def density_of(x: Tensor | EventBatch) -> float:
     return float(torch.count_nonzero(steps)) / max(1, steps.numel())
 
 
-def _links(reference: ReferenceEngine) -> list[Link]:
+def _links(reference: StepwiseEngine) -> list[Link]:
+    if not isinstance(reference.rule, LocalRule):
+        raise NotAChain(f"{type(reference.rule).__name__} steps through time with all blocks")
+    if reference.own_optimizer is not None:
+        raise NotAChain(f"{type(reference.rule).__name__} learns tensors of its own")
     if reference.time_inside:
         raise NotAChain("the network loops over time itself")
     if reference.dtype not in (torch.float32, torch.float64):
@@ -104,7 +109,7 @@ def _links(reference: ReferenceEngine) -> list[Link]:
     return chain_of(reference.net, reference.blocks)
 
 
-def _event(reference: ReferenceEngine, links: list[Link], density: float, reason: str) -> Choice:
+def _event(reference: StepwiseEngine, links: list[Link], density: float, reason: str) -> Choice:
     if reference.device.type != "cpu":
         raise NotAChain("the event engine runs on the CPU")
     if not any(link.flat for link in links):
@@ -121,7 +126,7 @@ def _event(reference: ReferenceEngine, links: list[Link], density: float, reason
     return _windowed("event", reason, reference, links, sparse, True)
 
 
-def _chunked(reference: ReferenceEngine, links: list[Link], reason: str) -> Choice:
+def _chunked(reference: StepwiseEngine, links: list[Link], reason: str) -> Choice:
     compiled = kernels.available() and reference.device.type == "cpu"
     return _windowed("chunked", reason, reference, links, [], compiled)
 
@@ -129,15 +134,17 @@ def _chunked(reference: ReferenceEngine, links: list[Link], reason: str) -> Choi
 def _windowed(
     name: str,
     reason: str,
-    reference: ReferenceEngine,
+    reference: StepwiseEngine,
     links: list[Link],
     sparse: list[bool],
     compiled: bool,
 ) -> Choice:
+    rule = reference.rule
+    assert isinstance(rule, LocalRule), "the links were refused else"
     engine = WindowedEngine(
         reference.net,
         links,
-        reference.rule,
+        rule,
         reference.tensors,
         sparse or [False] * len(links),
         compiled,

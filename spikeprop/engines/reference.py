@@ -27,10 +27,11 @@ from spikeprop.blocks import Block
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.credit import Credit
 from spikeprop.engines.passage import Passage
+from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.evidence import Evidence
 from spikeprop.membranes import output_of, visible
 from spikeprop.potentials import free_potential
-from spikeprop.rules import Rule
+from spikeprop.rules import LocalRule
 
 __all__ = ["BlockPass", "ReferenceEngine"]
 
@@ -52,7 +53,7 @@ class BlockPass:
     """
 
     block: Block
-    rule: Rule
+    rule: LocalRule
     tensors: dict[str, Tensor]
     filters: tuple[Evidence, ...]
     n_recordings: int
@@ -152,48 +153,13 @@ class BlockPass:
 
 
 @dataclass(frozen=True)
-class ReferenceEngine:
-    """Runs a network as it is and learns in hooks.
+class ReferenceEngine(StepwiseEngine):
+    """Runs a network as it is and learns in hooks, by any :class:`~spikeprop.rules.LocalRule`.
 
-    Parameters
-    ----------
-    net : nn.Module
-        The user's network.
-    blocks : list of Block
-        Its blocks.
-    rule : Rule
-        Gives modulators; any rule.
-    tensors : dict of str to Tensor
-        What the rule drew.
-    time_inside : bool
-        Whether the network loops over time itself.
-    traces : {"synapse", "chunk", "layer"}
-        What stands for the traces of neurons that share no filter; see :class:`Credit`.
+    Parameters as :class:`~spikeprop.engines.stepwise.StepwiseEngine`.
     """
 
-    net: nn.Module
-    blocks: list[Block]
-    rule: Rule
-    tensors: dict[str, Tensor]
-    time_inside: bool
-    traces: str = "synapse"
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type in which the network computes."""
-        weight: Any = self.blocks[0].synapse.weight
-        dtype: torch.dtype = weight.dtype
-        return dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        weight: Any = self.blocks[0].synapse.weight
-        device: torch.device = weight.device
-        return device
-
-    def lay_out(self, optimizers: Sequence[torch.optim.Optimizer | None]) -> None:
-        """Leave weights in memory as they are."""
+    rule: LocalRule
 
     def begin(
         self,

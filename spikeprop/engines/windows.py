@@ -35,7 +35,7 @@ from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
 from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.evidence import Evidence
 from spikeprop.potentials import free_potential
-from spikeprop.rules import Rule
+from spikeprop.rules import LocalRule
 
 __all__ = ["WindowedEngine"]
 
@@ -91,7 +91,7 @@ class WindowedEngine:
         The network that the chain belongs to.
     links : list of Link
         The chain.
-    rule : Rule
+    rule : LocalRule
         Gives modulators; any rule.
     tensors : dict of str to Tensor
         What the rule drew.
@@ -103,7 +103,7 @@ class WindowedEngine:
 
     net: torch.nn.Module
     links: list[Link]
-    rule: Rule
+    rule: LocalRule
     tensors: dict[str, Tensor]
     sparse: list[bool]
     compiled: bool

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from spikeprop.rules.base import Modulation, Rule
+from typing import Any
+
+from spikeprop.rules.base import Constraints, LocalRule, Modulation, Rule
 from spikeprop.rules.sigprop import SigProp, SPVoltage
 
 #: The rules by the names that the command line uses.
-RULES: dict[str, type[SigProp]] = {"sigprop": SigProp, "sp-voltage": SPVoltage}
+RULES: dict[str, type[Any]] = {"sigprop": SigProp, "sp-voltage": SPVoltage}
 
-__all__ = ["RULES", "Modulation", "Rule", "SPVoltage", "SigProp"]
+__all__ = [
+    "RULES",
+    "Constraints",
+    "LocalRule",
+    "Modulation",
+    "Rule",
+    "SPVoltage",
+    "SigProp",
+]

@@ -1,22 +1,23 @@
-"""What a rule is: a function from what a block saw to the modulator of its synapse.
+"""What a rule is, and the kind that most rules are: from what a block saw to its modulator.
 
-A rule never computes a weight's gradient and never knows how the network is run; an engine does
-both, and never knows which rule it runs.
+A rule never knows how the network is run; an engine does, and never knows which rule it runs. An
+engine serves a *kind* of rule, a base class such as :class:`LocalRule` here: what such a rule is
+asked for, and when. :func:`spikeprop.engines.stepwise` says which engine serves which kind.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from spikeprop.evidence import Evidence
+from spikeprop.evidence import Evidence, Instantaneous
 from spikeprop.homeostasis import Homeostasis
 
-__all__ = ["Modulation", "Rule"]
+__all__ = ["Constraints", "LocalRule", "Modulation", "Rule"]
 
 
 class Modulation(NamedTuple):
@@ -39,26 +40,78 @@ class Modulation(NamedTuple):
     delta: Tensor
 
 
+class Constraints(NamedTuple):
+    """What a rule asks of the network and of the hardware; ``spikeprop rules`` prints the table.
+
+    Attributes
+    ----------
+    local_in_time, local_in_space : bool
+        Whether an update needs nothing of later or stored time steps; of other blocks.
+    surrogate : bool
+        Whether a spike is differentiated by a stand-in.
+    feedback : str
+        Path that carries the learning signal back: "none", "random", "symmetric", ...
+    layerwise : bool
+        Whether blocks have to be trained one after another.
+    changes_network : str
+        What the rule adds to the network in training or inference: "nothing", "readout", ...
+    memory, multiply_adds : str
+        Per block and time step, in B recordings, C classes, I inputs and F neurons.
+    source : str
+        Where the equations are from.
+    """
+
+    local_in_time: bool
+    local_in_space: bool
+    surrogate: bool
+    feedback: str
+    layerwise: bool
+    changes_network: str
+    memory: str
+    multiply_adds: str
+    source: str
+
+
 class Rule(ABC):
     """A learning rule, put to work by :class:`spikeprop.ForwardLearner`.
 
     A rule is a frozen set of hyper-parameters. What it draws at random for a network (class
     signals, say) is a dictionary of tensors that the learner keeps and hands back at each call.
+
+    To write one's own, derive from a kind of rule: :class:`LocalRule`, if a block learns from what
+    it saw itself.
     """
 
     num_classes: int
-    evidence: Evidence | tuple[Evidence, ...]
-    stream_evidence: Evidence | tuple[Evidence, ...]
-    homeostasis: Homeostasis | None
-    stream_homeostasis: Homeostasis | None
-    predict_from: str
+    evidence: Evidence | tuple[Evidence, ...] = Instantaneous()
+    stream_evidence: Evidence | tuple[Evidence, ...] = Instantaneous()
+    homeostasis: Homeostasis | None = None
+    stream_homeostasis: Homeostasis | None = None
+    predict_from: str = "last"
     #: What the evidence is made of: the "membrane" voltage, or the "free" potential (see
     #: :mod:`spikeprop.potentials`).
     potential: str = "membrane"
+    #: What the rule demands; None if its author does not say.
+    constraints: ClassVar[Constraints | None] = None
 
     @abstractmethod
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the rule's tensors for blocks whose voltages are shaped as ``shapes``."""
+
+    def learned(self, tensors: dict[str, Tensor]) -> list[str]:
+        """Return the names of those tensors that are trained: an optimiser of their own steps."""
+        return []
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Return the hyper-parameters as JSON can write them, the rule's name among them."""
+
+
+class LocalRule(Rule):
+    """A rule by which each block learns from its own evidence: a function to the modulator.
+
+    It never computes a weight's gradient; engines do. Every engine runs it.
+    """
 
     @abstractmethod
     def current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
@@ -117,7 +170,3 @@ class Rule(ABC):
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, bool]:
         """Return weight ``(C, F)``, bias ``(C,)`` and "rectify first" of an equivalent readout."""
-
-    @abstractmethod
-    def config(self) -> dict[str, Any]:
-        """Return the hyper-parameters as JSON can write them, the rule's name among them."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ from spikeprop import kernels
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_filters
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.losses import Cosine, Dot, LocalLoss
-from spikeprop.rules.base import Modulation, Rule
+from spikeprop.rules.base import Constraints, LocalRule, Modulation
 from spikeprop.signals import class_codes, random_projection
 
 __all__ = ["SPVoltage", "SigProp"]
@@ -45,7 +45,7 @@ POTENTIALS = ("free", "membrane")
 
 
 @dataclass(frozen=True)
-class SigProp(Rule):
+class SigProp(LocalRule):
     """Signal propagation with a loss on (rectified, filtered) voltage.
 
     The defaults are the recipe that was measured best: the running mean of the free potential as
@@ -86,6 +86,18 @@ class SigProp(Rule):
     ValueError
         If a parameter is outside its range.
     """
+
+    constraints: ClassVar[Constraints | None] = Constraints(
+        local_in_time=True,
+        local_in_space=True,
+        surrogate=False,
+        feedback="none",
+        layerwise=False,
+        changes_network="nothing",
+        memory="2 (B + C) I",
+        multiply_adds="2 (B + C) I F",
+        source="Kohan, Rietman, Siegelmann, arXiv 2204.01723",
+    )
 
     num_classes: int
     loss: LocalLoss = Cosine()  # noqa: RUF009 - frozen
