@@ -51,7 +51,7 @@ def bind_network(
             f"({'T, B' if time_inside else 'B'}, *features): {error}"
         ) from error
     generator = torch.Generator().manual_seed(seed)
-    drawn = rule.draw([block.features for block in blocks], generator)
+    drawn = rule.draw_for(shape, [block.features for block in blocks], generator)
     tensors = {name: value.to(like) for name, value in drawn.items()}
     if rule.homeostasis is not None or rule.stream_homeostasis is not None:
         give_thresholds(blocks)

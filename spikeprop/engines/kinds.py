@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from spikeprop.engines.contrast import ContrastEngine
 from spikeprop.engines.reference import ReferenceEngine
 from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.rules import LocalRule, Rule
+from spikeprop.rules.contrast import ContrastRule
 
 __all__ = ["KINDS", "stepwise"]
 
 #: Kinds of rules and the engines that serve them; the first that fits is taken.
-KINDS: tuple[tuple[type[Rule], type[StepwiseEngine]], ...] = ((LocalRule, ReferenceEngine),)
+KINDS: tuple[tuple[type[Rule], type[StepwiseEngine]], ...] = (
+    (LocalRule, ReferenceEngine),
+    (ContrastRule, ContrastEngine),
+)
 
 
 def stepwise(rule: Rule) -> type[StepwiseEngine]:

@@ -98,6 +98,12 @@ class Rule(ABC):
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the rule's tensors for blocks whose voltages are shaped as ``shapes``."""
 
+    def draw_for(
+        self, features: torch.Size, shapes: Sequence[torch.Size], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """As :meth:`draw`, for rules whose tensors depend on the input's shape ``features``."""
+        return self.draw(shapes, generator)
+
     def learned(self, tensors: dict[str, Tensor]) -> list[str]:
         """Return the names of those tensors that are trained: an optimiser of their own steps."""
         return []

@@ -1,0 +1,184 @@
+r"""Error Forward-Propagation: the output's error enters at the front and travels forward.
+
+Each recording runs in two rows: alone (free), and with the error of its output, projected by a
+fixed random :math:`S_1`, joining the current of the first block. Every block compares the two. With
+:math:`v^f, v^e` the evidence of the free row and of the one that carries the error,
+:math:`a = \max(v, 0)`, and the readout :math:`y` of the last block on the free row:
+
+.. math::
+
+    e = \text{onehot}(c) - \text{softmax}(y), \qquad
+    \text{current}^e_1 = W_1 x_t + b_1 + S_1 e, \\
+    L_t = \tfrac12 \| a^f_t - a^e_t \|^2, \quad
+    \delta_t = (a^f_t - a^e_t)\, 1[v^f_t > 0], \quad
+    \Delta W \propto -\delta_t^\top e_t, \quad e_t = F(\text{trace})_t
+
+with :math:`a^e` held constant, and the readout by the delta rule. ``passes=2``: a first pass gives
+:math:`e`, which the second carries at every step. ``passes=1``: the loop is closed along the time
+axis, so that step t carries the error of step t - 1.
+
+Sources: Kohan, Rietman and Siegelmann, "Error Forward-Propagation", arXiv 1808.03357 (the output
+loops back to the layer that receives the input; free and nudged activities are contrasted); its
+place in the framework, :math:`t_1 = S_1\, dL/dy`, is the authors' tutorial on signal propagation,
+slide 41. Error and input share a row here, as in the loop of 1808.03357; a small error alone would
+drive no neuron over its threshold. The difference of evidence in place of that of rates is this
+project's.
+
+Local in time: yes. Local in space: yes, but for the loop from the output to the front. Surrogate
+needed: no. Feedback path: one, random, into the first block. Symmetric weights, layer-wise
+schedule, change of the network: none. Memory per block: two traces for each of the 2 B rows;
+multiply-adds per step: those of 2 B rows forward, and once more for the B that learn; twice as many
+rows forward with two passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from spikeprop.evidence import Evidence, Leaky, RunningMean
+from spikeprop.homeostasis import Homeostasis
+from spikeprop.rules.base import Constraints, Modulation
+from spikeprop.rules.contrast import NONE, ContrastRule, Rows, Seen, Wire, check_rule, settings
+from spikeprop.rules.local_readout import draw_readouts, readout_gradients, readout_logits
+
+__all__ = ["SEARCH", "ErrorForwardPropagation"]
+
+#: Small search space; the first of each is the default.
+SEARCH: dict[str, tuple[Any, ...]] = {
+    "lr": (4e-4, 2e-4, 1e-3),
+    "scale": (1.0, 0.3, 3.0),
+    "passes": (2, 1),
+}
+
+
+@dataclass(frozen=True)
+class ErrorForwardPropagation(ContrastRule):
+    """Error Forward-Propagation in one or two passes.
+
+    Parameters
+    ----------
+    num_classes : int
+        Number of classes C, at least 2.
+    passes : {2, 1}
+        A pass without error first, or the error of the step before in a single pass.
+    scale : float
+        Standard deviation of the projection ``S_1``, above 0.
+    evidence, stream_evidence : Evidence
+        Filter of the potential over time, in ``update`` and in ``step``.
+    potential : {"free", "membrane"}
+        What the evidence is made of; see :mod:`spikeprop.potentials`.
+    homeostasis, stream_homeostasis : Homeostasis, optional
+        Control of the thresholds.
+    predict_from : {"last", "vote"}
+        Which readouts predict; the error is always that of the last block.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is outside its range.
+    """
+
+    constraints: ClassVar[Constraints | None] = Constraints(
+        local_in_time=True,
+        local_in_space=True,
+        surrogate=False,
+        feedback="random, output to front",
+        layerwise=False,
+        changes_network="readout",
+        memory="4 B I",
+        multiply_adds="3 B I F (passes=2: 4 B I F)",
+        source="Kohan, Rietman, Siegelmann, arXiv 1808.03357",
+    )
+
+    num_classes: int
+    passes: int = 2
+    scale: float = 1.0
+    evidence: Evidence | tuple[Evidence, ...] = RunningMean()  # noqa: RUF009 - frozen
+    stream_evidence: Evidence | tuple[Evidence, ...] = Leaky(0.1)  # noqa: RUF009 - frozen
+    potential: str = "free"
+    homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
+    stream_homeostasis: Homeostasis | None = Homeostasis(gain=0.005)  # noqa: RUF009 - frozen
+    predict_from: str = "last"
+
+    def __post_init__(self) -> None:
+        check_rule(self)
+        if self.passes not in (1, 2):
+            raise ValueError(f"passes has to be 1 or 2, got {self.passes}")
+        if not self.scale > 0.0:
+            raise ValueError(f"scale has to be above 0, got {self.scale}")
+
+    @property
+    def scouts(self) -> bool:  # type: ignore[override]
+        """Whether a pass without error goes first."""
+        return self.passes == 2
+
+    def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw ``S_1``, and a readout a block, zero at first."""
+        sizes = [shape.numel() for shape in shapes]
+        projection = torch.randn(sizes[0], self.num_classes, generator=generator) * self.scale
+        return {"projection": projection, **draw_readouts(sizes, self.num_classes)}
+
+    def learned(self, tensors: dict[str, Tensor]) -> list[str]:
+        """Return the readouts."""
+        return [name for name in tensors if name != "projection"]
+
+    def wires(self, n_blocks: int) -> list[Wire]:
+        """Return the loop's end at the front."""
+        return [Wire("projection", 0, "context")]
+
+    def rows(self, labels: Tensor | None, n: int, scores: Tensor | None) -> Rows:
+        """Return a free group, and one that carries the error if there are labels."""
+        return _rows(labels, n, scores, 1 if labels is None else 2)
+
+    def stream_rows(self, labels: Tensor | None, n: int, scores: Tensor | None) -> Rows:
+        """Return both groups; without labels both are free."""
+        return _rows(labels, n, None, 2)
+
+    def context(
+        self, rows: Rows, t: int, scores: Tensor | None, tensors: dict[str, Tensor]
+    ) -> Tensor:
+        """Return the error of the second group's rows, none for the first."""
+        free = tensors["projection"].new_zeros(rows.classes.shape[1], self.num_classes)
+        if rows.labels is None or len(rows.classes) == 1:
+            return free.repeat(len(rows.classes), 1)
+        scores = scores if rows.scores is None else rows.scores
+        if scores is None:  # the loop has not come round yet
+            return free.repeat(2, 1)
+        error = -scores.softmax(dim=1)
+        error[torch.arange(len(error), device=error.device), rows.labels] += 1.0
+        return torch.cat([free, error])
+
+    def modulate(self, block: int, seen: Seen, tensors: dict[str, Tensor]) -> Modulation:
+        """Return the closed-form gradient of the contrast for the free rows."""
+        free, nudged = seen.evidence.chunk(2)
+        gap = free.clamp_min(0) - nudged.clamp_min(0)
+        value = 0.5 * gap.square().sum(dim=1).mean()
+        delta = gap * (free > 0) / len(gap)
+        logits = readout_logits(block, free, tensors)
+        return Modulation(value, logits, torch.cat([delta, torch.zeros_like(delta)]))
+
+    def logits(self, block: int, seen: Seen, tensors: dict[str, Tensor]) -> Tensor:
+        """Return the readout's scores of the free rows."""
+        return readout_logits(block, seen.evidence[: seen.rows.classes.shape[1]], tensors)
+
+    def own_gradients(
+        self, block: int, seen: Seen, tensors: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the readout's delta rule on the free rows."""
+        assert seen.rows.labels is not None, "nothing is learned without"
+        free = seen.evidence.chunk(2)[0]
+        return readout_gradients(block, free, seen.rows.labels, tensors)
+
+    def config(self) -> dict[str, Any]:
+        """Return the rule's name and hyper-parameters."""
+        return settings(self)
+
+
+def _rows(labels: Tensor | None, n: int, scores: Tensor | None, groups: int) -> Rows:
+    classes = torch.full((groups, n), NONE)
+    return Rows(classes, torch.zeros(groups, n), labels, scores)
