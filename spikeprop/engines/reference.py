@@ -90,6 +90,23 @@ class BlockPass:
 
     def see(self, current: Tensor, spk: Tensor, mem: Tensor) -> None:
         """Compare, and learn, after the neuron has made a step; all are ``(R, *features)``."""
+        self.watch(current, spk, mem)
+        features = self.evidence
+        if self.labels is None:
+            self.logits = self.rule.logits(
+                self.block.index, features, self.n_recordings, self.tensors
+            )
+        else:
+            value, self.logits, delta = self.rule.modulate(
+                self.block.index, features, self.labels, self.tensors
+            )
+            self.loss_sum = self.loss_sum + value
+            self.learn(delta)
+        self.flush_if_due()
+        self.logits_sum = self.logits_sum + self.logits
+
+    def watch(self, current: Tensor, spk: Tensor, mem: Tensor) -> None:
+        """Move traces and evidence on by a time step, and count its spikes."""
         self.t += 1
         for place, site in enumerate(self.block.sites):
             if self.calls[place] == self.t - 1 and (site.inside or len(self.block.sites) > 1):
@@ -105,32 +122,31 @@ class BlockPass:
         mem, follows = visible(self.block.neuron, mem)
         if self.credit is not None:
             self.credit.advance(follows)
-        u = mem if self._free is None else self._free.advance(current)
+        u = self.compared(current, spk, mem)
         if not self._evidence:
             self._evidence = [torch.zeros_like(u) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):
             value.lerp_(u, evidence.weight(self.t))
         self.spikes = (spk[: self.n_recordings] != 0).sum(dim=0)
         self.spike_sum = self.spike_sum + self.spikes
-        features = self.evidence
-        if self.labels is None:
-            self.logits = self.rule.logits(
-                self.block.index, features, self.n_recordings, self.tensors
-            )
-        else:
-            value, self.logits, delta = self.rule.modulate(
-                self.block.index, features, self.labels, self.tensors
-            )
-            self.loss_sum = self.loss_sum + value
-            if self.credit is not None:
-                self._pending += 1
-                self.credit.learn(delta)
+
+    def compared(self, current: Tensor, spk: Tensor, mem: Tensor) -> Tensor:
+        """Return what the evidence is made of."""
+        return mem if self._free is None else self._free.advance(current)
+
+    def learn(self, delta: Tensor) -> None:
+        """Add what a modulator ``(R, F)`` says to the gradient."""
+        if self.credit is not None:
+            self._pending += 1
+            self.credit.learn(delta)
+
+    def flush_if_due(self) -> None:
+        """Let the optimiser step where enough time steps have been summed."""
         if self._pending == self.update_every or (
             # Steps without a label fill a chunk, too.
             self.credit is not None and self.credit.stored >= self.update_every
         ):
             self.flush()
-        self.logits_sum = self.logits_sum + self.logits
 
     @property
     def evidence(self) -> Tensor:
