@@ -8,7 +8,7 @@ asked for, and when. :func:`spikeprop.engines.stepwise` says which engine serves
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -94,6 +94,12 @@ class Rule(ABC):
     potential: str = "membrane"
     #: What the rule demands; None if its author does not say.
     constraints: ClassVar[Constraints | None] = None
+    #: What a search may choose from, default first: ``lr`` of Adam, ``dropout`` between blocks, and
+    #: hyper-parameters of the rule.
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (4e-4, 1e-4, 2e-4, 8e-4, 1.6e-3, 3.2e-3),
+        "dropout": (0.0, 0.2),
+    }
 
     @abstractmethod
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:

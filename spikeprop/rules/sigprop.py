@@ -23,7 +23,7 @@ outer product).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
@@ -36,7 +36,7 @@ from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_f
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.losses import Cosine, Dot, LocalLoss
 from spikeprop.names import meant
-from spikeprop.rules.base import Constraints, LocalRule, Modulation
+from spikeprop.rules.base import Constraints, LocalRule, Modulation, Rule
 from spikeprop.signals import class_codes, random_projection
 from spikeprop.smooth import ATan, Smooth
 
@@ -107,6 +107,12 @@ class SigProp(LocalRule):
         multiply_adds="2 (B + C) I F",
         source="Kohan, Rietman, Siegelmann, arXiv 2204.01723",
     )
+
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (4e-4, 1e-4, 2e-4, 8e-4),
+        "tau": (0.07, 0.05, 0.1),
+        "dropout": (0.0, 0.2),
+    }
 
     num_classes: int
     loss: LocalLoss = Cosine()  # noqa: RUF009 - frozen
@@ -280,6 +286,7 @@ class SPVoltage(SigProp):
     ``SPVoltage(..., loss=SquaredDistance(), signal="projection")``. Parameters as :class:`SigProp`.
     """
 
+    search: ClassVar[Mapping[str, Sequence[Any]]] = Rule.search
     loss: LocalLoss = Dot()  # noqa: RUF009 - frozen
     evidence: Evidence | tuple[Evidence, ...] = Instantaneous()  # noqa: RUF009 - frozen
     rectify: bool = False
