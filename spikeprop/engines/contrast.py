@@ -63,10 +63,6 @@ class ContrastPass(BlockPass):
         """Return the spikes of each neuron, for each recording the mean of its rows."""
         return (spk != 0).sum(dim=0) / len(self.rows.classes)
 
-    def compared(self, current: Tensor, spk: Tensor, mem: Tensor) -> Tensor:
-        """Return what the evidence is made of: the voltage, or the spikes."""
-        return spk if self.rule.potential == "spikes" else super().compared(current, spk, mem)
-
     def see(self, current: Tensor, spk: Tensor, mem: Tensor) -> None:
         """Contrast the rows, and learn, after the neuron has made a step."""
         self.watch(current, spk, mem)
@@ -142,7 +138,7 @@ class ContrastEngine(StepwiseEngine):
         passes: list[ContrastPass] = []
         for block, optimizer in zip(self.blocks, chosen, strict=True):
             wires = self._wires(block)
-            sites = [Site(wire.name, module, _behind(block), inside=True) for wire, module in wires]
+            sites = [Site(wire.name, module, _behind(block)) for wire, module in wires]
             item = ContrastPass(
                 block=replace(block, sites=[*block.sites, *sites]),
                 rule=self.rule,
@@ -173,9 +169,8 @@ class ContrastEngine(StepwiseEngine):
             for item in passage.blocks:
                 item.rows = rows
         with torch.no_grad(), self._hooked(passage):
-            whole = self._all_rows(x, rows) if self.time_inside else x
             if self.time_inside:
-                self.net(whole)
+                self.net(torch.stack([self._all_rows(x_t, rows) for x_t in x]))
             else:
                 for x_t in x:
                     self.net(self._all_rows(x_t, rows))
@@ -203,13 +198,10 @@ class ContrastEngine(StepwiseEngine):
             return torch.as_tensor(passage.blocks[-1].logits_sum) / len(x)
         return sum((item.logits_sum for item in passage.blocks), start=x.new_zeros(())) / len(x)
 
-    def _all_rows(self, x: Tensor, rows: Rows) -> Tensor:
-        """Return ``(..., B, *features)`` once for each group, marked by the rule."""
-        groups = len(rows.classes)
-        dim = 1 if self.time_inside else 0
-        repeats = [1] * x.dim()
-        repeats[dim] = groups
-        return self.rule.imprint(x.to(self.dtype).repeat(repeats), rows, self.tensors)
+    def _all_rows(self, x_t: Tensor, rows: Rows) -> Tensor:
+        """Return a time step ``(B, *features)`` once for each group, marked by the rule."""
+        repeated = x_t.to(self.dtype).repeat(len(rows.classes), *[1] * (x_t.dim() - 1))
+        return self.rule.imprint(repeated, rows, self.tensors)
 
     def _wires(self, block: Block) -> list[tuple[Wire, nn.Module]]:
         found = []

@@ -280,6 +280,7 @@ class ReferenceEngine(StepwiseEngine):
 
 
 def follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
+    """Set the hooks through which a pass sees its block."""
     block, credit = block_pass.block, block_pass.credit
 
     def taking(place: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:

@@ -13,9 +13,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
-import torch
 from torch import Tensor
 
 from spikeprop.evidence import as_filters
@@ -99,6 +98,8 @@ class ContrastRule(Rule):
 
     #: Whether recordings are run without a label first, so that rows can depend on their scores.
     scouts: bool = False
+    #: Engines show no block its signal rows: there are none.
+    needs_context: ClassVar[bool] = False
 
     @abstractmethod
     def rows(self, labels: Tensor | None, n: int, scores: Tensor | None) -> Rows:
@@ -120,7 +121,7 @@ class ContrastRule(Rule):
         return []
 
     def imprint(self, x: Tensor, rows: Rows, tensors: dict[str, Tensor]) -> Tensor:
-        """Return the input of all rows ``(..., R, *features)``, marked by what runs in them."""
+        """Return a time step of all rows ``(R, *features)``, marked by what runs in them."""
         return x
 
     def context(

@@ -34,8 +34,7 @@ and once more.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -50,14 +49,7 @@ from spikeprop.rules.goodness import check_contrast, contrast
 from spikeprop.rules.labels import draw_synapse, draw_wrong, label_codes
 from spikeprop.rules.local_readout import draw_readouts, readout_gradients, readout_logits
 
-__all__ = ["CSDP", "SEARCH"]
-
-#: Small search space; the first of each is the default.
-SEARCH: dict[str, tuple[Any, ...]] = {
-    "lr": (4e-4, 2e-4, 1e-3),
-    "alpha": (300.0, 100.0, 1000.0),
-    "strength": (1.0, 3.0),
-}
+__all__ = ["CSDP"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +92,11 @@ class CSDP(ContrastRule):
         multiply_adds="6 B I F",
         source="Ororbia, Science Advances 10 (2024) eadn6076, arXiv 2303.18187",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (4e-4, 2e-4, 1e-3),
+        "alpha": (300.0, 100.0, 1000.0),
+        "strength": (1.0, 3.0),
+    }
 
     num_classes: int
     objective: str = "pair"

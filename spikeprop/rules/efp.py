@@ -33,7 +33,7 @@ rows forward with two passes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,14 +46,7 @@ from spikeprop.rules.base import Constraints, Modulation
 from spikeprop.rules.contrast import NONE, ContrastRule, Rows, Seen, Wire, check_rule, settings
 from spikeprop.rules.local_readout import draw_readouts, readout_gradients, readout_logits
 
-__all__ = ["SEARCH", "ErrorForwardPropagation"]
-
-#: Small search space; the first of each is the default.
-SEARCH: dict[str, tuple[Any, ...]] = {
-    "lr": (4e-4, 2e-4, 1e-3),
-    "scale": (1.0, 0.3, 3.0),
-    "passes": (2, 1),
-}
+__all__ = ["ErrorForwardPropagation"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +87,11 @@ class ErrorForwardPropagation(ContrastRule):
         multiply_adds="3 B I F (passes=2: 4 B I F)",
         source="Kohan, Rietman, Siegelmann, arXiv 1808.03357",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (4e-4, 2e-4, 1e-3),
+        "scale": (1.0, 0.3, 3.0),
+        "passes": (2, 1),
+    }
 
     num_classes: int
     passes: int = 2

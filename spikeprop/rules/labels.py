@@ -39,16 +39,19 @@ def label_codes(classes: Tensor, codes: Tensor) -> Tensor:
     return padded[classes.flatten().to(codes.device)]
 
 
-def candidates(n: int, num_classes: int, labels: Tensor | None = None) -> Rows:
+def candidates(
+    n: int, num_classes: int, labels: Tensor | None = None, scores: Tensor | None = None
+) -> Rows:
     """Return a group of rows for every class.
 
-    With labels, the rows of the true classes are positive and one wrong one each is negative.
+    With labels, the rows of the true classes are positive and one wrong one each, drawn as by
+    :func:`draw_wrong`, is negative.
     """
     classes = torch.arange(num_classes)[:, None].expand(num_classes, n)
     signs = torch.zeros(num_classes, n)
     if labels is not None:
         one = torch.arange(n)
-        signs[draw_wrong(labels.cpu(), num_classes), one] = -1.0
+        signs[draw_wrong(labels, num_classes, scores).cpu(), one] = -1.0
         signs[labels.cpu(), one] = 1.0
         classes, signs = classes.to(labels.device), signs.to(labels.device)
     return Rows(classes, signs, labels)

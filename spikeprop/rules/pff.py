@@ -1,4 +1,4 @@
-r"""Predictive Forward-Forward: a representation circuit that is contrasted, a generative one beside it.
+r"""Predictive Forward-Forward: a contrasted circuit that represents, and one that generates.
 
 *Representation.* Each recording runs with its own label (positive) and a wrong one (negative). The
 label's code y enters at the top, each block hears the one above it, and neurons of a group inhibit
@@ -42,7 +42,7 @@ for each of the 2 B rows; multiply-adds per step: those of 2 B rows forward, and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -57,15 +57,7 @@ from spikeprop.rules.goodness import check_contrast, contrast, goodness
 from spikeprop.rules.labels import candidates, draw_synapse, draw_wrong, label_codes, scored
 from spikeprop.rules.local_readout import normalised
 
-__all__ = ["SEARCH", "PredictiveForwardForward"]
-
-#: Small search space; the first of each is the default.
-SEARCH: dict[str, tuple[Any, ...]] = {
-    "lr": (4e-4, 2e-4, 1e-3),
-    "alpha": (20.0, 5.0, 60.0),
-    "strength": (1.0, 3.0),
-    "competition": (0.1, 0.0, 0.3),
-}
+__all__ = ["PredictiveForwardForward"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +102,12 @@ class PredictiveForwardForward(ContrastRule):
         multiply_adds="6 B I F; C B I F to predict",
         source="Ororbia, Mali, arXiv 2301.01452",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (4e-4, 2e-4, 1e-3),
+        "alpha": (20.0, 5.0, 60.0),
+        "strength": (1.0, 3.0),
+        "competition": (0.1, 0.0, 0.3),
+    }
 
     num_classes: int
     objective: str = "pair"
