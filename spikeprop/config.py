@@ -39,7 +39,6 @@ DatasetName = Literal[
     "folder",
 ]
 PresetName = Literal["nmnist", "dvsgesture"]
-RuleName = Literal["sigprop", "sp-voltage", "sp-surrogate"]
 EvidenceName = Literal["running-mean", "instantaneous", "leaky"]
 LossName = Literal[
     "cosine",
@@ -105,8 +104,9 @@ class TrainConfig:
     validation: float = 0.1
     """Share of the training recordings kept for validation, per class; 0 is none [fraction]."""
 
-    rule: RuleName = "sigprop"
-    """Learning rule: sigprop is the tuned recipe, sp-voltage and sp-surrogate the plain ones."""
+    rule: str = "sigprop"
+    """Learning rule: sigprop is the tuned recipe, sp-voltage and sp-surrogate the plain ones;
+    efp, forward-forward, csdp, pff and more, or module:Class of your own."""
 
     loss: LossName = "cosine"
     """sigprop: local loss, on similarities with class signals or, contrast-..., in the batch."""
@@ -217,6 +217,7 @@ class TrainConfig:
         for name in ("lr", "tau", "signal_scale"):
             _inside(self, name, 0.0, math.inf, "()")
         if self.rule != "sigprop":
+            _check_rule(self.rule)
             self._refuse_options_of_sigprop()
         if self.name is not None and (
             self.name in ("", ".", "..") or Path(self.name).name != self.name
@@ -233,9 +234,16 @@ class TrainConfig:
         ]
         if given:
             raise ValueError(
-                f"rule {self.rule!r} is the paper's plain recipe and has no {', '.join(given)}; "
-                "use rule 'sigprop' to choose them"
+                f"rule {self.rule!r} has no {', '.join(given)}; these are choices of rule 'sigprop'"
             )
+
+
+def _check_rule(rule: str) -> None:
+    """Refuse an unknown name; a user's own rule is imported when it is needed, never here."""
+    if ":" not in rule:
+        from spikeprop.rules.names import find_rule
+
+        find_rule(rule)
 
 
 SIGPROP_OPTIONS = (

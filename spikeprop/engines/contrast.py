@@ -194,9 +194,8 @@ class ContrastEngine(StepwiseEngine):
         passage = self.begin(x.shape[1], filters)
         self.run(x, passage)
         reset(self.net)
-        if self.rule.predict_from == "last":
-            return torch.as_tensor(passage.blocks[-1].logits_sum) / len(x)
-        return sum((item.logits_sum for item in passage.blocks), start=x.new_zeros(())) / len(x)
+        chosen = passage.blocks[-1:] if self.rule.predict_from == "last" else passage.blocks
+        return torch.stack([torch.as_tensor(item.logits_sum) for item in chosen]).sum(0) / len(x)
 
     def _all_rows(self, x_t: Tensor, rows: Rows) -> Tensor:
         """Return a time step ``(B, *features)`` once for each group, marked by the rule."""
@@ -204,7 +203,7 @@ class ContrastEngine(StepwiseEngine):
         return self.rule.imprint(repeated, rows, self.tensors)
 
     def _wires(self, block: Block) -> list[tuple[Wire, nn.Module]]:
-        found = []
+        found: list[tuple[Wire, nn.Module]] = []
         for wire in self.rule.wires(len(self.blocks)):
             if wire.block == block.index:
                 weight = self.tensors[wire.name]

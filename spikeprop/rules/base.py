@@ -136,12 +136,12 @@ class LocalRule(Rule):
         """
         return False
 
-    @abstractmethod
     def current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
         """Return the current of the signal rows in the first block at step ``t`` (from 1).
 
         Shape ``(C, *features)``; None for a rule that sends no signal through the network.
         """
+        return None
 
     @abstractmethod
     def modulate(
@@ -188,8 +188,14 @@ class LocalRule(Rule):
         """Return the scores ``(L, B, C)`` of several time steps, ``evidence`` ``(L, R, F)``."""
         return torch.stack([self.logits(block, item, n_recordings, tensors) for item in evidence])
 
-    @abstractmethod
     def linear_readout(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, bool]:
-        """Return weight ``(C, F)``, bias ``(C,)`` and "rectify first" of an equivalent readout."""
+        """Return weight ``(C, F)``, bias ``(C,)`` and "rectify first" of an equivalent readout.
+
+        Raises
+        ------
+        TypeError
+            If the rule has none.
+        """
+        raise TypeError(f"{type(self).__name__} has no linear readout")

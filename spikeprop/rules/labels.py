@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,8 @@ LEAST_ODDS = 1e-9
 
 def draw_synapse(outputs: int, inputs: int, generator: torch.Generator) -> Tensor:
     """Draw a weight ``(outputs, inputs)`` as ``nn.Linear`` does: uniform in ±1/sqrt(inputs)."""
-    return (torch.rand(outputs, inputs, generator=generator) * 2 - 1) / inputs**0.5
+    uniform = torch.rand(outputs, inputs, generator=generator) * 2 - 1
+    return uniform / math.sqrt(inputs)
 
 
 def draw_wrong(labels: Tensor, num_classes: int, scores: Tensor | None = None) -> Tensor:
