@@ -165,10 +165,10 @@ def run_cell(cell: Cell) -> Result:
     data = open_cell(cell)
     learner = build_learner(cell, data)
     start = time.perf_counter()
-    train = _First(data.train, 3) if cell.quick else data.train
+    train: Any = _First(data.train, 3) if cell.quick else data.train
     learner.fit(train, epochs=cell.epochs)
     seconds = time.perf_counter() - start
-    judged = data.test if data.validation is None else data.validation
+    judged: Any = data.test if data.validation is None else data.validation
     judged = _First(judged, 2) if cell.quick else judged
     found = learner.evaluate(judged)
     spikes, operations = activity(learner, judged)

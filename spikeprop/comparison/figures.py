@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import isnan
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def write_figures(rows: Sequence[Row], out: Path) -> list[Path]:
             continue
         path = out / f"{dataset}_{network.replace(':', '.')}.png"
         figure = _draw(drawn, f"{dataset}, {network}")
-        write_atomically(path, lambda file, f=figure: f.savefig(file, dpi=120), parents=True)
+        write_atomically(path, partial(figure.savefig, dpi=120), parents=True)
         files.append(path)
     return files
 

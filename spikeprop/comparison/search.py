@@ -101,7 +101,19 @@ def search(
     finished = optuna.trial.TrialState.COMPLETE
     while len(done := study.get_trials(states=(finished,))) < trials:
         if not done:
-            study.enqueue_trial(defaults(rule), skip_if_exists=True)
+            # Added whole, not asked for: a trial that was begun and killed leaves nothing to skip.
+            first = defaults(rule)
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=first,
+                    distributions={
+                        name: optuna.distributions.CategoricalDistribution(list(values))
+                        for name, values in space.items()
+                    },
+                    value=score(first),
+                )
+            )
+            continue
         study.sampler = _sampler(name, len(done))
         trial = study.ask()
         options = {k: trial.suggest_categorical(k, list(values)) for k, values in space.items()}

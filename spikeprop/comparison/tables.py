@@ -80,10 +80,15 @@ def write_tables(rows: Sequence[Row], out: Path, note: str) -> list[Path]:
     """
     shown = [cells_of(row) for row in rows]
     alignment = ("left",) * 3 + ("right",) * (len(HEADINGS) - 3)
-    plain = {"headers": HEADINGS, "colalign": alignment, "disable_numparse": True}
+
+    def written(form: str) -> str:
+        return tabulate(
+            shown, headers=HEADINGS, tablefmt=form, colalign=alignment, disable_numparse=True
+        )
+
     contents = {
-        "table.md": tabulate(shown, tablefmt="github", **plain) + f"\n\n{note}\n",
-        "table.tex": tabulate(shown, tablefmt="latex_booktabs", **plain) + "\n",
+        "table.md": written("github") + f"\n\n{note}\n",
+        "table.tex": written("latex_booktabs") + "\n",
         "table.csv": _csv(rows),
     }
     for name, text in contents.items():
