@@ -24,6 +24,7 @@ from spikeprop._version import __version__
 from spikeprop.bits import QuantizeConfig, measure_bits
 from spikeprop.comparison.config import CompareConfig
 from spikeprop.config import TrainConfig
+from spikeprop.names import meant
 from spikeprop.neurons_cli import NeuronsConfig
 
 if TYPE_CHECKING:
@@ -202,6 +203,9 @@ def _out_of_the_box(complaint: str) -> str:
         if text and text[0] not in "╭╰":
             words.append(text)
     message = " ".join(" ".join(words).split())
+    choice = re.search(r"invalid choice '([^']+)' .*\(('.+')\)", message)
+    if choice is not None:
+        message = message.rstrip(".") + meant(choice[1], re.findall(r"'([^']+)'", choice[2]))
     return re.sub(r"^Error parsing \w+: ", "", message) or "the arguments cannot be read"
 
 
