@@ -286,7 +286,7 @@ def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
         credit.expect(args, kwargs)
 
     def after_neuron(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        block_pass.see(inputs[0], *output_of(module, output))
+        block_pass.see(inputs[0], *output_of(module, output, inputs[0]))
 
     handles = [
         site.module.register_forward_pre_hook(taking(place))
