@@ -1,4 +1,4 @@
-"""The command line: ``spikeprop COMMAND``, from ``train`` to ``data``; see :data:`COMMANDS`.
+"""The command line: ``spikeprop train | evaluate | predict | compare | stream | ...``.
 
 Options are the fields of dataclasses (tyro turns them into arguments and help); heavy modules load
 once a command runs, so that help and mistakes answer at once.
@@ -22,6 +22,7 @@ import tyro
 from spikeprop import data_cli, dreams, neurons_cli, presets, stream_cli
 from spikeprop._version import __version__
 from spikeprop.bits import QuantizeConfig, measure_bits
+from spikeprop.comparison.config import CompareConfig
 from spikeprop.config import TrainConfig
 from spikeprop.names import meant
 from spikeprop.neurons_cli import NeuronsConfig
@@ -87,6 +88,7 @@ COMMANDS: dict[str, type] = {
     "stream": stream_cli.StreamConfig,
     "quantize": QuantizeConfig,
     "neurons": NeuronsConfig,
+    "compare": CompareConfig,
     "dream": dreams.DreamConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
@@ -235,6 +237,10 @@ def _run(config: Any) -> None:
             measure_bits(config)
         elif isinstance(config, NeuronsConfig):
             neurons_cli.run(config)
+        elif isinstance(config, CompareConfig):
+            from spikeprop.comparison.command import run
+
+            run(config)
         elif isinstance(config, dreams.DreamConfig):
             dreams.run(config)
         else:
