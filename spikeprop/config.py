@@ -151,8 +151,9 @@ class TrainConfig:
     schedule: ScheduleName = "cosine"
     """How the learning rate goes on: down to zero along a cosine, or constant."""
 
-    update_every: int = 1
-    """Update the weights after every so many time steps [time steps]."""
+    update_every: int | None = None
+    """Update the weights after every so many time steps; None is the rule's own, mostly 1 [time
+    steps]."""
 
     seed: int = 0
     """Seed of weights, class signals, batches, augmentation and the validation split."""

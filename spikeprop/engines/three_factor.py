@@ -97,10 +97,8 @@ class ThreeFactorEngine(StepwiseEngine):
         assert isinstance(passage, _JointPassage), "begin made it"
         if isinstance(x, EventBatch):
             x = x.to_dense(self.dtype)
-        if passage.update_every >= len(x):
-            # Then the reverse filter cuts nothing, and is far cheaper than traces a synapse.
-            for item in passage.blocks:
-                item.prefer_chunk()
+        for item in passage.blocks:
+            item.prepare(reversible=passage.update_every >= len(x))
         with torch.no_grad(), self._hooked(passage):
             if self.time_inside:
                 self.net(self._with_signal_rows(x, dim=1))
@@ -118,6 +116,8 @@ class ThreeFactorEngine(StepwiseEngine):
     def step(self, x_t: Tensor, passage: Passage[BlockPass]) -> None:
         """Run one time step ``(B, *features)`` of a stream."""
         assert isinstance(passage, _JointPassage), "begin made it"
+        for item in passage.blocks:
+            item.prepare(reversible=False)
         with torch.no_grad(), self._hooked(passage):
             self.net(self._with_signal_rows(x_t, dim=0))
 
@@ -134,13 +134,6 @@ class ThreeFactorEngine(StepwiseEngine):
 
     def _finish(self, passage: _JointPassage) -> None:
         """Let the rule judge the step that all blocks have made, and credit them."""
-        for item in passage.blocks:
-            if item.t != passage.blocks[-1].t:
-                raise ValueError(
-                    f"neuron '{item.block.neuron_name}' has made {item.t} steps when the last one "
-                    f"has made {passage.blocks[-1].t}; {type(self.rule).__name__} needs a network "
-                    f"that makes each time step with all its layers"
-                )
         labels = passage.blocks[0].labels
         step = Step(
             t=passage.blocks[-1].t,

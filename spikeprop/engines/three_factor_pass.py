@@ -54,14 +54,22 @@ class BlockPass:
         self.calls = [0] * len(self.block.sites)
         self.credits: list[Credit] = []
         self._bare: list[bool] = []
+        self._resets = any(isinstance(e, OwnState) and e.reset for e in self.rule.eligibilities)
         self._state: Any = None
         self._given = torch.zeros(())
         self._now: tuple[Tensor, Tensor, Tensor] | None = None
         self._before: tuple[Tensor, Tensor, Tensor] | None = None
-        if self.optimizer is not None:
-            self._make_credits()
 
-    def _make_credits(self) -> None:
+    def prepare(self, *, reversible: bool) -> None:
+        """Begin to follow what is trained, before the first step.
+
+        ``reversible`` says that no weight moves before the sequence ends: the reverse filter then
+        cuts nothing, and is far cheaper than traces a synapse.
+        """
+        if self.optimizer is None or self.credits:
+            return
+        if reversible and self.traces == "synapse":
+            self.traces = "chunk"
         wanted = self.rule.eligibilities
         self.credits = [self._credit(item) for item in wanted]
         #: Which of them hold no pseudo-derivative although the rule counts on it.
@@ -95,12 +103,6 @@ class BlockPass:
             return None  # the pseudo-derivative joins the modulator: one trace an input
         return lambda: by_filter(neuron, self._psi())
 
-    def prefer_chunk(self) -> None:
-        """Run filters backward over the whole sequence where that gives the same numbers."""
-        if self.traces == "synapse" and self.t == 0 and self.optimizer is not None:
-            self.traces = "chunk"
-            self._make_credits()
-
     # ------------------------------------------------------------------ one time step
 
     def begin_step(self, labels: Tensor | None) -> None:
@@ -133,8 +135,7 @@ class BlockPass:
         self._given = current
         for credit in self.credits:
             credit.advance(follows)
-        pseudo = self.rule.surrogate
-        if pseudo is not None:
+        if self._resets:
             self._before = (mem, spk, self._psi())
         counted = (spk[: self.n_recordings] != 0).sum(dim=0)
         self.spikes, self.spike_sum = counted, self.spike_sum + counted
@@ -183,14 +184,14 @@ class BlockPass:
 
     def flush(self, *, learned: bool) -> None:
         """Let the optimiser step on the sums, or forget them if nothing was learned."""
-        if self.optimizer is None or not self.credits:
+        if self.optimizer is None:
             return
         if not learned:
             for credit in self.credits:
                 credit.drop()
             return
         sums = [credit.gradients() for credit in self.credits]
-        for place, site in enumerate(self.block.sites):
+        for place, site in enumerate(self.block.sites if sums else ()):
             module: Any = site.module
             for name in sums[0][place]:
                 parts = [found[place][name] for found in sums]

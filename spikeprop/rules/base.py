@@ -17,7 +17,10 @@ from torch import Tensor
 from spikeprop.evidence import Evidence, Instantaneous
 from spikeprop.homeostasis import Homeostasis
 
-__all__ = ["Constraints", "LocalRule", "Modulation", "Rule"]
+__all__ = ["ONCE", "Constraints", "LocalRule", "Modulation", "Rule"]
+
+#: More time steps than any sequence has.
+ONCE = 2**31 - 1
 
 
 class Modulation(NamedTuple):
@@ -91,6 +94,8 @@ class Rule(ABC):
     #: What the evidence is made of: the "membrane" voltage, or the "free" potential (see
     #: :mod:`spikeprop.potentials`).
     potential: str = "membrane"
+    #: Time steps between two updates that the rule is meant for; :data:`ONCE` is once a sequence.
+    update_every: ClassVar[int] = 1
     #: What the rule demands; None if its author does not say.
     constraints: ClassVar[Constraints | None] = None
 

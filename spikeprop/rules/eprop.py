@@ -34,7 +34,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from spikeprop.rules.base import Constraints
+from spikeprop.rules.base import ONCE, Constraints
 from spikeprop.rules.pseudo import PseudoDerivative, Triangle
 from spikeprop.rules.readout_rule import ReadoutRule, random_feedback
 from spikeprop.rules.three_factor import Eligibility, OwnState, Step, Trace, View
@@ -68,6 +68,7 @@ class EProp(ReadoutRule):
         source="Bellec et al., Nat. Commun. 11, 3625 (2020)",
     )
     path: ClassVar[str] = "symmetric"
+    update_every: ClassVar[int] = ONCE  # more often it keeps a trace a synapse and recording
 
     surrogate: PseudoDerivative | None = Triangle()  # noqa: RUF009 - frozen
     filtered: bool = True

@@ -31,7 +31,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from spikeprop.rules.base import Constraints
+from spikeprop.rules.base import ONCE, Constraints
 from spikeprop.rules.drtp import project_target
 from spikeprop.rules.pseudo import PseudoDerivative, Triangle
 from spikeprop.rules.readout_rule import ReadoutRule, random_feedback
@@ -58,6 +58,7 @@ class OSTL(ReadoutRule):
         source="Bohnstingl et al., IEEE TNNLS (2022)",
     )
     path: ClassVar[str] = "symmetric"
+    update_every: ClassVar[int] = ONCE  # more often it keeps a trace a synapse and recording
 
     surrogate: PseudoDerivative | None = Triangle()  # noqa: RUF009 - frozen
 

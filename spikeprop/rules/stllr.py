@@ -21,7 +21,8 @@ networks", TMLR 2025 (arXiv 2306.15220), equations (9) to (12); Apolinario, Roy,
 scalable temporally and spatially local learning rule for spiking neural networks", 2025 (arXiv
 2502.01837), and the authors' code for the exponents, the constants and the waves' frequencies, 50
 to 512. Readings taken: the square waves are not divided by ``F`` but by ``sqrt(F)``, so that the
-logits of a layer have the spread of a readout's; convolutional spikes are read without pooling.
+logits of a layer have the spread of a readout's; neurons are counted from 1, since every wave is 0
+at 0; convolutional spikes are read without pooling.
 
 Local in time: yes. Local in space: S-TLLR no, TESS yes. Surrogate: yes.
 """
@@ -173,7 +174,8 @@ class TESS(STLLR):
 
 
 def square_waves(num_classes: int, features: int) -> Tensor:
-    """Return ``sign(sin(f_c i)) / sqrt(F)``, ``(C, F)``, with frequencies from 50 to 512."""
+    """Return ``sign(sin(f_c i)) / sqrt(F)``, ``(C, F)``, i from 1, f from 50 to 512."""
     frequency = torch.linspace(50.0, 512.0, num_classes, dtype=torch.float64).unsqueeze(1)
-    wave = torch.sign(torch.sin(frequency * torch.arange(features, dtype=torch.float64)))
+    place = torch.arange(1, features + 1, dtype=torch.float64)
+    wave = torch.sign(torch.sin(frequency * place))
     return (wave / math.sqrt(features)).float()
