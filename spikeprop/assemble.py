@@ -30,7 +30,8 @@ from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import LIF
-from spikeprop.rules import RULES, Rule, SigProp
+from spikeprop.rule_loading import make_rule
+from spikeprop.rules import Rule, SigProp
 
 FINGERPRINT_SAMPLES = 64
 
@@ -195,8 +196,7 @@ def build_network(config: TrainConfig, input_shape: tuple[int, ...]) -> nn.Seque
 def build_rule(config: TrainConfig, num_classes: int) -> Rule:
     """Build the learning rule."""
     if config.rule != "sigprop":
-        rule: Rule = RULES[config.rule](num_classes)
-        return rule
+        return make_rule(config.rule, num_classes, config.rule_options)
     local_losses: dict[str, losses.LocalLoss] = {
         "cosine": losses.Cosine(tau=config.tau),
         "dot": losses.Dot(),

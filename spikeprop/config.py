@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from spikeprop.rule_names import check_rule_name
+
 FORMAT = "spikeprop-run"
 VERSION = 1
 
@@ -37,7 +39,6 @@ DatasetName = Literal[
     "folder",
 ]
 PresetName = Literal["nmnist", "dvsgesture"]
-RuleName = Literal["sigprop", "sp-voltage"]
 EvidenceName = Literal["running-mean", "instantaneous", "leaky"]
 LossName = Literal["cosine", "dot", "squared-distance"]
 SignalName = Literal["propagated", "projection"]
@@ -94,8 +95,11 @@ class TrainConfig:
     validation: float = 0.1
     """Share of the training recordings kept for validation, per class; 0 is none [fraction]."""
 
-    rule: RuleName = "sigprop"
-    """Learning rule: sigprop is the tuned recipe, sp-voltage the paper's plain one."""
+    rule: str = "sigprop"
+    """Learning rule, one that `spikeprop rules` lists, or module:Class for one of your own."""
+
+    rule_options: tuple[str, ...] = ()
+    """Hyper-parameters of another rule than sigprop, NAME=VALUE: kappa=0.8 feedback_scale=0.3."""
 
     loss: LossName = "cosine"
     """sigprop: local loss, on the similarity of the recording with each class signal."""
@@ -200,8 +204,14 @@ class TrainConfig:
         _inside(self, "homeostasis_gain", 0.0, math.inf, "[)")
         for name in ("lr", "tau", "signal_scale"):
             _inside(self, name, 0.0, math.inf, "()")
+        check_rule_name(self.rule)
         if self.rule != "sigprop":
             self._refuse_options_of_sigprop()
+        elif self.rule_options:
+            raise ValueError(
+                "rule 'sigprop' has options of its own (--tau, --potential, ...), no rule_options; "
+                f"got {', '.join(self.rule_options)}"
+            )
         if self.name is not None and (
             self.name in ("", ".", "..") or Path(self.name).name != self.name
         ):
@@ -217,8 +227,8 @@ class TrainConfig:
         ]
         if given:
             raise ValueError(
-                f"rule {self.rule!r} is the paper's plain recipe and has no {', '.join(given)}; "
-                "use rule 'sigprop' to choose them"
+                f"rule {self.rule!r} has no {', '.join(given)}; use rule 'sigprop' to choose them, "
+                "or rule_options for the rule's own"
             )
 
 

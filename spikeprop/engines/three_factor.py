@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikeprop.blocks import Block
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.passage import Passage
 from spikeprop.engines.random_weights import random_weights, seen_through

@@ -23,7 +23,7 @@ from spikeprop.membranes import filter_of, spikes, state_before, visible
 from spikeprop.neurons import LinearFilter, SpikingNeuron
 from spikeprop.neurons.eligibility import make_filter
 from spikeprop.parametrizations import set_gradient
-from spikeprop.rules.three_factor import Eligibility, OwnState, ThreeFactorRule, Trace, View
+from spikeprop.rules.three_factor import Eligibility, OwnState, ThreeFactorRule, View
 
 __all__ = ["BlockPass"]
 
@@ -156,7 +156,7 @@ class BlockPass:
         )
 
     def slope(self) -> Tensor:
-        """Derivative of the spikes by the present current, ``(R, *features)`` or less."""
+        """Return the spikes' derivative by the present current, ``(R, *features)`` or less."""
         neuron = self.block.neuron
         own = filter_of(neuron)
         if own is None:
@@ -222,7 +222,7 @@ class BlockPass:
         function = self.spike_function
         if function is not None and function.shift is not None:
             return function.shift
-        threshold: Any = getattr(self.block.neuron, "threshold", 0.0)
+        threshold: Tensor | float = getattr(self.block.neuron, "threshold", 0.0)
         return mem - threshold
 
     def _count_calls(self) -> None:

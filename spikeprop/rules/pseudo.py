@@ -22,7 +22,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-__all__ = ["ATan", "FastSigmoid", "PseudoDerivative", "Sigmoid", "Triangle"]
+__all__ = ["PSEUDO_DERIVATIVES", "ATan", "FastSigmoid", "PseudoDerivative", "Sigmoid", "Triangle"]
 
 
 @runtime_checkable
@@ -90,6 +90,15 @@ class Triangle:
     def __call__(self, x: Tensor) -> Tensor:
         """Return ``gamma max(0, 1 - |x| / width)``."""
         return self.gamma * (1.0 - x.abs() / self.width).clamp_min(0.0)
+
+
+#: By the names that the command line uses.
+PSEUDO_DERIVATIVES: dict[str, type[FastSigmoid | ATan | Sigmoid | Triangle]] = {
+    "fast-sigmoid": FastSigmoid,
+    "atan": ATan,
+    "sigmoid": Sigmoid,
+    "triangle": Triangle,
+}
 
 
 def _above_zero(name: str, value: float) -> None:

@@ -106,9 +106,7 @@ class ReadoutRule(ThreeFactorRule):
         return describe(self)
 
 
-def draw_readout(
-    num_classes: int, features: int, generator: torch.Generator
-) -> dict[str, Tensor]:
+def draw_readout(num_classes: int, features: int, generator: torch.Generator) -> dict[str, Tensor]:
     """Draw ``readout.weight`` ``(C, F)``, uniform within ``1 / sqrt(F)``, and a bias of zeros."""
     weight = 2.0 * torch.rand((num_classes, features), generator=generator) - 1.0
     return {
@@ -136,7 +134,9 @@ def random_feedback(
 
 def describe(rule: Any) -> dict[str, Any]:
     """Return a dataclass's name and fields as JSON can write them."""
-    return {"rule": type(rule).__name__} | {f.name: _plain(getattr(rule, f.name)) for f in fields(rule)}
+    return {"rule": type(rule).__name__} | {
+        f.name: _plain(getattr(rule, f.name)) for f in fields(rule)
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@ r"""STDP, plain and modulated by reward, under a trained readout.
 
 .. math::
 
-    \Delta w_{ji} \propto A_+\, s^{post}_{j,t}\, \bar x_{i,t} - A_-\, \bar s^{post}_{j,t-1}\, x_{i,t}
+    \Delta w_{ji} \propto A_+\, s_{j,t}\, \bar x_{i,t} - A_-\, \bar s_{j,t-1}\, x_{i,t}
 
 with traces ``x_bar_t = lambda_+ x_bar_{t-1} + x_t`` and ``s_bar_t = lambda_- s_bar_{t-1} + s_t``
 (pairs of spikes, all to all). With reward, each recording's change is multiplied by ``r``, 1 for a
@@ -15,8 +15,9 @@ Sources: pairs, Song, Miller, Abbott, Nat. Neurosci. 3, 919, 2000; traces, Morri
 Gerstner, Biol. Cybern. 98, 459, 2008, section 4.1; soft bounds, Gutig et al., J. Neurosci. 23,
 3697, 2003, equations (1) to (3) with mu = 1; reward, Florian, Neural Comput. 19, 1468, 2007,
 equations (18) to (21) ("MSTDP"), the expected reward as in Fremaux, Sprekeler, Gerstner, J.
-Neurosci. 30, 13326, 2010. Readings taken: signed weights with symmetric bounds; no lateral
-inhibition (the network is not changed), homeostasis of the thresholds in its place.
+Neurosci. 30, 13326, 2010. Readings taken: signed weights with symmetric bounds; the network is not
+changed, so that what lateral inhibition does for others is done in the rule, where a spike counts
+as far as it exceeds the layer's mean, and by homeostasis of the thresholds.
 
 Local in time: yes. Local in space: yes (the reward is one number a recording). Surrogate: no.
 """
@@ -32,7 +33,7 @@ import torch
 from torch import Tensor
 
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.rules.base import Constraints
+from spikeprop.rules.base import ONCE, Constraints
 from spikeprop.rules.pseudo import PseudoDerivative
 from spikeprop.rules.readout_rule import ReadoutRule
 from spikeprop.rules.three_factor import Eligibility, Step, Trace, View
@@ -54,6 +55,9 @@ class STDP(ReadoutRule):
         Decays of the pre- and postsynaptic traces per time step, 0 to below 1.
     w_max : float
         Bound of the weights, in units of ``1 / sqrt(synapses of a neuron)``.
+    competition : bool
+        Whether a spike counts as far as it exceeds the layer's mean, a stand-in for lateral
+        inhibition.
     **options
         Those of ``ReadoutRule``.
     """
@@ -70,6 +74,7 @@ class STDP(ReadoutRule):
         source="Song et al., Nat. Neurosci. 3, 919 (2000)",
     )
     biases: ClassVar[bool] = False
+    update_every: ClassVar[int] = ONCE  # a small step for hidden weights, which no error holds back
 
     surrogate: PseudoDerivative | None = None
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
@@ -78,6 +83,7 @@ class STDP(ReadoutRule):
     lambda_plus: float = 0.8
     lambda_minus: float = 0.8
     w_max: float = 2.0
+    competition: bool = True
 
     @property
     def eligibilities(self) -> tuple[Eligibility, ...]:
@@ -90,9 +96,10 @@ class STDP(ReadoutRule):
 
     def modulate(self, view: View, signal: Tensor) -> tuple[Tensor, ...]:
         """Return what meets the presynaptic trace, and what meets the presynaptic spikes."""
-        before = view.carry.get("post", torch.zeros_like(view.spk))
-        view.follow("post", view.spk, self.lambda_minus)
-        return -self.a_plus * signal * view.spk, self.a_minus * signal * before
+        post = view.spk - view.spk.mean(dim=1, keepdim=True) if self.competition else view.spk
+        before = view.carry.get("post", torch.zeros_like(post))
+        view.follow("post", post, self.lambda_minus)
+        return -self.a_plus * signal * post, self.a_minus * signal * before
 
     def combine(self, weight: Tensor, gradients: Sequence[Tensor]) -> Tensor:
         """Return the sum, slowed down where it drives a weight towards its bound."""
@@ -116,6 +123,7 @@ class RewardSTDP(STDP):
         multiply_adds="2 B I F",
         source="Florian, Neural Comput. 19, 1468 (2007)",
     )
+    update_every: ClassVar[int] = 1
 
     def signals(self, step: Step, error: Tensor) -> list[Tensor]:
         """Return the reward minus its mean, divided by the batch."""

@@ -1,4 +1,4 @@
-r"""Three-factor rules: a kind of rule whose engine sees all blocks of a time step before it credits.
+r"""Three-factor rules: a kind whose engine sees all blocks of a time step before it credits them.
 
 .. math::
 

@@ -133,7 +133,8 @@ class TracesPropagation(ReadoutRule):
         if step.labels is None:
             return Lesson([y.new_zeros(())] * len(step.views), logits, [], {})
         below = self._target_traces(step, y)
-        values, deltas = [], []
+        values: list[Tensor] = []
+        deltas: list[tuple[Tensor, ...]] = []
         for view, trace in zip(step.views, traces, strict=True):
             value, at_trace = self._compare(trace[:n], trace[n:], below, step.labels)
             values.append(value)

@@ -1,4 +1,4 @@
-"""Makes the worked-out examples and the toy problem importable, whatever folder pytest starts in."""
+"""Makes the worked examples and the toy problem importable, whatever folder pytest starts in."""
 
 from __future__ import annotations
 

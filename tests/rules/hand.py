@@ -251,9 +251,7 @@ def stdp(h: Hand, reward: Any = 1.0) -> Gradients:
 def soft_bounds(h: Hand, gW: list[Any]) -> list[Any]:
     """Of what was summed; w_max = 2 / sqrt(2 inputs)."""
     bound = 2.0 / np.sqrt(2)
-    return [
-        g * np.maximum(0.0, 1.0 + np.sign(g) * w / bound) for g, w in zip(gW, h.W, strict=True)
-    ]
+    return [g * np.maximum(0.0, 1.0 + np.sign(g) * w / bound) for g, w in zip(gW, h.W, strict=True)]
 
 
 def reward_stdp(h: Hand) -> Gradients:

@@ -14,7 +14,8 @@ from torch import nn
 
 from spikeprop import ForwardLearner
 from spikeprop.neurons import LIF
-from spikeprop.rules import RULES, Triangle
+from spikeprop.rules import RULES, STDP, Triangle
+from spikeprop.rules.three_factor import View
 
 RATE = 0.3
 WORKED: dict[str, tuple[Callable[[hand.Hand], hand.Gradients], dict[str, Any]]] = {
@@ -32,8 +33,8 @@ WORKED: dict[str, tuple[Callable[[hand.Hand], hand.Gradients], dict[str, Any]]] 
     "tess": (hand.tess, {}),
     "decolle": (hand.decolle, {}),
     "stsf": (hand.stsf, {"homeostasis": None}),
-    "stdp": (hand.stdp, {"homeostasis": None, "a_minus": 0.5}),
-    "r-stdp": (hand.reward_stdp, {"homeostasis": None, "a_minus": 0.5}),
+    "stdp": (hand.stdp, {"homeostasis": None, "a_minus": 0.5, "competition": False}),
+    "r-stdp": (hand.reward_stdp, {"homeostasis": None, "a_minus": 0.5, "competition": False}),
     "traces-propagation": (hand.traces_propagation, {}),
 }
 
@@ -125,3 +126,13 @@ def test_every_rule_that_moves_the_network_is_worked_out() -> None:
     assert set(WORKED) <= set(RULES)
     three_factor = {n for n, r in RULES.items() if hasattr(r, "eligibilities")}
     assert three_factor - set(WORKED) <= elsewhere
+
+
+def test_stdp_competes_by_the_mean_of_the_layer() -> None:
+    spk = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
+    view = View(0, spk, spk, spk, {})
+    rule: STDP = RULES["stdp"](2, a_plus=2.0, a_minus=0.5)
+    for before in (torch.zeros(2, 4), spk - torch.tensor([[0.5], [0.25]])):
+        plus, minus = rule.modulate(view, torch.ones(2, 4))
+        torch.testing.assert_close(plus, -2.0 * (spk - torch.tensor([[0.5], [0.25]])))
+        torch.testing.assert_close(minus, 0.5 * before)
