@@ -1,4 +1,4 @@
-"""The command line: ``spikeprop train | evaluate | predict | stream | quantize | rules | ...``.
+"""The command line: ``spikeprop train | evaluate | predict | compare | rules | stream | ...``.
 
 Options are the fields of dataclasses (tyro turns them into arguments and help); heavy modules load
 once a command runs, so that help and mistakes answer at once.
@@ -22,7 +22,9 @@ import tyro
 from spikeprop import data_cli, neurons_cli, presets, rules_cli, stream_cli
 from spikeprop._version import __version__
 from spikeprop.bits import QuantizeConfig, measure_bits
+from spikeprop.comparison.config import CompareConfig
 from spikeprop.config import TrainConfig
+from spikeprop.names import meant
 from spikeprop.neurons_cli import NeuronsConfig
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ COMMANDS: dict[str, type] = {
     "quantize": QuantizeConfig,
     "neurons": NeuronsConfig,
     "rules": rules_cli.RulesConfig,
+    "compare": CompareConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
 """Commands that have commands of their own."""
@@ -201,6 +204,9 @@ def _out_of_the_box(complaint: str) -> str:
         if text and text[0] not in "╭╰":
             words.append(text)
     message = " ".join(" ".join(words).split())
+    choice = re.search(r"invalid choice '([^']+)' .*\(('.+')\)", message)
+    if choice is not None:
+        message = message.rstrip(".") + meant(choice[1], re.findall(r"'([^']+)'", choice[2]))
     return re.sub(r"^Error parsing \w+: ", "", message) or "the arguments cannot be read"
 
 
@@ -233,6 +239,10 @@ def _run(config: Any) -> None:
             neurons_cli.run(config)
         elif isinstance(config, rules_cli.RulesConfig):
             rules_cli.run(config)
+        elif isinstance(config, CompareConfig):
+            from spikeprop.comparison.command import run
+
+            run(config)
         else:
             data_cli.run(config)
 

@@ -32,7 +32,7 @@ from spikeprop.neurons import reset
 from spikeprop.norms import following_statistics
 from spikeprop.rules import LocalRule, Rule
 from spikeprop.saving import restore, state_of
-from spikeprop.surroundings import mode, randomness
+from spikeprop.surroundings import flushed_denormals, mode, randomness
 from spikeprop.thresholds import StreamRates, keep_rates
 
 if TYPE_CHECKING:
@@ -352,6 +352,7 @@ class ForwardLearner:
             mode(self.net, training=True),
             following_statistics(self.net, x.shape[1]),
             randomness(self.seed, self.updates, self.device),
+            flushed_denormals(),
         ):
             passage = self._run(x, as_filters(self.rule.evidence), label, self.optimizers)
         self.updates += 1
@@ -419,6 +420,7 @@ class ForwardLearner:
         with (
             mode(self.net, training=label is not None),
             randomness(self.seed, self.updates, self.device),
+            flushed_denormals(),
         ):
             engine.step(x_t, self._stream)
         metrics = measure(self._stream, label, self.rule.predict_from, last_step=True)
@@ -559,7 +561,7 @@ class ForwardLearner:
         checks.finite_weights(self.net)
         self._ready(x.shape[2:], x.shape[0])
         self.reset()
-        with mode(self.net, training=False):
+        with mode(self.net, training=False), flushed_denormals():
             passage = self._run(x, as_filters(self.rule.evidence), None, None)
         reset(self.net)
         return passage

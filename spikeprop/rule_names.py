@@ -7,15 +7,15 @@ name or a ``.py`` file.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+from spikeprop.names import meant
 
-__all__ = ["RULE_NAMES", "check_rule_name", "near"]
+__all__ = ["RULE_NAMES", "check_rule_name"]
 
 #: The keys of ``spikeprop.rules.RULES``.
 RULE_NAMES: tuple[str, ...] = (
     "sigprop",
     "sp-voltage",
+    "sp-surrogate",
     # What people compare with.
     "traces-propagation",
     "decolle",
@@ -48,20 +48,10 @@ def check_rule_name(name: str) -> None:
     ValueError
         With the names that are near.
     """
-    module, colon, kind = name.partition(":")
+    module, colon, kind = name.rpartition(":")
     if name in RULE_NAMES or (colon and module and kind.isidentifier()):
         return
     raise ValueError(
-        f"there is no rule {name!r}{near(name, RULE_NAMES)}; `spikeprop rules` lists all of them, "
-        f"and a rule of your own is module:Class"
+        f"rule must be one of {', '.join(RULE_NAMES)}, or module:Class, got {name!r}"
+        f"{meant(name, RULE_NAMES)}"
     )
-
-
-def near(name: str, names: Sequence[str]) -> str:
-    """Return ``": did you mean ...?"`` with the names that are near, or all of them if none is."""
-    plain = {other.replace("-", "").lower(): other for other in names}
-    wanted = name.replace("-", "").replace("_", "").lower()
-    found = [plain[key] for key in difflib.get_close_matches(wanted, plain, n=3, cutoff=0.5)]
-    if found:
-        return f": did you mean {' or '.join(repr(item) for item in found)}?"
-    return f", only {', '.join(names)}"

@@ -213,8 +213,7 @@ class BlockPass:
         """Pseudo-derivative of the step's spikes, ``(R, *features)``."""
         assert self._now is not None, "the block has made a step"
         pseudo = self.rule.surrogate
-        if pseudo is None:
-            raise ValueError(f"{type(self.rule).__name__} needs a surrogate, got None")
+        assert pseudo is not None, "rules without a surrogate ask for none"
         return pseudo(self._now[2]) if spikes(self.block.neuron) else torch.ones_like(self._now[0])
 
     def _shift(self, mem: Tensor) -> Tensor:

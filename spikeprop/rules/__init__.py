@@ -15,7 +15,7 @@ from spikeprop.rules.ottt import OTTT
 from spikeprop.rules.pseudo import ATan, FastSigmoid, Sigmoid, Triangle
 from spikeprop.rules.readout_only import ReadoutOnly
 from spikeprop.rules.readout_rule import ReadoutRule
-from spikeprop.rules.sigprop import SigProp, SPVoltage
+from spikeprop.rules.sigprop import SigProp, SPSurrogate, SPVoltage
 from spikeprop.rules.sltt import SLTT
 from spikeprop.rules.stdp import STDP, RewardSTDP
 from spikeprop.rules.stllr import STLLR, TESS
@@ -27,6 +27,7 @@ from spikeprop.rules.traces_propagation import TracesPropagation
 RULES: dict[str, type[Any]] = {
     "sigprop": SigProp,
     "sp-voltage": SPVoltage,
+    "sp-surrogate": SPSurrogate,
     # What people compare with.
     "traces-propagation": TracesPropagation,
     "decolle": DECOLLE,
@@ -79,6 +80,7 @@ __all__ = [
     "ReadoutRule",
     "RewardSTDP",
     "Rule",
+    "SPSurrogate",
     "SPVoltage",
     "SigProp",
     "Sigmoid",

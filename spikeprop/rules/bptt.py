@@ -19,7 +19,7 @@ within what is differentiated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,11 +29,9 @@ from torch import Tensor
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.rules.base import Constraints, Rule
 from spikeprop.rules.pseudo import FastSigmoid, PseudoDerivative
-from spikeprop.rules.readout_rule import describe, draw_readout
+from spikeprop.rules.readout_rule import describe, draw_readout, set_parts
 
-__all__ = ["BPTT", "SEARCH", "TBPTT"]
-
-SEARCH = {"lr": (2e-3, 4e-3, 1e-3), "surrogate": (FastSigmoid(25.0), FastSigmoid(10.0))}
+__all__ = ["BPTT", "TBPTT"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,12 @@ class BPTT(Rule):
         multiply_adds="2 B I F",
         source="Neftci et al., IEEE Signal Process. Mag. 36 (2019)",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (2e-3, 4e-3, 1e-3),
+        "dropout": (0.0, 0.2),
+        "surrogate": ("fast-sigmoid:25", "fast-sigmoid:10"),
+        "homeostasis": (None, 0.1),
+    }
 
     num_classes: int
     kappa: float = 0.9
@@ -85,6 +89,7 @@ class BPTT(Rule):
             raise ValueError(f"kappa has to be at least 0 and below 1, got {self.kappa}")
         if self.window is not None and self.window < 1:
             raise ValueError(f"window has to be at least 1, or None, got {self.window}")
+        set_parts(self)
 
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the readout, as ``nn.Linear`` is drawn."""

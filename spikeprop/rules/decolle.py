@@ -18,9 +18,9 @@ Local in time: yes. Local in space: yes. Surrogate: yes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,7 @@ from spikeprop.rules.base import Constraints
 from spikeprop.rules.readout_rule import ReadoutRule, cross_entropy, random_feedback
 from spikeprop.rules.three_factor import Eligibility, Step, Trace
 
-__all__ = ["DECOLLE", "SEARCH"]
-
-SEARCH = {"lr": (1e-3, 3e-3, 3e-4), "feedback_scale": (0.3, 0.1), "homeostasis": (None, 0.1)}
+__all__ = ["DECOLLE"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,13 @@ class DECOLLE(ReadoutRule):
         multiply_adds="B I F + 2 B C F",
         source="Kaiser et al., Front. Neurosci. 14, 424 (2020)",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (1e-3, 3e-4, 3e-3),
+        "dropout": (0.0, 0.2),
+        "surrogate": ("fast-sigmoid", "triangle"),
+        "feedback_scale": (0.3, 0.1),
+        "homeostasis": (None, 0.1),
+    }
 
     feedback_scale: float = 0.3
     loss: str = "cross-entropy"

@@ -22,9 +22,9 @@ Local in time: yes. Local in space: yes (the label is broadcast). Surrogate: yes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,9 +34,7 @@ from spikeprop.rules.pseudo import PseudoDerivative, Triangle
 from spikeprop.rules.readout_rule import ReadoutRule, random_feedback
 from spikeprop.rules.three_factor import Eligibility, OwnState, Step, Trace, View
 
-__all__ = ["DRTP", "ETLP", "SEARCH", "project_target"]
-
-SEARCH = {"lr": (1e-4, 3e-4, 1e-3), "kappa": (0.9, 0.7), "homeostasis": (0.1, None)}
+__all__ = ["DRTP", "ETLP", "project_target"]
 
 
 def project_target(step: Step) -> list[Tensor]:
@@ -69,6 +67,12 @@ class DRTP(ReadoutRule):
         multiply_adds="B I F",
         source="Frenkel et al., Front. Neurosci. 15 (2021)",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (3e-4, 1e-4, 1e-3),
+        "dropout": (0.0, 0.2),
+        "surrogate": ("triangle", "fast-sigmoid:10"),
+        "homeostasis": (None, 0.1),
+    }
 
     surrogate: PseudoDerivative | None = Triangle()  # noqa: RUF009 - frozen
     feedback_scale: float = 0.1

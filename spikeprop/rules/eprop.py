@@ -27,9 +27,9 @@ weights). Surrogate: yes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,9 +39,7 @@ from spikeprop.rules.pseudo import PseudoDerivative, Triangle
 from spikeprop.rules.readout_rule import ReadoutRule, random_feedback
 from spikeprop.rules.three_factor import Eligibility, OwnState, Step, Trace, View
 
-__all__ = ["SEARCH", "EProp", "EPropRandom"]
-
-SEARCH = {"lr": (1e-3, 3e-3, 3e-4), "kappa": (0.9, 0.7), "homeostasis": (None, 0.1)}
+__all__ = ["EProp", "EPropRandom"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,12 @@ class EProp(ReadoutRule):
         multiply_adds="3 B I F + B F F",
         source="Bellec et al., Nat. Commun. 11, 3625 (2020)",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (3e-3, 1e-3, 6e-3),
+        "dropout": (0.0, 0.2),
+        "surrogate": ("triangle", "fast-sigmoid:10"),
+        "homeostasis": (None, 0.1),
+    }
     path: ClassVar[str] = "symmetric"
     update_every: ClassVar[int] = ONCE  # more often it keeps a trace a synapse and recording
 

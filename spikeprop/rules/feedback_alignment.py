@@ -20,9 +20,9 @@ Local in time: yes. Local in space: no. Surrogate: yes. FA goes down by autograd
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,9 +31,7 @@ from spikeprop.rules.base import Constraints
 from spikeprop.rules.readout_rule import ReadoutRule, random_feedback
 from spikeprop.rules.three_factor import Eligibility, Step, Trace
 
-__all__ = ["DFA", "SEARCH", "FeedbackAlignment"]
-
-SEARCH = {"lr": (1e-3, 3e-3, 3e-4), "kappa": (0.9, 0.7), "homeostasis": (None, 0.1)}
+__all__ = ["DFA", "FeedbackAlignment"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,12 @@ class FeedbackAlignment(ReadoutRule):
         multiply_adds="3 B I F",
         source="Lillicrap et al., Nat. Commun. 7, 13276 (2016)",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (1e-3, 3e-4, 3e-3),
+        "dropout": (0.0, 0.2),
+        "surrogate": ("fast-sigmoid", "triangle"),
+        "homeostasis": (None, 0.1),
+    }
     path: ClassVar[str] = "random"
 
     feedback_scale: float = 0.1

@@ -24,9 +24,9 @@ Local in time: yes. Local in space: OSTL no, OSTTP yes (labels are broadcast). S
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,9 +37,7 @@ from spikeprop.rules.pseudo import PseudoDerivative, Triangle
 from spikeprop.rules.readout_rule import ReadoutRule, random_feedback
 from spikeprop.rules.three_factor import Eligibility, OwnState, Step, View
 
-__all__ = ["OSTL", "OSTTP", "SEARCH"]
-
-SEARCH = {"lr": (1e-3, 3e-3, 3e-4), "kappa": (0.9, 0.0), "homeostasis": (None, 0.1)}
+__all__ = ["OSTL", "OSTTP"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,12 @@ class OSTL(ReadoutRule):
         multiply_adds="3 B I F",
         source="Bohnstingl et al., IEEE TNNLS (2022)",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (3e-3, 1e-3, 6e-3),
+        "dropout": (0.0, 0.2),
+        "surrogate": ("triangle", "fast-sigmoid:10"),
+        "homeostasis": (None, 0.1),
+    }
     path: ClassVar[str] = "symmetric"
     update_every: ClassVar[int] = ONCE  # more often it keeps a trace a synapse and recording
 

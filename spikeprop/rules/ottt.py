@@ -20,8 +20,9 @@ autograd within the step). Surrogate: yes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -30,9 +31,7 @@ from spikeprop.rules.pseudo import PseudoDerivative, Sigmoid
 from spikeprop.rules.readout_rule import ReadoutRule
 from spikeprop.rules.three_factor import Eligibility, Step, Trace
 
-__all__ = ["OTTT", "SEARCH"]
-
-SEARCH = {"lr": (1e-3, 3e-3, 3e-4), "kappa": (0.9, 0.0), "homeostasis": (None, 0.1)}
+__all__ = ["OTTT"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,12 @@ class OTTT(ReadoutRule):
         multiply_adds="2 B I F",
         source="Xiao et al., NeurIPS 2022",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (1e-3, 3e-4, 3e-3),
+        "dropout": (0.0, 0.2),
+        "surrogate": ("sigmoid:4", "fast-sigmoid:10"),
+        "homeostasis": (None, 0.1),
+    }
     path: ClassVar[str] = "symmetric"
 
     surrogate: PseudoDerivative | None = Sigmoid(4.0)  # noqa: RUF009 - frozen

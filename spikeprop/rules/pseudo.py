@@ -22,7 +22,17 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-__all__ = ["PSEUDO_DERIVATIVES", "ATan", "FastSigmoid", "PseudoDerivative", "Sigmoid", "Triangle"]
+from spikeprop.names import meant
+
+__all__ = [
+    "PSEUDO_DERIVATIVES",
+    "ATan",
+    "FastSigmoid",
+    "PseudoDerivative",
+    "Sigmoid",
+    "Triangle",
+    "as_pseudo",
+]
 
 
 @runtime_checkable
@@ -99,6 +109,30 @@ PSEUDO_DERIVATIVES: dict[str, type[FastSigmoid | ATan | Sigmoid | Triangle]] = {
     "sigmoid": Sigmoid,
     "triangle": Triangle,
 }
+
+
+def as_pseudo(given: PseudoDerivative | str | None) -> PseudoDerivative | None:
+    """Return a pseudo-derivative from itself or from its name, ``NAME`` or ``NAME:NUMBER``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name (near ones are listed), or what cannot be called.
+    """
+    if given is None or not isinstance(given, str):
+        if given is not None and not callable(given):
+            raise ValueError(f"surrogate has to be a function such as FastSigmoid(), got {given!r}")
+        return given
+    name, colon, number = given.partition(":")
+    if name not in PSEUDO_DERIVATIVES:
+        raise ValueError(
+            f"surrogate has to be one of {', '.join(PSEUDO_DERIVATIVES)}, got {name!r}"
+            f"{meant(name, PSEUDO_DERIVATIVES)}"
+        )
+    try:
+        return PSEUDO_DERIVATIVES[name](*((float(number),) if colon else ()))
+    except ValueError as error:
+        raise ValueError(f"surrogate has to be NAME or NAME:NUMBER, got {given!r}") from error
 
 
 def _above_zero(name: str, value: float) -> None:

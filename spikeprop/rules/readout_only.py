@@ -5,8 +5,9 @@ What a rule gains over it is what its hidden layers learned. (Homeostasis still 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -16,9 +17,7 @@ from spikeprop.rules.pseudo import PseudoDerivative
 from spikeprop.rules.readout_rule import ReadoutRule
 from spikeprop.rules.three_factor import Eligibility, Step, View
 
-__all__ = ["SEARCH", "ReadoutOnly"]
-
-SEARCH = {"lr": (3e-3, 1e-3, 1e-2), "kappa": (0.9, 0.7), "homeostasis": (0.1, None)}
+__all__ = ["ReadoutOnly"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,11 @@ class ReadoutOnly(ReadoutRule):
         multiply_adds="0",
         source="control",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (3e-3, 1e-3, 1e-2),
+        "dropout": (0.0, 0.2),
+        "kappa": (0.9, 0.7),
+    }
 
     surrogate: PseudoDerivative | None = None
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen

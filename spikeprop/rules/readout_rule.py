@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.rules.pseudo import FastSigmoid, PseudoDerivative
+from spikeprop.rules.pseudo import FastSigmoid, PseudoDerivative, as_pseudo
 from spikeprop.rules.three_factor import Lesson, Step, ThreeFactorRule, View
 
 __all__ = ["ReadoutRule", "cross_entropy", "describe", "draw_readout", "random_feedback"]
@@ -38,10 +38,11 @@ class ReadoutRule(ThreeFactorRule):
         Number of classes C, at least 2.
     kappa : float
         Decay of the readout's low-pass per time step, from 0 (none) to below 1.
-    surrogate : PseudoDerivative
-        Stands for the derivative of a spike, where the rule needs one.
-    homeostasis : Homeostasis, optional
-        Control of the thresholds after each sequence; None for none.
+    surrogate : PseudoDerivative or str
+        Stands for the derivative of a spike, where the rule needs one; by its name, too, such as
+        ``"fast-sigmoid:25"``.
+    homeostasis : Homeostasis or float, optional
+        Control of the thresholds after each sequence, or its rate; None for none.
     stream_homeostasis : Homeostasis, optional
         The same, a little at each step of a stream.
 
@@ -62,6 +63,7 @@ class ReadoutRule(ThreeFactorRule):
             raise ValueError(f"num_classes has to be at least 2, got {self.num_classes}")
         if not 0.0 <= self.kappa < 1.0:
             raise ValueError(f"kappa has to be at least 0 and below 1, got {self.kappa}")
+        set_parts(self)
 
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the readout, as ``nn.Linear`` is drawn."""
@@ -104,6 +106,21 @@ class ReadoutRule(ThreeFactorRule):
     def config(self) -> dict[str, Any]:
         """Return the rule's name and hyper-parameters."""
         return describe(self)
+
+
+def set_parts(rule: Any) -> None:
+    """Make parts of what a frozen rule was given as words and numbers.
+
+    A surrogate by its name, homeostasis by its rate: command line and search know nothing else.
+    """
+    for name in ("homeostasis", "stream_homeostasis"):
+        given = getattr(rule, name)
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            object.__setattr__(rule, name, Homeostasis(target=float(given)))
+    pseudo = as_pseudo(rule.surrogate)
+    if pseudo is None and rule.constraints is not None and rule.constraints.surrogate:
+        raise ValueError(f"{type(rule).__name__} needs a surrogate, got None")
+    object.__setattr__(rule, "surrogate", pseudo)
 
 
 def draw_readout(num_classes: int, features: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -15,17 +15,16 @@ autograd within the step). Surrogate: yes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from spikeprop.rules.base import Constraints
 from spikeprop.rules.ottt import OTTT
 from spikeprop.rules.pseudo import PseudoDerivative, Triangle
 from spikeprop.rules.three_factor import Eligibility, Trace
 
-__all__ = ["SEARCH", "SLTT"]
-
-SEARCH = {"lr": (1e-3, 3e-3, 3e-4), "kappa": (0.9, 0.0), "homeostasis": (None, 0.1)}
+__all__ = ["SLTT"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,12 @@ class SLTT(OTTT):
         multiply_adds="2 B I F",
         source="Meng et al., ICCV 2023",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (1e-3, 3e-4, 3e-3),
+        "dropout": (0.0, 0.2),
+        "surrogate": ("triangle:1", "fast-sigmoid:10"),
+        "homeostasis": (None, 0.1),
+    }
 
     surrogate: PseudoDerivative | None = Triangle(1.0)  # noqa: RUF009 - frozen
 

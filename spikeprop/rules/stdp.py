@@ -25,9 +25,9 @@ Local in time: yes. Local in space: yes (the reward is one number a recording). 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,9 +38,7 @@ from spikeprop.rules.pseudo import PseudoDerivative
 from spikeprop.rules.readout_rule import ReadoutRule
 from spikeprop.rules.three_factor import Eligibility, Step, Trace, View
 
-__all__ = ["SEARCH", "STDP", "RewardSTDP"]
-
-SEARCH = {"lr": (3e-4, 1e-3, 1e-4), "a_minus": (1.0, 0.5), "w_max": (2.0, 4.0)}
+__all__ = ["STDP", "RewardSTDP"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,12 @@ class STDP(ReadoutRule):
         multiply_adds="2 B I F",
         source="Song et al., Nat. Neurosci. 3, 919 (2000)",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (3e-3, 1e-3, 1e-2),
+        "dropout": (0.0, 0.2),
+        "a_minus": (1.0, 0.5),
+        "w_max": (2.0, 4.0),
+    }
     biases: ClassVar[bool] = False
     update_every: ClassVar[int] = ONCE  # a small step for hidden weights, which no error holds back
 
@@ -123,6 +127,12 @@ class RewardSTDP(STDP):
         multiply_adds="2 B I F",
         source="Florian, Neural Comput. 19, 1468 (2007)",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (1e-3, 3e-4, 3e-3),
+        "dropout": (0.0, 0.2),
+        "a_minus": (1.0, 0.5),
+        "w_max": (2.0, 4.0),
+    }
     update_every: ClassVar[int] = 1
 
     def signals(self, step: Step, error: Tensor) -> list[Tensor]:

@@ -30,9 +30,9 @@ Local in time: yes. Local in space: S-TLLR no, TESS yes. Surrogate: yes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -42,9 +42,7 @@ from spikeprop.rules.pseudo import PseudoDerivative, Triangle
 from spikeprop.rules.readout_rule import ReadoutRule, cross_entropy, random_feedback
 from spikeprop.rules.three_factor import Eligibility, Step, Trace, View
 
-__all__ = ["SEARCH", "STLLR", "TESS"]
-
-SEARCH = {"lr": (1e-3, 3e-3, 3e-4), "alpha_post": (-0.2, 0.2), "homeostasis": (None, 0.1)}
+__all__ = ["STLLR", "TESS"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +81,13 @@ class STLLR(ReadoutRule):
         multiply_adds="3 B I F",
         source="Apolinario and Roy, TMLR 2025",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (1e-3, 3e-4, 3e-3),
+        "dropout": (0.0, 0.2),
+        "surrogate": ("triangle", "fast-sigmoid:10"),
+        "alpha_post": (-0.2, 0.2),
+        "homeostasis": (None, 0.1),
+    }
 
     surrogate: PseudoDerivative | None = Triangle()  # noqa: RUF009 - frozen
     lambda_pre: float = 0.8

@@ -20,9 +20,9 @@ Local in time: yes. Local in space: no (the error is broadcast). Surrogate: no.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,9 +33,7 @@ from spikeprop.rules.pseudo import PseudoDerivative
 from spikeprop.rules.readout_rule import ReadoutRule
 from spikeprop.rules.three_factor import Eligibility, Step, Trace, View
 
-__all__ = ["SEARCH", "STSF"]
-
-SEARCH = {"lr": (3e-4, 1e-3, 1e-4), "kappa": (0.9, 0.7), "homeostasis": (0.1, None)}
+__all__ = ["STSF"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,12 @@ class STSF(ReadoutRule):
         multiply_adds="B I F",
         source="He et al., IEEE TNNLS (2025)",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (1e-3, 3e-4, 1e-4),
+        "dropout": (0.0, 0.2),
+        "feedback_scale": (1.0, 0.3),
+        "kappa": (0.9, 0.7),
+    }
 
     surrogate: PseudoDerivative | None = None
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen

@@ -34,9 +34,9 @@ them). Surrogate: yes. Feedback path: none. Contrastive: it needs batches with s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -46,9 +46,7 @@ from spikeprop.rules.pseudo import ATan, PseudoDerivative
 from spikeprop.rules.readout_rule import ReadoutRule, cross_entropy
 from spikeprop.rules.three_factor import Eligibility, Lesson, Step, Trace
 
-__all__ = ["SEARCH", "TracesPropagation"]
-
-SEARCH = {"lr": (1e-3, 3e-4, 3e-3), "trace_decay": (0.9, 0.98), "homeostasis": (None, 0.1)}
+__all__ = ["TracesPropagation"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +83,13 @@ class TracesPropagation(ReadoutRule):
         multiply_adds="2 (B + C) I F + B B F",
         source="Pes et al., Neuromorph. Comput. Eng. 6, 014002 (2026)",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (1e-3, 3e-4, 3e-3),
+        "dropout": (0.0, 0.2),
+        "trace_decay": (0.9, 0.98),
+        "similarity_scale": (1.0, 10.0),
+        "homeostasis": (None, 0.1),
+    }
 
     surrogate: PseudoDerivative | None = ATan(2.0)  # noqa: RUF009 - frozen
     trace_decay: float = 0.9
