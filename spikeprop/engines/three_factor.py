@@ -212,7 +212,7 @@ class ThreeFactorEngine(StepwiseEngine):
             return (args[0].detach(), *args[1:]), kwargs
 
         def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-            spk, mem = output_of(module, output)
+            spk, mem = output_of(module, output, inputs[0])
             item.see(inputs[0], spk, mem)
             if last:
                 self._finish(passage)

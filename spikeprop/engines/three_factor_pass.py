@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,10 @@ from spikeprop.engines.own_state import (
     with_reset,
 )
 from spikeprop.evidence import Evidence, Instantaneous, Leaky
-from spikeprop.membranes import filter_of, spikes, state_before, visible
+from spikeprop.membranes import filter_of, is_activation, spikes, state_before, visible
 from spikeprop.neurons import LinearFilter, SpikingNeuron
 from spikeprop.neurons.eligibility import make_filter
+from spikeprop.neurons.surrogates import heaviside
 from spikeprop.parametrizations import set_gradient
 from spikeprop.rules.three_factor import Eligibility, OwnState, ThreeFactorRule, View
 
@@ -53,6 +54,11 @@ class BlockPass:
     def __post_init__(self) -> None:
         self.calls = [0] * len(self.block.sites)
         self.credits: list[Credit] = []
+        self._pseudo: Callable[[Tensor], Tensor] | None = self.rule.surrogate
+        if is_activation(self.block.neuron):
+            self._pseudo = heaviside  # the derivative of a ReLU
+        elif not spikes(self.block.neuron):
+            self._pseudo = torch.ones_like
         self._bare: list[bool] = []
         self._resets = any(isinstance(e, OwnState) and e.reset for e in self.rule.eligibilities)
         self._state: Any = None
@@ -145,15 +151,7 @@ class BlockPass:
         """What the rule sees of the step."""
         assert self._now is not None, "the block has made a step"
         mem, spk, shift = (value.flatten(1) for value in self._now)
-        return View(
-            self.block.index,
-            spk,
-            mem,
-            shift,
-            self.carry,
-            self.rule.surrogate,
-            spikes(self.block.neuron),
-        )
+        return View(self.block.index, spk, mem, shift, self.carry, self._pseudo)
 
     def slope(self) -> Tensor:
         """Return the spikes' derivative by the present current, ``(R, *features)`` or less."""
@@ -212,15 +210,16 @@ class BlockPass:
     def _psi(self) -> Tensor:
         """Pseudo-derivative of the step's spikes, ``(R, *features)``."""
         assert self._now is not None, "the block has made a step"
-        pseudo = self.rule.surrogate
-        assert pseudo is not None, "rules without a surrogate ask for none"
-        return pseudo(self._now[2]) if spikes(self.block.neuron) else torch.ones_like(self._now[0])
+        assert self._pseudo is not None, "rules without a surrogate ask for none"
+        return self._pseudo(self._now[2])
 
     def _shift(self, mem: Tensor) -> Tensor:
         """Voltage minus the threshold in force."""
         function = self.spike_function
         if function is not None and function.shift is not None:
             return function.shift
+        if not spikes(self.block.neuron) or is_activation(self.block.neuron):
+            return mem
         threshold: Tensor | float = getattr(self.block.neuron, "threshold", 0.0)
         return mem - threshold
 

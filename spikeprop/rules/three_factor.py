@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from spikeprop.rules.base import Rule
@@ -83,14 +82,13 @@ class View:
     mem: Tensor
     shift: Tensor
     carry: dict[str, Tensor]
-    pseudo: PseudoDerivative | None = None
-    spiking: bool = True
+    pseudo: Callable[[Tensor], Tensor] | None = None
 
     @property
     def psi(self) -> Tensor:
-        """Pseudo-derivative of the spikes; 1 for a neuron that passes its voltage on."""
+        """Pseudo-derivative of the spikes; the true one of what passes its voltage on."""
         assert self.pseudo is not None, "rules without a surrogate ask for none"
-        return self.pseudo(self.shift) if self.spiking else torch.ones_like(self.mem)
+        return self.pseudo(self.shift)
 
     def follow(self, name: str, value: Tensor, decay: float, gain: float = 1.0) -> Tensor:
         """Return ``r_t = decay r_{t-1} + gain value_t``, kept in ``carry`` under ``name``."""

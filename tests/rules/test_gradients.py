@@ -263,6 +263,20 @@ def test_without_a_memory_they_are_the_spatial_gradient(rule: Callable[..., Rule
     )
 
 
+@pytest.mark.parametrize("rule", [OTTT, SLTT, EProp])
+def test_a_network_without_spikes_learns_by_its_true_gradient(rule: Callable[..., Rule]) -> None:
+    """A ReLU has a derivative of its own, and the spatial gradient is backpropagation."""
+    network = net(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.ReLU())
+    x, labels = data(6)
+    moves(
+        network,
+        rule(C, kappa=0.0),
+        x,
+        labels,
+        lambda tensors: loss_at_every_step(network, x, labels, 0.0, tensors),
+    )
+
+
 def test_sltt_is_the_spatial_gradient_at_each_step() -> None:
     """With memory, too: autograd with all state cut off after every step."""
     network = deep(0.8)

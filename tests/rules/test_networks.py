@@ -117,6 +117,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         (6,),
     ),
     "skip": (Skip, (6,)),
+    "no spikes": (
+        lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.ReLU()),
+        (6,),
+    ),
 }
 
 
