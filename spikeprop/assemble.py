@@ -29,7 +29,7 @@ from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import LIF
 from spikeprop.recipes import sigprop_of
 from spikeprop.rules import Rule
-from spikeprop.rules.names import make_rule
+from spikeprop.rules.names import make_rule, parse_options
 
 FINGERPRINT_SAMPLES = 64
 
@@ -194,7 +194,7 @@ def build_network(config: TrainConfig, input_shape: tuple[int, ...]) -> nn.Seque
 def build_rule(config: TrainConfig, num_classes: int) -> Rule:
     """Build the learning rule."""
     if config.rule != "sigprop":
-        return make_rule(config.rule, num_classes)
+        return make_rule(config.rule, num_classes, **parse_options(config.rule_options))
     return sigprop_of(config, num_classes)
 
 

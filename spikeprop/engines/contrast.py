@@ -60,8 +60,10 @@ class ContrastPass(BlockPass):
         super().take(place, x)
 
     def fired(self, spk: Tensor) -> Tensor:
-        """Return the spikes of each neuron, for each recording the mean of its rows."""
-        return (spk != 0).sum(dim=0) / len(self.rows.classes)
+        """Return the spikes of each neuron: for each recording those of one row, or the mean."""
+        groups = (spk != 0).unflatten(0, self.rows.classes.shape).sum(dim=1)
+        counted = self.rule.counted
+        return groups.float().mean(dim=0) if counted is None else groups[counted]
 
     def see(self, current: Tensor, spk: Tensor, mem: Tensor) -> None:
         """Contrast the rows, and learn, after the neuron has made a step."""

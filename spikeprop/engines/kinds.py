@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from spikeprop.engines.backprop import BackpropEngine
 from spikeprop.engines.contrast import ContrastEngine
 from spikeprop.engines.reference import ReferenceEngine
 from spikeprop.engines.stepwise import StepwiseEngine
-from spikeprop.rules import LocalRule, Rule
-from spikeprop.rules.contrast import ContrastRule
+from spikeprop.engines.three_factor import ThreeFactorEngine
+from spikeprop.rules import BPTT, ContrastRule, LocalRule, Rule, ThreeFactorRule
 
 __all__ = ["KINDS", "stepwise"]
 
 #: Kinds of rules and the engines that serve them; the first that fits is taken.
 KINDS: tuple[tuple[type[Rule], type[StepwiseEngine]], ...] = (
     (LocalRule, ReferenceEngine),
+    (ThreeFactorRule, ThreeFactorEngine),
     (ContrastRule, ContrastEngine),
+    (BPTT, BackpropEngine),
 )
 
 

@@ -98,6 +98,8 @@ class ContrastRule(Rule):
 
     #: Whether recordings are run without a label first, so that rows can depend on their scores.
     scouts: bool = False
+    #: The group of rows whose spikes are counted, and held steady by homeostasis; None for all.
+    counted: ClassVar[int | None] = None
     #: Engines show no block its signal rows: there are none.
     needs_context: ClassVar[bool] = False
 

@@ -87,6 +87,7 @@ class ErrorForwardPropagation(ContrastRule):
         multiply_adds="3 B I F (passes=2: 4 B I F)",
         source="Kohan, Rietman, Siegelmann, arXiv 1808.03357",
     )
+    counted: ClassVar[int | None] = 0
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (4e-4, 2e-4, 1e-3),
         "scale": (1.0, 0.3, 3.0),
@@ -95,7 +96,8 @@ class ErrorForwardPropagation(ContrastRule):
 
     num_classes: int
     passes: int = 2
-    scale: float = 1.0
+    scale: float = 0.02
+    sides: int = 2
     evidence: Evidence | tuple[Evidence, ...] = RunningMean()  # noqa: RUF009 - frozen
     stream_evidence: Evidence | tuple[Evidence, ...] = Leaky(0.1)  # noqa: RUF009 - frozen
     potential: str = "free"
@@ -130,35 +132,36 @@ class ErrorForwardPropagation(ContrastRule):
         return [Wire("projection", 0, "context")]
 
     def rows(self, labels: Tensor | None, n: int, scores: Tensor | None) -> Rows:
-        """Return a free group, and one that carries the error if there are labels."""
-        return _rows(labels, n, scores, 1 if labels is None else 2)
+        """Return a free group, and one for each sign of the error if there are labels."""
+        return _rows(labels, n, scores, 1 if labels is None else 1 + self.sides)
 
     def stream_rows(self, labels: Tensor | None, n: int, scores: Tensor | None) -> Rows:
-        """Return both groups; without labels both are free."""
-        return _rows(labels, n, None, 2)
+        """Return all groups; without labels they are free."""
+        return _rows(labels, n, None, 1 + self.sides)
 
     def context(
         self, rows: Rows, t: int, scores: Tensor | None, tensors: dict[str, Tensor]
     ) -> Tensor:
-        """Return the error of the second group's rows, none for the first."""
+        """Return no error for the free rows, the error, and its negative."""
         free = tensors["projection"].new_zeros(rows.classes.shape[1], self.num_classes)
         if rows.labels is None or len(rows.classes) == 1:
             return free.repeat(len(rows.classes), 1)
         scores = scores if rows.scores is None else rows.scores
         if scores is None:  # the loop has not come round yet
-            return free.repeat(2, 1)
+            return free.repeat(len(rows.classes), 1)
         error = -scores.softmax(dim=1)
         error[torch.arange(len(error), device=error.device), rows.labels] += 1.0
-        return torch.cat([free, error])
+        return torch.cat([free, error, -error][: len(rows.classes)])
 
     def modulate(self, block: int, seen: Seen, tensors: dict[str, Tensor]) -> Modulation:
         """Return the closed-form gradient of the contrast for the free rows."""
-        free, nudged = seen.evidence.chunk(2)
-        gap = free.clamp_min(0) - nudged.clamp_min(0)
+        free, *nudged = seen.evidence.chunk(1 + self.sides)
+        a = [part.clamp_min(0) for part in nudged]
+        gap = free.clamp_min(0) - a[0] if self.sides == 1 else 0.5 * (a[1] - a[0])
         value = 0.5 * gap.square().sum(dim=1).mean()
-        delta = gap * (free > 0) / len(gap)
-        logits = readout_logits(block, free, tensors)
-        return Modulation(value, logits, torch.cat([delta, torch.zeros_like(delta)]))
+        delta = torch.zeros_like(seen.evidence)
+        delta[: len(gap)] = gap * (free > 0) / len(gap)
+        return Modulation(value, readout_logits(block, free, tensors), delta)
 
     def logits(self, block: int, seen: Seen, tensors: dict[str, Tensor]) -> Tensor:
         """Return the readout's scores of the free rows."""
@@ -169,7 +172,7 @@ class ErrorForwardPropagation(ContrastRule):
     ) -> dict[str, Tensor]:
         """Return the readout's delta rule on the free rows."""
         assert seen.rows.labels is not None, "nothing is learned without"
-        free = seen.evidence.chunk(2)[0]
+        free = seen.evidence.chunk(1 + self.sides)[0]
         return readout_gradients(block, free, seen.rows.labels, tensors)
 
     def config(self) -> dict[str, Any]:

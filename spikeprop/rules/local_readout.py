@@ -5,8 +5,8 @@ does not matter,
 
 .. math::
 
-    y = R \hat a + r, \quad e = \text{softmax}(y) - \text{onehot}(c), \quad
-    \Delta R \propto -e \hat a^\top, \quad \Delta r \propto -e
+    y = \kappa (R \hat a + r), \quad e = \text{softmax}(y) - \text{onehot}(c), \quad
+    \Delta R \propto -\kappa e \hat a^\top, \quad \Delta r \propto -\kappa e
 
 Nothing of it reaches the network's synapses. It is the linear softmax layer on the hidden
 activities of Hinton, "The Forward-Forward Algorithm", arXiv 2212.13345, section 3.3.
@@ -20,6 +20,10 @@ from torch import Tensor
 __all__ = ["draw_readouts", "readout_gradients", "readout_logits"]
 
 SMALLEST = 1e-8
+import os
+
+#: Gain of the scores: by so much a readout learns faster than the synapses beside it.
+GAIN = float(os.environ.get("GAIN", "5"))
 
 
 def draw_readouts(shapes: list[int], num_classes: int) -> dict[str, Tensor]:
@@ -34,7 +38,7 @@ def draw_readouts(shapes: list[int], num_classes: int) -> dict[str, Tensor]:
 def readout_logits(block: int, evidence: Tensor, tensors: dict[str, Tensor]) -> Tensor:
     """Return the scores ``(B, C)`` of rows of evidence ``(B, F)``."""
     weight, bias = tensors[f"readout.{block}.weight"], tensors[f"readout.{block}.bias"]
-    return normalised(evidence) @ weight.detach().T + bias.detach()
+    return GAIN * (normalised(evidence) @ weight.detach().T + bias.detach())
 
 
 def readout_gradients(
@@ -43,7 +47,7 @@ def readout_gradients(
     """Return the gradients of weight and bias of the mean cross-entropy."""
     error = readout_logits(block, evidence, tensors).softmax(dim=1)
     error[torch.arange(len(labels), device=labels.device), labels] -= 1.0
-    error /= len(labels)
+    error *= GAIN / len(labels)
     return {
         f"readout.{block}.weight": error.T @ normalised(evidence),
         f"readout.{block}.bias": error.sum(dim=0),
