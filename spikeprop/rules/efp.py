@@ -1,34 +1,36 @@
 r"""Error Forward-Propagation: the output's error enters at the front and travels forward.
 
-Each recording runs in two rows: alone (free), and with the error of its output, projected by a
-fixed random :math:`S_1`, joining the current of the first block. Every block compares the two. With
-:math:`v^f, v^e` the evidence of the free row and of the one that carries the error,
-:math:`a = \max(v, 0)`, and the readout :math:`y` of the last block on the free row:
+Each recording runs alone (free, f) and with the error e of its output, projected by a fixed random
+:math:`S_1`, joining the current of the first block; once with its sign (+), and with two sides once
+against it (-). Every block compares its rows. With v the evidence, :math:`a = \max(v, 0)`, and the
+readout y of the last block on the free row:
 
 .. math::
 
     e = \text{onehot}(c) - \text{softmax}(y), \qquad
-    \text{current}^e_1 = W_1 x_t + b_1 + S_1 e, \\
-    L_t = \tfrac12 \| a^f_t - a^e_t \|^2, \quad
-    \delta_t = (a^f_t - a^e_t)\, 1[v^f_t > 0], \quad
+    \text{current}^\pm_1 = W_1 x_t + b_1 \pm S_1 e, \\
+    \text{gap}_t = a^f_t - a^+_t \quad\text{or}\quad \tfrac12 (a^-_t - a^+_t), \qquad
+    \delta_t = \text{gap}_t\, 1[v^f_t > 0], \quad
     \Delta W \propto -\delta_t^\top e_t, \quad e_t = F(\text{trace})_t
 
-with :math:`a^e` held constant, and the readout by the delta rule. ``passes=2``: a first pass gives
-:math:`e`, which the second carries at every step. ``passes=1``: the loop is closed along the time
-axis, so that step t carries the error of step t - 1.
+and the readout by the delta rule. :math:`\delta` is the gradient of :math:`\frac12 \| \text{gap}
+\|^2` with respect to the free row, its target held constant. ``passes=2``: a first pass gives e,
+which the second carries at every step. ``passes=1``: the loop is closed along the time axis, so
+that step t carries the error of step t - 1.
 
 Sources: Kohan, Rietman and Siegelmann, "Error Forward-Propagation", arXiv 1808.03357 (the output
 loops back to the layer that receives the input; free and nudged activities are contrasted); its
 place in the framework, :math:`t_1 = S_1\, dL/dy`, is the authors' tutorial on signal propagation,
 slide 41. Error and input share a row here, as in the loop of 1808.03357; a small error alone would
-drive no neuron over its threshold. The difference of evidence in place of that of rates is this
-project's.
+drive no neuron over its threshold. Two sides take out the even part of the difference, by which
+activity would grow whatever the error (as for equilibrium propagation: Laborieux et al., Frontiers
+in Neuroscience 15 (2021) 633674). Evidence in place of rates is this project's.
 
 Local in time: yes. Local in space: yes, but for the loop from the output to the front. Surrogate
 needed: no. Feedback path: one, random, into the first block. Symmetric weights, layer-wise
-schedule, change of the network: none. Memory per block: two traces for each of the 2 B rows;
-multiply-adds per step: those of 2 B rows forward, and once more for the B that learn; twice as many
-rows forward with two passes.
+schedule, change of the network: none, but for a readout. Memory per block: two traces for each of
+the 3 B rows (2 B with one side); multiply-adds per step: those of 3 B rows forward, and once more;
+those of B rows more with two passes.
 """
 
 from __future__ import annotations
@@ -60,13 +62,15 @@ class ErrorForwardPropagation(ContrastRule):
     passes : {2, 1}
         A pass without error first, or the error of the step before in a single pass.
     scale : float
-        Standard deviation of the projection ``S_1``, above 0.
+        Standard deviation of the projection ``S_1``, above 0 [current].
+    sides : {2, 1}
+        Compare the error with its opposite, or with the free row.
     evidence, stream_evidence : Evidence
         Filter of the potential over time, in ``update`` and in ``step``.
     potential : {"free", "membrane"}
         What the evidence is made of; see :mod:`spikeprop.potentials`.
     homeostasis, stream_homeostasis : Homeostasis, optional
-        Control of the thresholds.
+        Control of the thresholds, by the free rows; more spikes make a finer measure of the error.
     predict_from : {"last", "vote"}
         Which readouts predict; the error is always that of the last block.
 
@@ -83,14 +87,14 @@ class ErrorForwardPropagation(ContrastRule):
         feedback="random, output to front",
         layerwise=False,
         changes_network="readout",
-        memory="4 B I",
-        multiply_adds="3 B I F (passes=2: 4 B I F)",
+        memory="6 B I",
+        multiply_adds="7 B I F",
         source="Kohan, Rietman, Siegelmann, arXiv 1808.03357",
     )
     counted: ClassVar[int | None] = 0
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (4e-4, 2e-4, 1e-3),
-        "scale": (1.0, 0.3, 3.0),
+        "scale": (0.02, 0.1),
         "passes": (2, 1),
     }
 
@@ -101,14 +105,16 @@ class ErrorForwardPropagation(ContrastRule):
     evidence: Evidence | tuple[Evidence, ...] = RunningMean()  # noqa: RUF009 - frozen
     stream_evidence: Evidence | tuple[Evidence, ...] = Leaky(0.1)  # noqa: RUF009 - frozen
     potential: str = "free"
-    homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
-    stream_homeostasis: Homeostasis | None = Homeostasis(gain=0.005)  # noqa: RUF009 - frozen
+    homeostasis: Homeostasis | None = Homeostasis(target=0.3)  # noqa: RUF009 - frozen
+    stream_homeostasis: Homeostasis | None = Homeostasis(0.3, gain=0.005)  # noqa: RUF009 - frozen
     predict_from: str = "last"
 
     def __post_init__(self) -> None:
         check_rule(self)
         if self.passes not in (1, 2):
             raise ValueError(f"passes has to be 1 or 2, got {self.passes}")
+        if self.sides not in (1, 2):
+            raise ValueError(f"sides has to be 1 or 2, got {self.sides}")
         if not self.scale > 0.0:
             raise ValueError(f"scale has to be above 0, got {self.scale}")
 

@@ -33,9 +33,9 @@ spikes: no length is normalised, as homeostasis holds the rates. The mean in pla
 evidence's filter and the eligibility trace are this project's.
 
 Local in time: yes. Local in space: yes. Surrogate needed: no. Feedback path, symmetric weights,
-layer-wise schedule, change of the network: none (a readout, if it is to predict). Memory per block:
-two traces for each of the (1 + N) B rows; multiply-adds per step: those of (1 + N) B rows forward,
-and once more. Prediction by goodness runs C B rows.
+layer-wise schedule, change of the network: none, but for a readout. Memory per block: two traces
+for each of the (2 + N) B rows; multiply-adds per step: those of (2 + N) B rows forward, and once
+more. Without the readout (1 + N) B rows learn, and C B predict.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class ForwardForward(ContrastRule):
         Which wrong labels.
     n_negatives : int
         Number N of negative rows for each recording, at least 1.
-    prediction : {"goodness", "readout"}
-        Goodness of every candidate, or readouts on rows without a label, in a single pass.
+    prediction : {"readout", "goodness"}
+        Readouts on rows without a label, in a single pass, or goodness of every candidate.
     evidence, stream_evidence : Evidence
         Filter of the potential (or of the spikes) over time, in ``update`` and in ``step``.
     potential : {"free", "membrane", "spikes"}
@@ -127,9 +127,9 @@ class ForwardForward(ContrastRule):
         surrogate=False,
         feedback="none",
         layerwise=False,
-        changes_network="nothing",
-        memory="2 (1 + N) B I",
-        multiply_adds="2 (1 + N) B I F; C B I F to predict",
+        changes_network="readout",
+        memory="2 (2 + N) B I",
+        multiply_adds="2 (2 + N) B I F",
         source="Hinton, arXiv 2212.13345",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
@@ -149,7 +149,7 @@ class ForwardForward(ContrastRule):
     density: float = 0.2
     negatives: str = "wrong"
     n_negatives: int = 1
-    prediction: str = "goodness"
+    prediction: str = "readout"
     evidence: Evidence | tuple[Evidence, ...] = RunningMean()  # noqa: RUF009 - frozen
     stream_evidence: Evidence | tuple[Evidence, ...] = Leaky(0.1)  # noqa: RUF009 - frozen
     potential: str = "free"

@@ -20,10 +20,8 @@ from torch import Tensor
 __all__ = ["draw_readouts", "readout_gradients", "readout_logits"]
 
 SMALLEST = 1e-8
-import os
-
-#: Gain of the scores: by so much a readout learns faster than the synapses beside it.
-GAIN = float(os.environ.get("GAIN", "5"))
+#: Gain kappa of the scores: by so much a readout learns faster than the synapses beside it.
+GAIN = 5.0
 
 
 def draw_readouts(shapes: list[int], num_classes: int) -> dict[str, Tensor]:

@@ -35,8 +35,8 @@ recordings have both; there is no injected noise.
 Local in time: yes. Local in space: yes, but for spikes of the block above. Surrogate needed: no.
 Feedback path: learned, from block to block. Symmetric weights, layer-wise schedule: none. Change of
 the network: the currents above, also in a prediction, and a generator. Memory per block: two traces
-for each of the 2 B rows; multiply-adds per step: those of 2 B rows forward, and once more, and
-2 B I F for the generator.
+for each of the (1 + N) B rows; multiply-adds per step: those of (1 + N) B rows forward, and once
+more, and 2 B I F for the generator.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ class PredictiveForwardForward(ContrastRule):
         The contrast; see :class:`~spikeprop.rules.ForwardForward`.
     strength : float
         Height of the label's code, above 0.
+    n_negatives : int
+        Number N of negative rows for each recording, at least 1.
     competition : float
         Inhibition that a neuron gets if all others of its group fire, at least 0 [thresholds].
     group : int
@@ -98,14 +100,14 @@ class PredictiveForwardForward(ContrastRule):
         feedback="learned, block to block",
         layerwise=False,
         changes_network="label, top-down and lateral currents",
-        memory="4 B I",
-        multiply_adds="6 B I F; C B I F to predict",
+        memory="2 (1 + N) B I",
+        multiply_adds="2 (2 + N) B I F; C B I F to predict",
         source="Ororbia, Mali, arXiv 2301.01452",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (4e-4, 2e-4, 1e-3),
         "alpha": (20.0, 5.0, 60.0),
-        "strength": (1.0, 3.0),
+        "strength": (3.0, 1.0),
         "competition": (0.1, 0.0, 0.3),
     }
 
@@ -113,7 +115,8 @@ class PredictiveForwardForward(ContrastRule):
     objective: str = "pair"
     alpha: float = 20.0
     theta: float = 1.0
-    strength: float = 1.0
+    strength: float = 3.0
+    n_negatives: int = 3
     competition: float = 0.1
     group: int = 8
     clock: int = 10
@@ -130,7 +133,7 @@ class PredictiveForwardForward(ContrastRule):
         check_contrast(self)
         if not self.competition >= 0.0:
             raise ValueError(f"competition has to be at least 0, got {self.competition}")
-        for name, low in (("group", 2), ("clock", 1), ("clock_steps", 1)):
+        for name, low in (("n_negatives", 1), ("group", 2), ("clock", 1), ("clock_steps", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} has to be at least {low}, got {getattr(self, name)}")
 
@@ -178,8 +181,10 @@ class PredictiveForwardForward(ContrastRule):
         """Return positives and negatives, or every candidate to predict."""
         if labels is None:
             return candidates(n, self.num_classes)
-        classes = torch.stack([labels, draw_wrong(labels, self.num_classes)])
-        return Rows(classes, torch.tensor([1.0, -1.0]).expand(n, 2).T, labels)
+        wrong = [draw_wrong(labels, self.num_classes) for _ in range(self.n_negatives)]
+        signs = torch.ones(1 + len(wrong), n)
+        signs[1:] = -1.0
+        return Rows(torch.stack([labels, *wrong]), signs, labels)
 
     def stream_rows(self, labels: Tensor | None, n: int, scores: Tensor | None) -> Rows:
         """Return every candidate; with labels, one of the wrong ones is the negative."""

@@ -110,15 +110,15 @@ def normalised(v: Floats) -> Floats:
 
 
 class Readout:
-    """y = R a + r of normalised evidence, by the delta rule."""
+    """y = 5 (R a + r) of normalised evidence, by the delta rule."""
 
     def __init__(self, classes: int = 2, size: int = 3) -> None:
         self.R, self.r = np.zeros((classes, size)), np.zeros(classes)
 
     def scores(self, v: Floats) -> Floats:
-        return normalised(v) @ self.R.T + self.r
+        return 5.0 * (normalised(v) @ self.R.T + self.r)
 
     def learn(self, v: Floats) -> None:
-        error = (softmax(self.scores(v)) - np.eye(2)[LABELS]) / len(LABELS)
+        error = 5.0 * (softmax(self.scores(v)) - np.eye(2)[LABELS]) / len(LABELS)
         self.R -= RATE * error.T @ normalised(v)
         self.r -= RATE * error.sum(axis=0)

@@ -91,7 +91,7 @@ def pair(v: Floats, alpha: float) -> Floats:
 @pytest.mark.parametrize("potential", ["free", "spikes"])
 def test_forward_forward(potential: str) -> None:
     alpha = 4.0
-    options: dict[str, Any] = {"alpha": alpha, "strength": 2.0, **FIXED}
+    options: dict[str, Any] = {"alpha": alpha, "strength": 2.0, "prediction": "goodness", **FIXED}
     rule: ForwardForward = ForwardForward(2, evidence=RunningMean(), **options)
     weight = mean
     if potential == "spikes":
@@ -183,9 +183,9 @@ def test_csdp() -> None:
     )
 
 
-@pytest.mark.parametrize("passes", [1, 2])
-def test_error_forward_propagation(passes: int) -> None:
-    rule = ErrorForwardPropagation(2, passes=passes, scale=0.8, **FIXED)
+@pytest.mark.parametrize(("passes", "sides"), [(1, 1), (1, 2), (2, 1), (2, 2)])
+def test_error_forward_propagation(passes: int, sides: int) -> None:
+    rule = ErrorForwardPropagation(2, passes=passes, sides=sides, scale=0.8, **FIXED)
     learner = learner_of(rule)
     S = tensor(learner, "projection")
     readouts = [Readout(), Readout()]
@@ -198,14 +198,15 @@ def test_error_forward_propagation(passes: int) -> None:
     for x in X:
         # e = onehot - softmax(y), y of the pass before, or of the last block a step before.
         e = np.zeros((2, 2)) if scores is None else onehot - softmax(scores)
-        rows, now = np.concatenate([x, x]), np.zeros((2, 2))
+        rows, now = np.concatenate([x] * (1 + sides)), np.zeros((2, 2))
         for index, block in enumerate(blocks):
-            carried = [np.concatenate([np.zeros((2, 2)), e])]  # free rows, then those with e
+            carried = [np.concatenate([0 * e, e, -e][: 1 + sides])]  # free, then with e, with -e
             v = block.step(rows, carried if index == 0 else [])
-            free, nudged = np.maximum(v[:2], 0), np.maximum(v[2:], 0)
-            delta = (free - nudged) * (v[:2] > 0) / 2  # mean over two recordings
+            a = np.maximum(v, 0)
+            gap = a[:2] - a[2:4] if sides == 1 else (a[4:] - a[2:4]) / 2
+            delta = gap * (v[:2] > 0) / 2  # mean over two recordings
             now = readouts[index].scores(v[:2])
-            block.learn(np.concatenate([delta, np.zeros((2, 3))]), fixed=(0,))
+            block.learn(np.concatenate([delta, 0 * v[2:]]), fixed=(0,))
             readouts[index].learn(v[:2])
             assert block.spk is not None
             rows = block.spk
@@ -223,7 +224,15 @@ def test_error_forward_propagation(passes: int) -> None:
 def test_predictive_forward_forward() -> None:
     alpha = 4.0
     rule = PredictiveForwardForward(
-        2, alpha=alpha, strength=1.5, competition=0.4, group=2, clock=3, clock_steps=2, **FIXED
+        2,
+        alpha=alpha,
+        strength=1.5,
+        n_negatives=1,
+        competition=0.4,
+        group=2,
+        clock=3,
+        clock_steps=2,
+        **FIXED,
     )
     learner = learner_of(rule)
     # Neurons 0 and 1 inhibit each other; neuron 2 is alone in its group.

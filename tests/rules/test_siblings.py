@@ -31,15 +31,16 @@ CLASSES, INPUTS = 3, 24
 RULES: dict[str, ContrastRule] = {
     "efp-1": ErrorForwardPropagation(CLASSES, passes=1),
     "efp-2": ErrorForwardPropagation(CLASSES),
-    "ff": ForwardForward(CLASSES),
-    "ff-hard": ForwardForward(CLASSES, negatives="hard"),
+    "efp-one-sided": ErrorForwardPropagation(CLASSES, sides=1, scale=0.05),
+    "ff": ForwardForward(CLASSES, prediction="goodness"),
+    "ff-hard": ForwardForward(CLASSES, negatives="hard", prediction="goodness"),
     "ff-shuffled": ForwardForward(CLASSES, negatives="shuffled", n_negatives=2),
     "ff-appended": ForwardForward(CLASSES, label="appended", cells=4),
-    "ff-readout": ForwardForward(CLASSES, prediction="readout", predict_from="last"),
+    "ff-readout": ForwardForward(CLASSES, predict_from="last"),
     "ff-trace": ForwardForwardTrace(CLASSES),
     "ff-rate": ForwardForwardRate(CLASSES),
     "csdp": CSDP(CLASSES),
-    "pff": PredictiveForwardForward(CLASSES),
+    "pff": PredictiveForwardForward(CLASSES, strength=1.0),
 }
 
 
@@ -287,6 +288,7 @@ def test_memory_does_not_grow_with_time(name: str) -> None:
         (CSDP, {"potential": "current"}, "potential has to be one of"),
         (CSDP, {"evidence": ()}, "evidence is an empty tuple"),
         (ErrorForwardPropagation, {"passes": 3}, "passes has to be 1 or 2, got 3"),
+        (ErrorForwardPropagation, {"sides": 0}, "sides has to be 1 or 2, got 0"),
         (ErrorForwardPropagation, {"scale": 0.0}, "scale has to be above 0, got 0.0"),
         (ForwardForward, {"label": "tag"}, r"label has to be one of \('overlay', 'appended'\)"),
         (ForwardForward, {"negatives": "none"}, "negatives has to be one of"),
@@ -311,7 +313,7 @@ def test_an_overlay_needs_room() -> None:
 
 
 def test_hard_negatives_are_the_networks_own_mistakes() -> None:
-    rule = ForwardForward(3, negatives="hard")
+    rule = ForwardForward(3, negatives="hard", prediction="goodness")
     labels = torch.tensor([0, 1, 2, 0])
     sure = torch.full((4, 3), -50.0)
     sure[torch.arange(4), torch.tensor([2, 0, 1, 1])] = 0.0
