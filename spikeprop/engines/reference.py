@@ -69,7 +69,9 @@ class BlockPass:
         self.credit = None
         if self.optimizer is not None:
             self.credit = Credit(self.block, self.filters, self.n_recordings, self.traces)
-        self._free = free_potential(self.block) if self.rule.potential == "free" else None
+        self._free = None
+        if self.rule.potential == "free":
+            self._free = free_potential(self.block, self.traces)
         self.calls = [0] * len(self.block.sites)
         self.logits_sum: Tensor | float = 0.0
         self.loss_sum: Tensor | float = 0.0
@@ -132,7 +134,7 @@ class BlockPass:
 
     def compared(self, current: Tensor, spk: Tensor, mem: Tensor) -> Tensor:
         """Return what the evidence is made of."""
-        return mem if self._free is None else self._free.advance(current)
+        return mem if self._free is None else self._free.advance(current, spk)
 
     def learn(self, delta: Tensor) -> None:
         """Add what a modulator ``(R, F)`` says to the gradient."""

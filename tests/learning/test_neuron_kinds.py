@@ -13,6 +13,7 @@ from families import FAMILIES
 from local_autograd import (
     Reference,
     ReferenceFilter,
+    ReferenceLayer,
     ReferenceLIF,
     ReferenceStep,
     local_gradients,
@@ -88,6 +89,22 @@ def test_every_family_equals_autograd(name: str, traces: str) -> None:
         compare(net, events(12), ReferenceFilter, parameters=ReferenceStep, traces=traces)
     else:
         compare(net, events(12), traces=traces)
+
+
+NONLINEAR = [name for name, build in FAMILIES.items() if not build(init_hidden=True).exact]
+
+
+@pytest.mark.parametrize("name", NONLINEAR)
+def test_the_filter_of_rest_gives_the_exact_gradient_of_its_own_potential(name: str) -> None:
+    torch.manual_seed(1)
+    build = FAMILIES[name]
+    net = nn.Sequential(
+        nn.Linear(12, 5), build(init_hidden=True), nn.Linear(5, 5), build(init_hidden=True)
+    ).double()
+    with torch.no_grad():
+        for synapse in (net[0], net[2]):
+            synapse.weight.mul_(LARGER.get(name, 3.0))
+    compare(net, events(12), ReferenceLayer, traces="layer")
 
 
 def spread(low: float, high: float, *shape: int) -> Tensor:
