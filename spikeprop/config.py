@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from spikeprop.names import meant
+
 FORMAT = "spikeprop-run"
 VERSION = 1
 
@@ -37,11 +39,20 @@ DatasetName = Literal[
     "folder",
 ]
 PresetName = Literal["nmnist", "dvsgesture"]
-RuleName = Literal["sigprop", "sp-voltage"]
+RuleName = Literal["sigprop", "sp-voltage", "sp-surrogate"]
 EvidenceName = Literal["running-mean", "instantaneous", "leaky"]
-LossName = Literal["cosine", "dot", "squared-distance"]
+LossName = Literal[
+    "cosine",
+    "dot",
+    "squared-distance",
+    "contrast-maximum",
+    "contrast-random",
+    "contrast-top-k",
+    "contrast-soft",
+]
 SignalName = Literal["propagated", "projection"]
-PotentialName = Literal["free", "membrane"]
+PotentialName = Literal["free", "membrane", "spikes"]
+SmoothName = Literal["atan", "fast-sigmoid", "sigmoid"]
 ReadoutName = Literal["last", "vote"]
 ScheduleName = Literal["cosine", "constant"]
 
@@ -95,16 +106,19 @@ class TrainConfig:
     """Share of the training recordings kept for validation, per class; 0 is none [fraction]."""
 
     rule: RuleName = "sigprop"
-    """Learning rule: sigprop is the tuned recipe, sp-voltage the paper's plain one."""
+    """Learning rule: sigprop is the tuned recipe, sp-voltage and sp-surrogate the plain ones."""
 
     loss: LossName = "cosine"
-    """sigprop: local loss, on the similarity of the recording with each class signal."""
+    """sigprop: local loss, on similarities with class signals or, contrast-..., in the batch."""
 
     tau: float = 0.07
-    """sigprop: temperature of the cosine loss."""
+    """sigprop: temperature of the cosine and contrast losses."""
+
+    top_k: int = 6
+    """sigprop: how many signals count as alike in the loss contrast-top-k [signals]."""
 
     potential: PotentialName = "free"
-    """sigprop: what the loss sees: the voltage, or what it would be without resets."""
+    """sigprop: what the loss sees: the voltage, what it would be without resets, or spikes."""
 
     evidence: EvidenceName = "running-mean"
     """sigprop: filter over time through which the loss sees it."""
@@ -114,6 +128,9 @@ class TrainConfig:
 
     rectify: bool = True
     """sigprop: cut evidence below zero off."""
+
+    smooth: SmoothName | None = None
+    """sigprop: compare a smooth function of the evidence instead, with --no-rectify."""
 
     signal: SignalName = "propagated"
     """sigprop: class signals pass the shared weights, or a random projection for each layer."""
@@ -224,10 +241,12 @@ class TrainConfig:
 SIGPROP_OPTIONS = (
     "loss",
     "tau",
+    "top_k",
     "potential",
     "evidence",
     "evidence_alpha",
     "rectify",
+    "smooth",
     "signal",
     "signal_scale",
     "homeostasis",
@@ -244,6 +263,7 @@ COUNTS = (
     "epochs",
     "batch_size",
     "update_every",
+    "top_k",
 )
 """Options that count something, from 1."""
 
@@ -328,7 +348,10 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value not in arguments:
-            raise ValueError(f"{name} must be one of {', '.join(arguments)}, got {value!r}")
+            raise ValueError(
+                f"{name} must be one of {', '.join(arguments)}, got {value!r}"
+                f"{meant(value, arguments)}"
+            )
         return value
     if origin in (typing.Union, types.UnionType):
         if value is None:

@@ -109,7 +109,7 @@ class ExportedNetwork(nn.Module):
         def read(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             nonlocal evidence, step
             step += 1
-            spk, mem = output_of(module, output)
+            spk, mem = output_of(module, output, inputs[0])
             mem, _ = visible(module, mem)
             flat = (mem if free is None else free.advance(inputs[0], spk)).flatten(1)
             evidence = evidence or [torch.zeros_like(flat) for _ in self._filters]

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import grad as closed
 
 from spikeprop.neurons import DelayedLinear
+from spikeprop.norms import without_mean
 
 __all__ = [
     "NORMS",
@@ -245,7 +246,7 @@ def _batch_norm(
     scale = _rsqrt(module)
     if module.weight is not None:
         scale = scale * module.weight
-    return delta * scale.reshape(-1, *[1] * (delta.dim() - 2))
+    return without_mean(module, delta * scale.reshape(-1, *[1] * (delta.dim() - 2)))
 
 
 #: ``(module, delta at its output, shape of its input) -> delta at its input``

@@ -64,6 +64,7 @@ class BlockPass:
     t: int = 0
     _pending: int = 0
     _evidence: list[Tensor] = field(default_factory=list)
+    _context: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.credit = None
@@ -89,6 +90,15 @@ class BlockPass:
         self.calls[place] += 1
         if self.credit is not None:
             self.credit.sites[place].take(x)
+        if place == 0 and self.block.index > 0 and self.rule.needs_context:
+            self.take_context(x[self.n_recordings :])
+
+    def take_context(self, signal: Tensor) -> None:
+        """Note the signal rows ``(C, *inputs)`` of a time step as they enter the block."""
+        now = signal.flatten(1)
+        if self._context is None:
+            self._context = torch.zeros_like(now)
+        self._context.lerp_(now, self.filters[-1].weight(self.t + 1))
 
     def see(self, current: Tensor, spk: Tensor, mem: Tensor) -> None:
         """Compare, and learn, after the neuron has made a step; all are ``(R, *features)``."""
@@ -99,8 +109,11 @@ class BlockPass:
                 self.block.index, features, self.n_recordings, self.tensors
             )
         else:
+            tensors = self.tensors
+            if self._context is not None:
+                tensors = {**tensors, "context": self._context}
             value, self.logits, delta = self.rule.modulate(
-                self.block.index, features, self.labels, self.tensors
+                self.block.index, features, self.labels, tensors
             )
             self.loss_sum = self.loss_sum + value
             self.learn(delta)
@@ -134,6 +147,8 @@ class BlockPass:
 
     def compared(self, current: Tensor, spk: Tensor, mem: Tensor) -> Tensor:
         """Return what the evidence is made of."""
+        if self.rule.potential == "spikes":
+            return spk
         return mem if self._free is None else self._free.advance(current, spk)
 
     def learn(self, delta: Tensor) -> None:
@@ -248,6 +263,8 @@ class ReferenceEngine(StepwiseEngine):
             signal = self.rule.current(self.tensors, passage.steps + 1)
             if signal is None:
                 return inputs
+            if self.rule.needs_context:
+                passage.blocks[0].take_context(signal)
             return torch.cat([inputs[0][:n], signal.to(inputs[0].dtype)]), *inputs[1:]
 
         handles = [self.blocks[0].neuron.register_forward_pre_hook(enter)]
@@ -271,7 +288,7 @@ def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
         credit.expect(args, kwargs)
 
     def after_neuron(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        block_pass.see(inputs[0], *output_of(module, output))
+        block_pass.see(inputs[0], *output_of(module, output, inputs[0]))
 
     handles = [
         site.module.register_forward_pre_hook(taking(place))
