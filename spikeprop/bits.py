@@ -29,7 +29,7 @@ class QuantizeConfig:
     bits: Annotated[tuple[int, ...], tyro.conf.arg(metavar="2..8")] = (8, 6, 4)
     """Bits of the weights, one result each."""
 
-    epochs: int = 1
+    epochs: int = 2
     """Passes of fine-tuning by the run's own rule; 0 for none."""
 
     lr: float = 1e-5
