@@ -22,12 +22,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from spikeprop.blocks import Block
 from spikeprop.membranes import filter_of, layer_filter, spikes
-from spikeprop.neurons import LinearFilter, RecurrentNeuron
+from spikeprop.neurons import LinearFilter, RecurrentNeuron, SpikingNeuron
 
-__all__ = ["FreePotential", "free_potential", "recurrence_of"]
+__all__ = ["FilterModule", "FreePotential", "free_potential", "in_filter", "recurrence_of"]
 
 
 class FreePotential:
@@ -44,6 +45,7 @@ class FreePotential:
     def __init__(
         self, dynamics: LinearFilter, recurrent: Callable[[Tensor], Tensor] | None = None
     ) -> None:
+        #: May be replaced between two time steps, when the neuron's parameters have moved.
         self.dynamics = dynamics
         self._recurrent = recurrent
         self._spk: Tensor | None = None
@@ -82,13 +84,15 @@ def free_potential(block: Block, traces: str) -> FreePotential | None:
     """Return the free potential of a block, or None where its voltage has to do.
 
     That is: for nonlinear dynamics, which have no filter (unless ``traces="layer"`` gives them
-    one); where the neuron's own parameters are trained, whose effect on the voltage is what they
-    learn from; for a synapse within a user's own neuron, whose current is not seen; and for neurons
-    that never reset.
+    one); where a parameter of the neuron is trained that is not in its filter, such as a threshold,
+    which learns from what it does to the voltage; for a synapse within a user's own neuron, whose
+    current is not seen; and for neurons that never reset.
     """
     neuron = block.neuron
     unseen = any(site.inside for site in block.sites) and recurrence_of(neuron) is None
-    if block.neuron_parameters or unseen or not spikes(neuron):
+    if unseen or not spikes(neuron):
+        return None
+    if not all(in_filter(neuron, name) for name in block.neuron_parameters):
         return None
     dynamics = filter_of(neuron)
     if dynamics is None:
@@ -102,3 +106,26 @@ def free_potential(block: Block, traces: str) -> FreePotential | None:
 def recurrence_of(neuron: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """Return what makes a current of a neuron's own spikes, past all hooks; None if nothing."""
     return neuron.recurrent.forward if isinstance(neuron, RecurrentNeuron) else None
+
+
+def in_filter(neuron: nn.Module, name: str) -> bool:
+    """Tell whether a neuron's linear filter depends on one of its parameters."""
+    if not isinstance(neuron, SpikingNeuron) or not neuron.exact:
+        return False
+    values = {f"neuron.{n}": p.detach() for n, p in neuron.named_parameters()}
+    values[f"neuron.{name}"] = values[f"neuron.{name}"].clone().requires_grad_()
+    with torch.enable_grad():
+        entries = functional_call(FilterModule(neuron), values, ())
+    return any(entry.requires_grad for entry in entries)
+
+
+class FilterModule(nn.Module):
+    """A neuron's filter as a module's ``forward``, as ``functional_call`` wants it."""
+
+    def __init__(self, neuron: SpikingNeuron) -> None:
+        super().__init__()
+        self.neuron = neuron
+
+    def forward(self) -> tuple[Tensor, ...]:
+        """Return A, B and C."""
+        return tuple(self.neuron.filter())

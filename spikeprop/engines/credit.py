@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from spikeprop.blocks import Block
-from spikeprop.engines.parameters import ParameterPass
+from spikeprop.engines.parameters import FreeParameterPass, ParameterPass
 from spikeprop.engines.sites import ChunkTraces, SharedTraces, SitePass, SynapseTraces
 from spikeprop.evidence import Evidence
 from spikeprop.expansions import check_expansion
@@ -55,10 +55,18 @@ class Credit:
         Rows of recordings; signal rows stand behind them.
     traces : {"synapse", "chunk", "layer"}
         What to do where neurons share no filter.
+    free : bool
+        Whether the loss looks at the free potential.
     """
 
     def __init__(
-        self, block: Block, filters: Sequence[Evidence], n_recordings: int, traces: str
+        self,
+        block: Block,
+        filters: Sequence[Evidence],
+        n_recordings: int,
+        traces: str,
+        *,
+        free: bool = False,
     ) -> None:
         self._block, self._filters = block, filters
         neuron = block.neuron
@@ -88,8 +96,9 @@ class Credit:
                 if site.trained:
                     check_expansion(site.name, block.neuron_name, site.module, site.chain)
                 self.sites.append(SynapseTraces(site, filters, rows))
+        kind = FreeParameterPass if free else ParameterPass
         self._parameters = [
-            ParameterPass(neuron, name, filters)  # type: ignore[arg-type]
+            kind(neuron, name, filters)  # type: ignore[arg-type]
             for name in block.neuron_parameters
         ]
         self._trained: list[SitePass | ParameterPass] = [*self.sites, *self._parameters]

@@ -29,7 +29,7 @@ from spikeprop.engines.credit import Credit
 from spikeprop.engines.passage import Passage
 from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.evidence import Evidence
-from spikeprop.membranes import output_of, visible
+from spikeprop.membranes import filter_of, output_of, visible
 from spikeprop.potentials import free_potential
 from spikeprop.rules import LocalRule
 
@@ -67,12 +67,15 @@ class BlockPass:
     _context: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self.credit = None
-        if self.optimizer is not None:
-            self.credit = Credit(self.block, self.filters, self.n_recordings, self.traces)
         self._free = None
         if self.rule.potential == "free":
             self._free = free_potential(self.block, self.traces)
+        self.credit = None
+        if self.optimizer is not None:
+            free = self._free is not None
+            self.credit = Credit(
+                self.block, self.filters, self.n_recordings, self.traces, free=free
+            )
         self.calls = [0] * len(self.block.sites)
         self.logits_sum: Tensor | float = 0.0
         self.loss_sum: Tensor | float = 0.0
@@ -182,6 +185,10 @@ class BlockPass:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.credit.forget()
+        if self._free is not None and self.block.neuron_parameters:
+            dynamics = filter_of(self.block.neuron)
+            assert dynamics is not None, "linear neurons stay linear"
+            self._free.dynamics = dynamics
         self._pending = 0
 
 

@@ -101,7 +101,7 @@ class ReferenceStep(Reference):
         dynamics = self.dynamics(current)
         if dynamics is None:
             return self.mems[-1]
-        A, B, C = (entry.detach() for entry in dynamics)
+        A, B, C = dynamics
         if A.dim() > 2:  # a filter a neuron, the same for all rows
             A, B, C = A.unsqueeze(2), B.unsqueeze(1), C.unsqueeze(1)
         else:
