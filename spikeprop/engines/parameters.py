@@ -142,11 +142,9 @@ class FreeParameterPass(ParameterPass):
             z = (A * z).sum(dim=1) + B * current
             return z, (C * z).sum(dim=0)
 
-        (self._z, _), (tangent, moved) = jvp(
-            flow, (value, self._z), (torch.ones_like(value), *self._tangent)
-        )
-        self._tangent = (tangent,)
-        self._see(moved, None)
+        moved = jvp(flow, (value, self._z), (torch.ones_like(value), *self._tangent))
+        self._z, self._tangent = moved[0][0], moved[1][:1]
+        self._see(moved[1][1], None)
 
 
 def _per_row(entry: Tensor, variables: int, current: Tensor) -> Tensor:
