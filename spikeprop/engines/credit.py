@@ -55,10 +55,18 @@ class Credit:
         Rows of recordings; signal rows stand behind them.
     traces : {"synapse", "chunk", "layer"}
         What to do where neurons share no filter.
+    signal_rows : bool
+        Whether signal rows pass the first block's synapse, too.
     """
 
     def __init__(
-        self, block: Block, filters: Sequence[Evidence], n_recordings: int, traces: str
+        self,
+        block: Block,
+        filters: Sequence[Evidence],
+        n_recordings: int,
+        traces: str,
+        *,
+        signal_rows: bool = False,
     ) -> None:
         self._block, self._filters = block, filters
         neuron = block.neuron
@@ -76,8 +84,9 @@ class Credit:
             self._chunk = []
         self.sites: list[SitePass] = []
         for site in block.sites:
-            # The first block's signal current is S c, not W x: its signal rows say nothing of W.
-            outside = block.index == 0 and not site.inside
+            # The first block's signal current is S c, not W x: its signal rows say nothing of W
+            # (unless they pass W as well).
+            outside = block.index == 0 and not site.inside and not signal_rows
             rows = slice(n_recordings) if outside else slice(None)
             if shared:
                 assert own is not None, "the shared one"
