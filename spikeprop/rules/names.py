@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeprop.losses import Cosine
+from spikeprop.names import meant
 from spikeprop.rules import RULES, Rule, SigProp
 
 __all__ = ["find_rule", "make_rule"]
@@ -34,10 +34,9 @@ def find_rule(name: str) -> type[Rule]:
         found: type[Rule] = RULES[name]
         return found
     if ":" not in name:
-        near = difflib.get_close_matches(name, RULES, n=3, cutoff=0.5)
-        meant = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(
-            f"rule must be one of {', '.join(RULES)}, or module:Class, got {name!r}{meant}"
+            f"rule must be one of {', '.join(RULES)}, or module:Class, got {name!r}"
+            f"{meant(name, RULES)}"
         )
     module_name, _, class_name = name.partition(":")
     if not {"", str(Path.cwd())} & set(sys.path):

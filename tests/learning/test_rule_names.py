@@ -25,7 +25,7 @@ def test_every_name_finds_its_rule() -> None:
 
 
 def test_an_unknown_name_lists_near_ones() -> None:
-    with pytest.raises(ValueError, match=r"got 'sigprob'; did you mean sigprop"):
+    with pytest.raises(ValueError, match=r"got 'sigprob'; did you mean 'sigprop'"):
         find_rule("sigprob")
 
 
