@@ -136,7 +136,7 @@ class SignalPath:
         if labels is None:
             return dict(tensors)
         if self.labels == "batch":
-            return {**tensors, "classes": labels.unique()}
+            return {**tensors, "classes": labels.unique()}  # type: ignore[no-untyped-call]
         if self.way.rows == "recordings" or self.placement != "parallel":
             return {**tensors, "labels": labels}
         return dict(tensors)

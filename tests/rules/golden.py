@@ -134,7 +134,7 @@ def propagate(
                 towards(layer.v[f], spikes if see_spikes else layer.mem, weight(t))
                 towards(layer.e[f], layer.q, weight(t))
             towards(layer.c, context, weights[-1](t))
-            seen = [sum((v[r] for v in layer.v), []) for r in range(rows)]
+            seen = [[a for v in layer.v for a in v[r]] for r in range(rows)]
             delta_h, delta_s = modulate(k, seen[:n], seen[n:], layer.c)
             if k == 0 and learned is not None:
                 for i, row in enumerate(learned.S):

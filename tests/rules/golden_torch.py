@@ -1,4 +1,4 @@
-"""What examples in plain loops share: the library's side of them, and losses over rows of numbers."""
+"""The library's side of the examples in plain loops, and losses over rows of numbers."""
 
 from __future__ import annotations
 
