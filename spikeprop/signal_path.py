@@ -222,6 +222,7 @@ class SignalPath:
             codes = tensors["codes"]
             one_hot = torch.eye(codes.shape[1] + 1)
             fresh = self.coding.draw(one_hot, generator).to(codes)
+            fresh[:, :-1] = 0.0  # the old classes' codes stay, and fire nothing that is new
             fresh[:, :-1, :-1] = codes
             grown["codes"] = fresh
         projection = tensors.get("projection")
