@@ -28,7 +28,8 @@ from spikeprop.datasets.files import data_root
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import LIF
 from spikeprop.recipes import sigprop_of
-from spikeprop.rules import RULES, Rule
+from spikeprop.rules import Rule
+from spikeprop.rules.names import make_rule, parse_options
 
 FINGERPRINT_SAMPLES = 64
 
@@ -193,8 +194,7 @@ def build_network(config: TrainConfig, input_shape: tuple[int, ...]) -> nn.Seque
 def build_rule(config: TrainConfig, num_classes: int) -> Rule:
     """Build the learning rule."""
     if config.rule != "sigprop":
-        rule: Rule = RULES[config.rule](num_classes)
-        return rule
+        return make_rule(config.rule, num_classes, **parse_options(config.rule_options))
     return sigprop_of(config, num_classes)
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``spikeprop train | evaluate | predict | compare | stream | ...``.
+"""The command line: ``spikeprop train | evaluate | predict | compare | rules | stream | ...``.
 
 Options are the fields of dataclasses (tyro turns them into arguments and help); heavy modules load
 once a command runs, so that help and mistakes answer at once.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from spikeprop import data_cli, neurons_cli, presets, stream_cli
+from spikeprop import data_cli, neurons_cli, presets, rules_cli, stream_cli
 from spikeprop._version import __version__
 from spikeprop.bits import QuantizeConfig, measure_bits
 from spikeprop.comparison.config import CompareConfig
@@ -88,6 +88,7 @@ COMMANDS: dict[str, type] = {
     "stream": stream_cli.StreamConfig,
     "quantize": QuantizeConfig,
     "neurons": NeuronsConfig,
+    "rules": rules_cli.RulesConfig,
     "compare": CompareConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
@@ -236,6 +237,8 @@ def _run(config: Any) -> None:
             measure_bits(config)
         elif isinstance(config, NeuronsConfig):
             neurons_cli.run(config)
+        elif isinstance(config, rules_cli.RulesConfig):
+            rules_cli.run(config)
         elif isinstance(config, CompareConfig):
             from spikeprop.comparison.command import run
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spikeprop.names import meant
+from spikeprop.rule_names import check_rule_name
 
 FORMAT = "spikeprop-run"
 VERSION = 1
@@ -39,7 +40,6 @@ DatasetName = Literal[
     "folder",
 ]
 PresetName = Literal["nmnist", "dvsgesture"]
-RuleName = Literal["sigprop", "sp-voltage", "sp-surrogate"]
 EvidenceName = Literal["running-mean", "instantaneous", "leaky"]
 LossName = Literal[
     "cosine",
@@ -118,8 +118,11 @@ class TrainConfig:
     validation: float = 0.1
     """Share of the training recordings kept for validation, per class; 0 is none [fraction]."""
 
-    rule: RuleName = "sigprop"
-    """Learning rule: sigprop is the tuned recipe, sp-voltage and sp-surrogate the plain ones."""
+    rule: str = "sigprop"
+    """Learning rule, one that `spikeprop rules` lists, or module:Class for one of your own."""
+
+    rule_options: tuple[str, ...] = ()
+    """Hyper-parameters of another rule than sigprop, NAME=VALUE: kappa=0.8 feedback_scale=0.3."""
 
     loss: LossName = "cosine"
     """sigprop: local loss, on similarities with class signals or, contrast-..., in the batch."""
@@ -196,8 +199,9 @@ class TrainConfig:
     schedule: ScheduleName = "cosine"
     """How the learning rate goes on: down to zero along a cosine, or constant."""
 
-    update_every: int = 1
-    """Update the weights after every so many time steps [time steps]."""
+    update_every: int | None = None
+    """Update the weights after every so many time steps; None is the rule's own, mostly 1 [time
+    steps]."""
 
     seed: int = 0
     """Seed of weights, class signals, batches, augmentation and the validation split."""
@@ -244,8 +248,14 @@ class TrainConfig:
         _inside(self, "homeostasis_gain", 0.0, math.inf, "[)")
         for name in ("lr", "tau", "signal_scale"):
             _inside(self, name, 0.0, math.inf, "()")
+        check_rule_name(self.rule)
         if self.rule != "sigprop":
             self._refuse_options_of_sigprop()
+        elif self.rule_options:
+            raise ValueError(
+                "rule 'sigprop' has options of its own (--tau, --potential, ...), no rule_options; "
+                f"got {', '.join(self.rule_options)}"
+            )
         if self.name is not None and (
             self.name in ("", ".", "..") or Path(self.name).name != self.name
         ):
@@ -261,8 +271,8 @@ class TrainConfig:
         ]
         if given:
             raise ValueError(
-                f"rule {self.rule!r} is the paper's plain recipe and has no {', '.join(given)}; "
-                "use rule 'sigprop' to choose them"
+                f"rule {self.rule!r} has no {', '.join(given)}; use rule 'sigprop' to choose them, "
+                "or rule_options for the rule's own"
             )
 
 

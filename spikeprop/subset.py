@@ -91,7 +91,7 @@ class SignalTree(nn.Module):
 
     def _grow(self, both: Tensor, members: Tensor) -> int:
         if len(members) == 1:
-            return int(members[0])
+            return int(members)
         below = [self._grow(both, part) for part in self._parts(both[members], members)]
         self._rows.append(both[members].mean(dim=0))
         self._children.append(below)
@@ -100,7 +100,7 @@ class SignalTree(nn.Module):
     def _parts(self, rows: Tensor, members: Tensor) -> list[Tensor]:
         """Split by k-means on directions, begun at members far from each other."""
         if len(members) <= self.branching:
-            return list(members.split(1))
+            return list(members[:, None])
         unit = nn.functional.normalize(rows - rows.mean(dim=0), dim=1)
         first = [0]
         while len(first) < self.branching:

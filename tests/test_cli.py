@@ -101,7 +101,7 @@ def test_help_shows_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> No
         (
             ["tran"],
             "there is no command 'tran': choose one of train, evaluate, predict, stream, quantize, "
-            "neurons, data",
+            "neurons, rules, compare, data",
         ),
         (["train", "--bogus", "3"], "--bogus"),
         (["train", "--epochs", "many"], "--epochs"),

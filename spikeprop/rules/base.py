@@ -17,7 +17,10 @@ from torch import Tensor
 from spikeprop.evidence import Evidence, Instantaneous, as_filters
 from spikeprop.homeostasis import Homeostasis
 
-__all__ = ["Constraints", "LocalRule", "Modulation", "Rule"]
+__all__ = ["ONCE", "Constraints", "LocalRule", "Modulation", "Rule"]
+
+#: More time steps than any sequence has.
+ONCE = 2**31 - 1
 
 
 class Modulation(NamedTuple):
@@ -92,6 +95,8 @@ class Rule(ABC):
     #: :mod:`spikeprop.potentials`), or the neuron's own "spikes", for which the voltage's trace
     #: then stands in (an approximation: the step from voltage to spike is taken for a constant).
     potential: str = "membrane"
+    #: Time steps between two updates that the rule is meant for; :data:`ONCE` is once a sequence.
+    update_every: ClassVar[int] = 1
     #: What the rule demands; None if its author does not say.
     constraints: ClassVar[Constraints | None] = None
     #: What a search may choose from, default first: ``lr`` of Adam, ``dropout`` between blocks, and

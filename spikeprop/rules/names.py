@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from spikeprop.losses import Cosine
 from spikeprop.names import meant
+from spikeprop.rule_names import check_rule_name
 from spikeprop.rules import RULES, Rule, SigProp
 
-__all__ = ["find_rule", "make_rule"]
+__all__ = ["find_rule", "make_rule", "parse_options"]
 
 
 def find_rule(name: str) -> type[Rule]:
@@ -22,7 +27,7 @@ def find_rule(name: str) -> type[Rule]:
     ----------
     name : str
         A name in :data:`spikeprop.rules.RULES`, or ``module:Class``: a module that can be imported
-        from the current folder.
+        from the current folder, or a ``.py`` file.
 
     Raises
     ------
@@ -33,16 +38,10 @@ def find_rule(name: str) -> type[Rule]:
     if name in RULES:
         found: type[Rule] = RULES[name]
         return found
-    if ":" not in name:
-        raise ValueError(
-            f"rule must be one of {', '.join(RULES)}, or module:Class, got {name!r}"
-            f"{meant(name, RULES)}"
-        )
-    module_name, _, class_name = name.partition(":")
-    if not {"", str(Path.cwd())} & set(sys.path):
-        sys.path.insert(0, str(Path.cwd()))
+    check_rule_name(name)
+    module_name, _, class_name = name.rpartition(":")
     try:
-        own = getattr(importlib.import_module(module_name), class_name, None)
+        own = getattr(_module(module_name), class_name, None)
     except ImportError as error:
         raise ValueError(f"rule {name!r} cannot be imported: {error}") from error
     if not (isinstance(own, type) and issubclass(own, Rule)):
@@ -67,5 +66,46 @@ def make_rule(name: str, num_classes: int, **options: Any) -> Rule:
     allowed = inspect.signature(kind).parameters
     unknown = [option for option in options if option not in allowed]
     if unknown:
-        raise ValueError(f"rule {name!r} has no {', '.join(unknown)}; it has {', '.join(allowed)}")
+        raise ValueError(
+            f"rule {name!r} has no {', '.join(unknown)}; it has {', '.join(allowed)}"
+            f"{meant(unknown[0], allowed)}"
+        )
     return kind(num_classes, **options)  # type: ignore[call-arg]
+
+
+def parse_options(options: Sequence[str]) -> dict[str, Any]:
+    """Read a rule's hyper-parameters as the command line gives them: ``kappa=0.8``.
+
+    Raises
+    ------
+    ValueError
+        For what is not ``NAME=VALUE``.
+    """
+    found: dict[str, Any] = {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        if not equals:
+            raise ValueError(f"a rule's option has to be NAME=VALUE, got {option!r}")
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text  # a word, such as that of a surrogate
+        found[name.strip().replace("-", "_")] = value
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    if not name.endswith(".py"):
+        if not {"", str(Path.cwd())} & set(sys.path):
+            sys.path.insert(0, str(Path.cwd()))
+        return importlib.import_module(name)
+    path = Path(name)
+    if not path.is_file():
+        raise ImportError(f"there is no file {name}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None, "a .py file has a loader"
+    assert spec.loader is not None, "a .py file has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module

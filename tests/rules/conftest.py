@@ -1,4 +1,4 @@
-"""Makes the examples in plain loops importable, whatever folder pytest starts in."""
+"""Makes the worked examples and the toy problem importable, whatever folder pytest starts in."""
 
 from __future__ import annotations
 
@@ -6,3 +6,4 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parent.parent / "learning"))
