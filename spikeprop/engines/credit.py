@@ -60,6 +60,8 @@ class Credit:
         layer, or a function that gives each step's filter when :meth:`advance` asks for it.
     free : bool
         Whether the loss looks at the free potential.
+    signal_rows : bool
+        Whether signal rows pass the first block's synapse, too.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Credit:
         dynamics: LinearFilter | Callable[[], LinearFilter] | None = None,
         *,
         free: bool = False,
+        signal_rows: bool = False,
     ) -> None:
         self._block, self._filters = block, filters
         neuron = block.neuron
@@ -92,8 +95,9 @@ class Credit:
             self._chunk = []
         self.sites: list[SitePass] = []
         for site in block.sites:
-            # The first block's signal current is S c, not W x: its signal rows say nothing of W.
-            outside = block.index == 0 and not site.inside
+            # The first block's signal current is S c, not W x: its signal rows say nothing of W
+            # (unless they pass W as well).
+            outside = block.index == 0 and not site.inside and not signal_rows
             rows = slice(n_recordings) if outside else slice(None)
             if shared:
                 assert own is not None, "the shared one"
