@@ -187,10 +187,10 @@ class ForwardForward(ContrastRule):
             tensors |= draw_readouts(sizes, C)
         return tensors
 
-    def draw_for(
-        self, features: torch.Size, shapes: Sequence[torch.Size], generator: torch.Generator
+    def draw_input(
+        self, shape: torch.Size, shapes: Sequence[torch.Size], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """As :meth:`draw`, for an input that has room for an overlay.
+        """Make sure that the input has room for an overlay.
 
         Raises
         ------
@@ -198,12 +198,12 @@ class ForwardForward(ContrastRule):
             If it has not.
         """
         needed = self.num_classes * self.cells
-        if self.label == "overlay" and features.numel() <= needed:
+        if self.label == "overlay" and shape.numel() <= needed:
             raise ValueError(
                 f"label='overlay' takes {needed} cells of the input (num_classes * cells), which "
-                f"has {features.numel()}: use label='appended' or a larger input"
+                f"has {shape.numel()}: use label='appended' or a larger input"
             )
-        return self.draw(shapes, generator)
+        return {}
 
     def learned(self, tensors: dict[str, Tensor]) -> list[str]:
         """Return the synapses of appended cells, and the readouts."""

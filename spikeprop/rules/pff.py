@@ -59,6 +59,9 @@ from spikeprop.rules.local_readout import normalised
 
 __all__ = ["PredictiveForwardForward"]
 
+#: Probability of an event in a dream before anything is learned.
+FIRST_ODDS = 0.02
+
 
 @dataclass(frozen=True)
 class PredictiveForwardForward(ContrastRule):
@@ -152,15 +155,13 @@ class PredictiveForwardForward(ContrastRule):
         tensors["generator.top.weight"] = torch.zeros(sizes[-1], C * self.clock)
         return tensors
 
-    def draw_for(
-        self, features: torch.Size, shapes: Sequence[torch.Size], generator: torch.Generator
+    def draw_input(
+        self, shape: torch.Size, shapes: Sequence[torch.Size], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """As :meth:`draw`, with the generator of the input."""
-        inputs, size = features.numel(), shapes[0].numel()
+        """Return the generator of the input: few events at first."""
         return {
-            **self.draw(shapes, generator),
-            "generator.0.weight": torch.zeros(inputs, size),
-            "generator.0.bias": torch.full((inputs,), -math.log(1 / 0.02 - 1)),
+            "generator.0.weight": torch.zeros(shape.numel(), shapes[0].numel()),
+            "generator.0.bias": torch.full((shape.numel(),), -math.log(1.0 / FIRST_ODDS - 1.0)),
         }
 
     def learned(self, tensors: dict[str, Tensor]) -> list[str]:
