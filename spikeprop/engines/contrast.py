@@ -105,10 +105,8 @@ class ContrastPass(BlockPass):
             if optimizer is not None:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-        if self.credit is not None:
-            self.credit.forget()
         self._own.clear()
-        self._pending = 0
+        self.begin_sum()
 
 
 @dataclass(frozen=True)

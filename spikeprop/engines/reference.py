@@ -198,12 +198,17 @@ class BlockPass:
         self.credit.hand_over()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.credit.forget()
+        self.begin_sum()
+
+    def begin_sum(self) -> None:
+        """Start new sums, after the optimiser's step."""
+        self._pending = 0
+        if self.credit is not None:
+            self.credit.forget()
         if self._free is not None and self.block.neuron_parameters:
             dynamics = filter_of(self.block.neuron)
             assert dynamics is not None, "linear neurons stay linear"
             self._free.dynamics = dynamics
-        self._pending = 0
 
 
 @dataclass(frozen=True)

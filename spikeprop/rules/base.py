@@ -167,8 +167,6 @@ class LocalRule(Rule):
         """
         return False
 
-<<<<<<< HEAD
-=======
     @property
     def unwindowed(self) -> str | None:
         """What keeps faster engines from this rule, in words; None where nothing does.
@@ -211,8 +209,6 @@ class LocalRule(Rule):
         """Return gradients of the learned tensors that a block's evidence alone gives, by name."""
         return {}
 
-    @abstractmethod
->>>>>>> main
     def current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
         """Return the current of the signal rows in the first block at step ``t`` (from 1).
 

@@ -100,8 +100,9 @@ class ContrastRule(Rule):
     scouts: bool = False
     #: The group of rows whose spikes are counted, and held steady by homeostasis; None for all.
     counted: ClassVar[int | None] = None
-    #: Engines show no block its signal rows: there are none.
+    #: There are no signal rows, neither to be shown to a block nor to enter its synapse.
     needs_context: ClassVar[bool] = False
+    enters_synapse: ClassVar[bool] = False
 
     @abstractmethod
     def rows(self, labels: Tensor | None, n: int, scores: Tensor | None) -> Rows:
