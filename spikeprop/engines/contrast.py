@@ -61,7 +61,7 @@ class ContrastPass(BlockPass):
 
     def fired(self, spk: Tensor) -> Tensor:
         """Return the spikes of each neuron: for each recording those of one row, or the mean."""
-        groups = (spk != 0).unflatten(0, self.rows.classes.shape).sum(dim=1)
+        groups = (spk != 0).reshape(*self.rows.classes.shape, *spk.shape[1:]).sum(dim=1)
         counted = self.rule.counted
         return groups.float().mean(dim=0) if counted is None else groups[counted]
 
