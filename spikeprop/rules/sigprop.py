@@ -194,8 +194,8 @@ class SigProp(LocalRule):
         ):
             raise ValueError(
                 f"signal={self.signal!r}, placement={self.placement!r}, labels={self.labels!r} "
-                f"compare pairs of recording and signal: loss has to be BatchContrast(...) or "
-                f"SquaredDistance(), got {self.loss!r}"
+                f"compare pairs of recording and signal: loss has to be BatchContrast(...) "
+                f"(contrast-... on the command line) or SquaredDistance(), got {self.loss!r}"
             )
         if placed and (self.signal != "propagated" or self.labels != "all" or n_filters > 1):
             raise ValueError(
