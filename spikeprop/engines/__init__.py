@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spikeprop.engines.choice import ENGINES, Choice, choose, density_of
+from spikeprop.engines.choice import ENGINES, Choice, choose, choose_for_stream, density_of
 from spikeprop.engines.credit import TRACES
 from spikeprop.engines.kinds import stepwise
 from spikeprop.engines.passage import Passage
@@ -17,6 +17,7 @@ __all__ = [
     "ReferenceEngine",
     "StepwiseEngine",
     "choose",
+    "choose_for_stream",
     "density_of",
     "stepwise",
 ]

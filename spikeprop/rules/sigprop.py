@@ -33,7 +33,7 @@ from torch import Tensor
 from spikeprop import kernels
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_filters
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.losses import Cosine, Dot, LocalLoss
+from spikeprop.losses import Comparison, Cosine, Dot, LocalLoss
 from spikeprop.rules.base import Constraints, LocalRule, Modulation
 from spikeprop.signals import class_codes, random_projection
 
@@ -168,6 +168,15 @@ class SigProp(LocalRule):
         if getattr(self.loss, "batched", False):
             return self.modulate(block, evidence, labels, tensors)
         return super().modulate_window(block, evidence, labels, tensors)
+
+    def comparison(self, block: int, size: int, tensors: dict[str, Tensor]) -> Comparison | None:
+        """Return the loss in numbers, where it has such a form."""
+        in_numbers = getattr(self.loss, "in_numbers", None)
+        if in_numbers is None:
+            return None
+        vectors = None if self.signal == "propagated" else self._vectors(block, size, tensors)
+        found: Comparison = in_numbers(vectors, rectify=self.rectify)
+        return found
 
     def logits_window(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
