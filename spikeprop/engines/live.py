@@ -36,7 +36,8 @@ from spikeprop.engines.layout import input_major
 from spikeprop.engines.rows import Rows
 from spikeprop.evidence import Evidence
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.kernels import cosine, deferred, live, neuron, table
+from spikeprop.kernels import cosine, live, neuron, table
+from spikeprop.kernels.vector import LANES, TILE
 from spikeprop.losses import Comparison
 from spikeprop.potentials import free_potential
 from spikeprop.rules import LocalRule
@@ -138,14 +139,14 @@ class LiveBlock:
         steps = round(2.0 * math.sqrt(inputs / max(1, learning)))
         steps = min(max(SHORTEST, steps), LONGEST)
         places = max(EVENTS, learning * inputs) if learning else 0
-        lanes = -(-learning // deferred.LANES) * deferred.LANES
+        lanes = -(-learning // LANES) * LANES
         self._ledger = (
             np.zeros((2, inputs, learning), self.kind),
             np.zeros(steps * learning + 1, np.int64),
             np.empty(places, np.int32),
             np.empty(places, self.kind),
             np.empty(steps, np.float64),
-            np.zeros((steps * learning, size), self.kind),
+            np.zeros((-(-size // TILE), (steps + 2) * learning, TILE), self.kind),
         )
         self._scratch = (
             np.zeros((inputs, lanes), self.kind),

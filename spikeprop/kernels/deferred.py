@@ -42,15 +42,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
+from spikeprop.kernels.vector import LANES, TILE, add_lanes, add_rows, add_scaled
 
 Array = NDArray[Any]
 
-__all__ = ["LANES", "add_inputs", "pay", "remember", "settle", "weigh"]
+__all__ = ["add_inputs", "keep", "pay", "remember", "settle", "weigh"]
 
-#: Rows are worked on in groups of so many: a number that the compiler knows fills vector units.
-LANES = 16
-#: Columns that are worked on at a time, so that they stay in the first-level cache.
-COLUMNS = 256
+#: Bytes of weights from which they come from far away: then whole rows, several at once.
+FAR = 1 << 21
 #: A trace below this has no influence on anything; left alone it would become denormal.
 SILENT = 1e-30
 
@@ -61,6 +60,23 @@ def add_inputs(
 ) -> None:
     """``row += sum over events of value * weights[channel]``; empty ``values`` are ones."""
     size = row.size
+    if size % TILE or weights.size * weights.itemsize > FAR:
+        _add_whole_rows(channels, values, first, last, weights, row)
+        return
+    for column in range(0, size, TILE):
+        part = row[column : column + TILE]
+        if values.size > 0:
+            add_scaled(weights, column, channels, values, first, last, row, column, part)
+        else:
+            add_rows(weights, column, channels, first, last, row, column, part)
+
+
+@kernel
+def _add_whole_rows(
+    channels: Array, values: Array, first: int, last: int, weights: Array, row: Array
+) -> None:
+    """Do as :func:`add_inputs`, with four rows of weights on their way from memory at once."""
+    size = row.size
     i = first
     if values.size > 0:
         while i < last:
@@ -69,7 +85,7 @@ def add_inputs(
                 row[n] += v * a[n]
             i += 1
         return
-    while i + 4 <= last:  # four rows of weights at once: more of them on their way from memory
+    while i + 4 <= last:
         a, b = weights[channels[i]], weights[channels[i + 1]]
         c, d = weights[channels[i + 2]], weights[channels[i + 3]]
         for n in range(size):
@@ -124,6 +140,7 @@ def weigh(
     decay = kind(beta)
     one = kind(1)
     products = np.zeros((2, n_rows, kappa.shape[1]), carried.dtype)
+    zeros = np.zeros(LANES, carried.dtype)
     for r in range(n_rows):
         for i in range(starts[r], ends[r]):
             j = channels[i]
@@ -151,13 +168,10 @@ def weigh(
                     s = kappa[row, group : group + LANES]
                     p = products[0, k, group : group + LANES]
                     e = products[1, k, group : group + LANES]
-                    for r in range(LANES):
-                        s[r] = 0
-                    for i in range(offsets[row], offsets[row + 1]):
-                        v = old_values[i]
-                        m = mark[old_channels[i], group : group + LANES]
-                        for r in range(LANES):
-                            s[r] += v * m[r]
+                    add_lanes(
+                        mark, group, old_channels, old_values, offsets[row], offsets[row + 1],
+                        zeros, 0, s,
+                    )  # fmt: skip
                     for r in range(LANES):
                         p[r] = decay * p[r] + s[r]
                         e[r] += w * (p[r] - e[r])
@@ -171,28 +185,35 @@ def weigh(
 def pay(currents: Array, kappa: Array, deltas: Array, first: int, last: int, n_rows: int) -> None:
     """``currents[r] -= sum over m of kappa[m, r] * deltas[m]`` for ``m`` from ``first`` to ``last``.
 
-    ``currents`` ``(R, N)``, of which the first ``n_rows`` rows; ``deltas`` ``(K * Q, N)``.
+    ``currents`` ``(R, N)``, of which the first ``n_rows`` rows; ``deltas`` as :func:`settle` has
+    them.
     """
     size = currents.shape[1]
-    for begin in range(0, size, COLUMNS):
-        end = min(begin + COLUMNS, size)
-        m = first
-        while m + 4 <= last:
-            d0, d1 = deltas[m, begin:end], deltas[m + 1, begin:end]
-            d2, d3 = deltas[m + 2, begin:end], deltas[m + 3, begin:end]
-            for r in range(n_rows):
-                k0, k1, k2, k3 = kappa[m, r], kappa[m + 1, r], kappa[m + 2, r], kappa[m + 3, r]
-                row = currents[r, begin:end]
-                for n in range(end - begin):
-                    row[n] -= (k0 * d0[n] + k1 * d1[n]) + (k2 * d2[n] + k3 * d3[n])
-            m += 4
-        while m < last:
-            d0 = deltas[m, begin:end]
-            for r in range(n_rows):
-                k0, row = kappa[m, r], currents[r, begin:end]
-                for n in range(end - begin):
-                    row[n] -= k0 * d0[n]
-            m += 1
+    index = np.arange(first, last).astype(np.int32)
+    factors = np.empty((n_rows, last - first), deltas.dtype)
+    for m in range(first, last):
+        for r in range(n_rows):
+            factors[r, m - first] = -kappa[m, r]
+    part = np.zeros(TILE, deltas.dtype)
+    for tile in range(deltas.shape[0]):
+        width = min(TILE, size - tile * TILE)
+        for r in range(n_rows):
+            row = currents[r, tile * TILE : tile * TILE + width]
+            part[:width] = row
+            add_scaled(deltas[tile], 0, index, factors[r], 0, last - first, part, 0, part)
+            row[:] = part[:width]
+
+
+@kernel
+def keep(delta: Array, rate: float, deltas: Array, m: int) -> None:
+    """``deltas[m] = rate * delta``, ``delta`` ``(N,)``; ``deltas`` as :func:`settle` has them."""
+    scale = deltas.dtype.type(rate)
+    for tile in range(deltas.shape[0]):
+        kept = deltas[tile, m]
+        width = min(TILE, delta.size - tile * TILE)
+        part = delta[tile * TILE : tile * TILE + width]
+        for n in range(width):
+            kept[n] = scale * part[n]
 
 
 @kernel
@@ -236,39 +257,26 @@ def settle(
     ----------
     weights, carried, offsets, old_channels, old_values, filter_weights, steps, beta
         As in :func:`weigh`.
-    deltas : ndarray, shape (K * Q, N)
-        Modulators, each times its step size; used up.
+    deltas : ndarray, shape (tiles, (K + 2) * Q, TILE)
+        Modulators, each times its step size: ``K * Q`` rows cut into column tiles, so that those
+        of a tile lie side by side. Used up, as the places behind them are.
     learned : bool
         Whether there are any.
     """
-    inputs, size = weights.shape
+    inputs = weights.shape[0]
     n_rows = carried.shape[2]
     kind = weights.dtype.type
-    decay, one = kind(beta), kind(1)
     if learned:
-        back = np.zeros((2, n_rows, size), weights.dtype)
+        for tile in range(deltas.shape[0]):
+            for k in range(n_rows):
+                _reverse(deltas[tile], k, n_rows, steps, filter_weights, beta)
+        most = offsets[steps * n_rows] + 2 * n_rows * inputs
         pointers = np.zeros(inputs + 1, np.int64)
-        order = np.empty((offsets[steps * n_rows], 2), np.int64)
-        for k in range(n_rows):
-            q, p = back[0, k], back[1, k]
-            for later in range(steps):
-                u = steps - 1 - later
-                w = kind(filter_weights[u])
-                g = deltas[u * n_rows + k]
-                for n in range(size):
-                    value = q[n] + g[n]
-                    total = decay * p[n] + w * value
-                    p[n] = total
-                    g[n] = total
-                    q[n] = (one - w) * value
-            for n in range(size):
-                p[n] *= decay
-        _sort(offsets, old_channels, steps * n_rows, pointers, order)
-        for j in range(inputs):
-            _write(
-                weights[j], carried[0, j], carried[1, j], back, deltas, old_values, order,
-                pointers[j], pointers[j + 1],
-            )  # fmt: skip
+        index, factors = np.empty(most, np.int32), np.empty(most, weights.dtype)
+        _list_terms(
+            carried, offsets, old_channels, old_values, steps, pointers, index, factors
+        )
+        _write(weights, deltas, pointers, index, factors)
     # The same recursion for numbers, from a cotangent of 1 on e behind the window.
     rest, total = 1.0, 0.0
     for later in range(steps):
@@ -299,50 +307,90 @@ def settle(
 
 
 @kernel
-def _sort(offsets: Array, channels: Array, rows: int, pointers: Array, order: Array) -> None:
-    """Sort events by channel: ``order`` ``(events, 2)`` lists row and place, channel by channel."""
+def _reverse(
+    rows: Array, k: int, n_rows: int, steps: int, filter_weights: Array, beta: float
+) -> None:
+    """Run row ``k``'s modulators in a tile backwards; ``q`` and ``beta p`` come behind them."""
+    kind = rows.dtype.type
+    decay, one = kind(beta), kind(1)
+    q, p = rows[steps * n_rows + k], rows[(steps + 1) * n_rows + k]
+    q[:] = 0
+    p[:] = 0
+    for later in range(steps):
+        u = steps - 1 - later
+        w = kind(filter_weights[u])
+        g = rows[u * n_rows + k]
+        for n in range(TILE):
+            value = q[n] + g[n]
+            total = decay * p[n] + w * value
+            p[n] = total
+            g[n] = total
+            q[n] = (one - w) * value
+    for n in range(TILE):
+        p[n] *= decay
+
+
+@kernel
+def _list_terms(
+    carried: Array,
+    offsets: Array,
+    channels: Array,
+    values: Array,
+    steps: int,
+    pointers: Array,
+    index: Array,
+    factors: Array,
+) -> None:
+    """List what is added to each input's weights: rows of the modulators, and factors.
+
+    Input ``j`` has those from ``pointers[j]`` to ``pointers[j + 1]``: its traces times ``q`` and
+    ``p``, which follow the rows of the window, and its events times the rows they came in.
+    """
+    inputs, n_rows = carried.shape[1], carried.shape[2]
+    rows = steps * n_rows
     for i in range(offsets[0], offsets[rows]):
         pointers[channels[i] + 1] += 1
-    for j in range(pointers.size - 1):
+    for j in range(inputs):
+        for k in range(n_rows):
+            pointers[j + 1] += (carried[0, j, k] != 0) + (carried[1, j, k] != 0)
+    for j in range(inputs):
         pointers[j + 1] += pointers[j]
+    for j in range(inputs):
+        place = pointers[j]
+        for k in range(n_rows):
+            if carried[1, j, k] != 0:
+                index[place], factors[place] = rows + k, -carried[1, j, k]
+                place += 1
+            if carried[0, j, k] != 0:
+                index[place], factors[place] = rows + n_rows + k, -carried[0, j, k]
+                place += 1
+        pointers[j] = place
     for m in range(rows):
         for i in range(offsets[m], offsets[m + 1]):
             place = pointers[channels[i]]
-            order[place, 0], order[place, 1] = m, i
+            index[place], factors[place] = m, -values[i]
             pointers[channels[i]] = place + 1
-    for j in range(pointers.size - 1, 0, -1):
+    for j in range(inputs, 0, -1):
         pointers[j] = pointers[j - 1]
     pointers[0] = 0
 
 
 @kernel
-def _write(
-    row: Array,
-    trace: Array,
-    filtered: Array,
-    back: Array,
-    g: Array,
-    values: Array,
-    order: Array,
-    first: int,
-    last: int,
-) -> None:
-    """Write one input's updates: its events of the window, and what its traces brought along."""
-    size = row.size
-    for k in range(trace.size):
-        a, b = trace[k], filtered[k]
-        if a != 0 or b != 0:
-            q, p = back[0, k], back[1, k]
-            for n in range(size):
-                row[n] -= a * p[n] + b * q[n]
-    i = first
-    while i + 2 <= last:
-        v0, v1 = values[order[i, 1]], values[order[i + 1, 1]]
-        g0, g1 = g[order[i, 0]], g[order[i + 1, 0]]
-        for n in range(size):
-            row[n] -= v0 * g0[n] + v1 * g1[n]
-        i += 2
-    if i < last:
-        v0, g0 = values[order[i, 1]], g[order[i, 0]]
-        for n in range(size):
-            row[n] -= v0 * g0[n]
+def _write(weights: Array, deltas: Array, pointers: Array, index: Array, factors: Array) -> None:
+    """``weights[j] += sum over input j's terms of factor * deltas[row]``."""
+    inputs, size = weights.shape
+    part = np.zeros(TILE, weights.dtype)
+    for tile in range(deltas.shape[0]):
+        table = deltas[tile]
+        width = min(TILE, size - tile * TILE)
+        for j in range(inputs):
+            first, last = pointers[j], pointers[j + 1]
+            if first == last:
+                continue
+            row = weights[j, tile * TILE : tile * TILE + width]
+            if width == TILE:
+                add_scaled(table, 0, index, factors, first, last, row, 0, row)
+            else:
+                part[:width] = row
+                add_scaled(table, 0, index, factors, first, last, part, 0, part)
+                row[:] = part[:width]

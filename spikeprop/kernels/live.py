@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
 from spikeprop.kernels.cosine import compare_step
-from spikeprop.kernels.deferred import add_inputs, pay, remember, settle, weigh
+from spikeprop.kernels.deferred import add_inputs, keep, pay, remember, settle, weigh
 from spikeprop.kernels.neuron import integrate
 from spikeprop.kernels.table import cube, matrix, vector
 
@@ -163,11 +163,8 @@ def leave(
         return
     kind = currents.dtype.type
     u = at[STEPS] - 1
-    rate = kind(size) if learns else kind(0)
     for k in range(n_rows):
-        delta, kept = currents[step, k], deltas[u * n_rows + k]
-        for n in range(kept.size):
-            kept[n] = rate * delta[n]
+        keep(currents[step, k], size if learns else 0.0, deltas, u * n_rows + k)
     if not learns:
         return
     if at[LEARNED] == 0:
@@ -360,7 +357,7 @@ def advance_blocks(
             matrix(row, 3, values), matrix(row, 4, values), cube(row, 5, values),
             cube(row, 6, values), cube(row, 7, values), vector(row, 8, count),
             vector(row, 9, place), vector(row, 10, values), vector(row, 11, one),
-            matrix(row, 12, values), matrix(row, 13, values), matrix(row, 14, values),
+            cube(row, 12, values), matrix(row, 13, values), matrix(row, 14, values),
             vector(row, 15, count), vector(row, 16, one), vector(row, 17, values),
             vector(row, 18, one), labels, labelled, number[2], number[3], matrix(row, 19, values),
             number[4] != 0.0, number[5], number[6] != 0.0, number[7], logits, losses, spikes,
