@@ -33,8 +33,8 @@ from spikeprop.neurons import reset
 from spikeprop.norms import following_statistics
 from spikeprop.rules import LocalRule, Rule
 from spikeprop.saving import restore, state_of
-from spikeprop.surroundings import mode, randomness
 from spikeprop.streams import LiveStream, StepwiseStream, Stream
+from spikeprop.surroundings import mode, randomness
 from spikeprop.thresholds import keep_rates
 
 if TYPE_CHECKING:
@@ -196,6 +196,23 @@ class ForwardLearner:
             self._made(block.parameters) if block.trained else None
             for block in self._reference.blocks
         ]
+        self.set_scheduler(self._make_scheduler)
+
+    def set_optimizer(self, optimizer: OptimizerFactory) -> None:
+        """Give every block another optimiser from here on; it ends a stream.
+
+        Raises
+        ------
+        RuntimeError
+            Before the input's shape is known.
+        TypeError
+            If it makes no ``torch.optim.Optimizer``.
+        """
+        blocks = self.blocks
+        self.reset()
+        self._make_optimizer = optimizer
+        self.optimizers = [self._made(b.parameters) if b.trained else None for b in blocks]
+        self._chosen = self.engine_choice = None
         self.set_scheduler(self._make_scheduler)
 
     def _made(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from spikeprop.metrics import Metrics, measure
 from spikeprop.surroundings import mode, randomness
 from spikeprop.thresholds import StreamRates
 
-__all__ = ["LiveStream", "Stream", "StepwiseStream"]
+__all__ = ["LiveStream", "StepwiseStream", "Stream"]
 
 
 class Stream(ABC):
@@ -44,9 +43,11 @@ class Stream(ABC):
         steps, scores and prediction those of the last one.
         """
 
+    @abstractmethod
     def flush(self) -> None:
         """Write updates that wait into the weights."""
 
+    @abstractmethod
     def close(self) -> None:
         """End the stream."""
 
@@ -108,6 +109,12 @@ class StepwiseStream(Stream):
             return found[0]
         means = [torch.stack([item[k] for item in found]).mean(dim=0) for k in range(3)]
         return Metrics(means[0], means[1], means[2], found[-1].logits, found[-1].prediction)
+
+    def flush(self) -> None:
+        """Do nothing: updates are written at once."""
+
+    def close(self) -> None:
+        """Do nothing: the network's state is the learner's to reset."""
 
 
 class LiveStream(Stream):

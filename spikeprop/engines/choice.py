@@ -15,8 +15,8 @@ from torch import Tensor
 from spikeprop import kernels
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.chain import Link, NotAChain, chain_of, membrane_of
-from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.engines.live import LiveEngine, plain_steps
+from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.engines.windows import WindowedEngine
 from spikeprop.evidence import as_filters
 from spikeprop.rules import LocalRule

@@ -173,11 +173,24 @@ class LiveBlock:
         #: As :func:`spikeprop.kernels.live.advance_blocks` wants it.
         self.entries = table.entries(
             (
-                self._weights, self._bias, self._threshold, *self._state, self._currents,
-                *self._ledger, *self._scratch, self._at, self._constant, self._rates,
-                self._control, self._vectors, self._logits, self._losses, self._spikes,
-                self._spans, self._fired,
-            )  # fmt: skip
+                self._weights,
+                self._bias,
+                self._threshold,
+                *self._state,
+                self._currents,
+                *self._ledger,
+                *self._scratch,
+                self._at,
+                self._constant,
+                self._rates,
+                self._control,
+                self._vectors,
+                self._logits,
+                self._losses,
+                self._spikes,
+                self._spans,
+                self._fired,
+            )
         )
 
     def make_room(self, steps: int) -> bool:
@@ -391,15 +404,19 @@ class LiveEngine:
                 raise NotAChain(f"neuron '{link.block.neuron_name}' is not compiled")
             stages.append(
                 LiveBlock(
-                    link, self.rule, self.tensors, membrane, n_recordings, signals, optimizer,
+                    link,
+                    self.rule,
+                    self.tensors,
+                    membrane,
+                    n_recordings,
+                    signals,
+                    optimizer,
                     control,
-                )  # fmt: skip
+                )
             )
         return LivePassage(stages, n_recordings, filters)
 
-    def run(
-        self, x: EventBatch, passage: LivePassage, labels: Array | None
-    ) -> tuple[Array, Array]:
+    def run(self, x: EventBatch, passage: LivePassage, labels: Array | None) -> tuple[Array, Array]:
         """Take the time steps of ``x``, with an update at every one if there are labels.
 
         Returns

@@ -6,7 +6,8 @@ Plain gradient steps of size ``lr`` on ``grad_s = sum_k delta_s^k (x) e_s^k`` (k
 
 so that the current of a row r, which is all that anybody wants of ``W_t`` at step t, is
 
-    x_t^r W_t^T = x_t^r W_0^T - sum_{s<t} sum_k kappa_s^{kr} (lr delta_s^k),  kappa_s^{kr} = x_t^r . e_s^k
+    x_t^r W_t^T = x_t^r W_0^T - sum_{s<t} sum_k kappa_s^{kr} (lr delta_s^k),
+    kappa_s^{kr} = x_t^r . e_s^k
 
 with the weights as they were at the beginning of a *window* of K steps. ``e_s`` is never formed
 within it. With the neuron's decay ``beta``, the evidence filter's weights ``w_s``, and trace and
@@ -17,8 +18,7 @@ filtered trace from before the window,
     P_{-1}  = x_t . trace_0,                    kappa_{-1} = x_t . e_0,
 
 since the product with ``x_t`` is linear: products of sparse rows only. At the window's end the
-reverse filter (:mod:`spikeprop.kernels.neuron`) writes all K updates at once, an input's weights one
-after another,
+reverse filter (:mod:`spikeprop.kernels.neuron`) writes all K updates at once, input by input,
 
     W_K = W_0 - sum_u g_u (x) x_u - beta p (x) trace_0 - q (x) e_0,
     backwards in s:  q <- q + lr delta_s;  p <- beta p + w_s q;  g_s = p;  q <- (1 - w_s) q,
@@ -30,8 +30,8 @@ overflow, nothing cancels, and any decay from 0 to 1 and any filter weights will
 from those of a loop over the steps by rounding alone. Exact for plain gradient steps: momentum,
 weight decay or second moments move weights whose input is silent, too.
 
-Cost per step for N outputs, Q rows and a inputs active in each: Q a N for the currents, K/2 Q^2 (N +
-a) for what is owed, and at the window's end 1/K (2 Q I N) + Q a N.
+Multiply-adds per step for N outputs, I inputs, Q rows and a inputs active in each: Q a N for the
+currents, K/2 Q^2 (N + a) for what is owed, and 2 Q I N / K + Q a N for the window's end.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def weigh(
 
 @kernel
 def pay(currents: Array, kappa: Array, deltas: Array, first: int, last: int, n_rows: int) -> None:
-    """``currents[r] -= sum over m of kappa[m, r] * deltas[m]`` for ``m`` from ``first`` to ``last``.
+    """``currents[r] -= sum of kappa[m, r] * deltas[m]`` over ``m`` from ``first`` to ``last``.
 
     ``currents`` ``(R, N)``, of which the first ``n_rows`` rows; ``deltas`` as :func:`settle` has
     them.
@@ -273,9 +273,7 @@ def settle(
         most = offsets[steps * n_rows] + 2 * n_rows * inputs
         pointers = np.zeros(inputs + 1, np.int64)
         index, factors = np.empty(most, np.int32), np.empty(most, weights.dtype)
-        _list_terms(
-            carried, offsets, old_channels, old_values, steps, pointers, index, factors
-        )
+        _list_terms(carried, offsets, old_channels, old_values, steps, pointers, index, factors)
         _write(weights, deltas, pointers, index, factors)
     # The same recursion for numbers, from a cotangent of 1 on e behind the window.
     rest, total = 1.0, 0.0
