@@ -350,7 +350,8 @@ def _list_terms(
         pointers[channels[i] + 1] += 1
     for j in range(inputs):
         for k in range(n_rows):
-            pointers[j + 1] += (carried[0, j, k] != 0) + (carried[1, j, k] != 0)
+            pointers[j + 1] += 1 if carried[0, j, k] != 0 else 0
+            pointers[j + 1] += 1 if carried[1, j, k] != 0 else 0
     for j in range(inputs):
         pointers[j + 1] += pointers[j]
     for j in range(inputs):

@@ -7,6 +7,7 @@ fills a table keeps the arrays alive, and in their place, for as long as it is u
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from spikeprop.kernels import available, kernel
 
-__all__ = ["WIDTH", "cube", "entries", "matrix", "vector"]
+__all__ = ["WIDTH", "cube", "entries", "matrix", "plain_array_at", "vector"]
 
 Array = NDArray[Any]
 
@@ -40,10 +41,8 @@ def entries(arrays: Sequence[Array]) -> Array:
     return row
 
 
-def _plain(address: int, shape: tuple[int, ...], dtype: Any) -> Any:
+def plain_array_at(address: int, shape: tuple[int, ...], dtype: Any) -> Any:
     """Return the array at an address, as compiled code does."""
-    import ctypes
-
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
     kept = (ctypes.c_byte * count).from_address(int(address)) if count else b""
     return np.frombuffer(kept, dtype=dtype).reshape(shape)
@@ -68,7 +67,7 @@ def _compiled() -> Any:  # pragma: no cover - machine code
     return array_at
 
 
-array_at: Any = _compiled() if available() else _plain
+array_at: Any = _compiled() if available() else plain_array_at
 
 
 @kernel

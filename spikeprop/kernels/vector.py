@@ -18,7 +18,7 @@ from typing import Any
 
 from spikeprop.kernels import available
 
-__all__ = ["LANES", "TILE", "add_lanes", "add_rows", "add_scaled"]
+__all__ = ["LANES", "PLAIN", "TILE", "add_lanes", "add_rows", "add_scaled"]
 
 #: Columns of a tile: 2,312 rows of it are 1.2 MB in float32, inside a level-2 cache.
 TILE = 128
@@ -193,6 +193,9 @@ def _compiled(width: int) -> tuple[Any, Any]:
 
     return plain, scaled
 
+
+#: As they stand above, for whoever runs kernels as plain Python.
+PLAIN = {"add_rows": add_rows, "add_scaled": add_scaled, "add_lanes": add_lanes}
 
 if available():
     add_rows, add_scaled = _compiled(TILE)
