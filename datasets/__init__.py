@@ -67,6 +67,7 @@ from spikeprop.datasets.sparse_binning import bin_events_sparse
 from spikeprop.datasets.splits import hashed_split, hold_out, kfold, split_validation
 from spikeprop.datasets.store import EventStore
 from spikeprop.datasets.store_writer import stored, write_store
+from spikeprop.datasets.time_order import TimeOrder
 
 __all__ = [
     "ASLDVS",
@@ -100,6 +101,7 @@ __all__ = [
     "SaccadeMNIST",
     "SaccadeSet",
     "SimulatedGestures",
+    "TimeOrder",
     "augment",
     "bin_events",
     "bin_events_on",

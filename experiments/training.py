@@ -9,6 +9,7 @@ from statistics import median
 
 from spikeprop.datasets.loader import EventLoader
 from spikeprop.experiments.search import Model
+from spikeprop.surroundings import flushed_denormals
 
 __all__ = ["Timing", "time_ratio", "train_together"]
 
@@ -53,9 +54,10 @@ def train_together(
         losses = dict.fromkeys(models, 0.0)
         for x, label in batches:
             for name in turn:
-                start = time.perf_counter()
-                loss = models[name].update(x, label)
-                timings[name].seconds.append(time.perf_counter() - start)
+                with flushed_denormals():  # a learner does so by itself; the others may, too
+                    start = time.perf_counter()
+                    loss = models[name].update(x, label)
+                    timings[name].seconds.append(time.perf_counter() - start)
                 losses[name] += loss / len(batches)
             turn.reverse()  # nobody always comes first after the loader has filled the cache
         report(epoch, losses)

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from spikeprop import losses
 from spikeprop.config import TrainConfig
 from spikeprop.datasets import (
     Binning,
@@ -26,11 +25,11 @@ from spikeprop.datasets import (
 )
 from spikeprop.datasets.catalogue import open_set
 from spikeprop.datasets.files import data_root
-from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean
-from spikeprop.homeostasis import Homeostasis
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import LIF
-from spikeprop.rules import RULES, Rule, SigProp
+from spikeprop.recipes import sigprop_of
+from spikeprop.rules import Rule
+from spikeprop.rules.names import make_rule, parse_options
 
 FINGERPRINT_SAMPLES = 64
 
@@ -195,32 +194,8 @@ def build_network(config: TrainConfig, input_shape: tuple[int, ...]) -> nn.Seque
 def build_rule(config: TrainConfig, num_classes: int) -> Rule:
     """Build the learning rule."""
     if config.rule != "sigprop":
-        rule: Rule = RULES[config.rule](num_classes)
-        return rule
-    local_losses: dict[str, losses.LocalLoss] = {
-        "cosine": losses.Cosine(tau=config.tau),
-        "dot": losses.Dot(),
-        "squared-distance": losses.SquaredDistance(),
-    }
-    filters: dict[str, Evidence] = {
-        "running-mean": RunningMean(),
-        "instantaneous": Instantaneous(),
-        "leaky": Leaky(config.evidence_alpha),
-    }
-    homeostasis = None
-    if config.homeostasis is not None:
-        homeostasis = Homeostasis(target=config.homeostasis, gain=config.homeostasis_gain)
-    return SigProp(
-        num_classes,
-        loss=local_losses[config.loss],
-        evidence=filters[config.evidence],
-        rectify=config.rectify,
-        signal=config.signal,
-        signal_scale=config.signal_scale,
-        homeostasis=homeostasis,
-        predict_from=config.predict_from,
-        potential=config.potential,
-    )
+        return make_rule(config.rule, num_classes, **parse_options(config.rule_options))
+    return sigprop_of(config, num_classes)
 
 
 def build_learner(

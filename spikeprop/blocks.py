@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spikeprop.membranes import check_neuron, is_neuron, learnable
+from spikeprop.membranes import check_neuron, is_activation, is_neuron, learnable
 from spikeprop.parametrizations import NAMES, check_parametrizations, originals, trains
 from spikeprop.synapses import NORMS, check_norm, synapse_of, transpose_of
 from spikeprop.tracing import Call, is_sum, record, terms_of
@@ -151,13 +151,16 @@ def find_blocks(net: nn.Module, x: Tensor, *, whole_sequence: bool) -> list[Bloc
     """
     calls = record(net, x, whole_sequence=whole_sequence)
     neurons = [i for i, call in enumerate(calls) if is_neuron(call.module)]
+    if not neurons:  # a network without spikes
+        neurons = [i for i, call in enumerate(calls) if is_activation(call.module)]
     if not neurons:
         raise ValueError(
             "the network has no trainable block: no spiking neuron was called. It needs at least "
             "one pair such as nn.Linear(...), spikeprop.neurons.LIF(...)"
         )
     _check_each_once("neuron", [calls[i].name for i in neurons])
-    blocks = [_block(index, calls, place) for index, place in enumerate(neurons)]
+    modules = {calls[place].module for place in neurons}
+    blocks = [_block(index, calls, place, modules) for index, place in enumerate(neurons)]
     _check_each_once("synapse", [site.name for block in blocks for site in block.sites])
     if not any(block.trained for block in blocks):
         raise ValueError(
@@ -167,10 +170,10 @@ def find_blocks(net: nn.Module, x: Tensor, *, whole_sequence: bool) -> list[Bloc
     return blocks
 
 
-def _block(index: int, calls: list[Call], place: int) -> Block:
+def _block(index: int, calls: list[Call], place: int, neurons: set[nn.Module]) -> Block:
     neuron = calls[place]
     check_neuron(neuron.name, neuron.module)
-    walk = _Walk(calls, neuron.name)
+    walk = _Walk(calls, neuron.name, neurons)
     walk.follow(neuron.source, place, [], in_sum=False)
     synapses = [site for site in walk.found if not isinstance(site.module, NORMS)]
     if not synapses:
@@ -202,8 +205,8 @@ def _block(index: int, calls: list[Call], place: int) -> Block:
 class _Walk:
     """Follows a neuron's current back to all the modules that are trained, last ones first."""
 
-    def __init__(self, calls: list[Call], neuron: str) -> None:
-        self.calls, self.neuron = calls, neuron
+    def __init__(self, calls: list[Call], neuron: str, neurons: set[nn.Module]) -> None:
+        self.calls, self.neuron, self.neurons = calls, neuron, neurons
         self.found: list[Site] = []
 
     def follow(
@@ -217,7 +220,7 @@ class _Walk:
                 for term in reversed(terms_of(call)):
                     self.follow(term, place, list(chain), in_sum=True)
                 return
-            if is_neuron(call.module) or call.is_input:
+            if call.module in self.neurons or call.is_input:
                 if in_sum:
                     return  # a skip connection: a current without a weight
                 break
@@ -239,7 +242,7 @@ class _Walk:
             wanted = call.source
         else:
             self._lost(chain)
-        if is_neuron(call.module):
+        if call.module in self.neurons:
             raise ValueError(
                 f"neuron '{self.neuron}' has no synapse: it takes the output of neuron "
                 f"'{call.name}' directly. Put a Linear or Conv2d between the two"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from spikeprop.blocks import Block
 from spikeprop.datasets import EventBatch
 from spikeprop.kernels import available, sparse
+from spikeprop.names import meant
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
@@ -20,7 +21,9 @@ INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torc
 def one_of(name: str, value: object, allowed: Sequence[str]) -> None:
     """Raise ``ValueError`` unless ``value`` is among ``allowed``."""
     if value not in allowed:
-        raise ValueError(f"{name} has to be one of {tuple(allowed)}, got {value!r}")
+        raise ValueError(
+            f"{name} has to be one of {tuple(allowed)}, got {value!r}{meant(value, allowed)}"
+        )
 
 
 def positive_integer(name: str, value: object) -> None:

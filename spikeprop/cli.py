@@ -1,4 +1,4 @@
-"""The command line: ``spikeprop train | evaluate | predict | stream | quantize | neurons | data``.
+"""The command line: ``spikeprop train | evaluate | predict | compare | rules | stream | ...``.
 
 Options are the fields of dataclasses (tyro turns them into arguments and help); heavy modules load
 once a command runs, so that help and mistakes answer at once.
@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from spikeprop import data_cli, neurons_cli, presets, stream_cli
+from spikeprop import data_cli, neurons_cli, presets, rules_cli, stream_cli
 from spikeprop._version import __version__
 from spikeprop.bits import QuantizeConfig, measure_bits
+from spikeprop.comparison.config import CompareConfig
 from spikeprop.config import TrainConfig
+from spikeprop.names import meant
 from spikeprop.neurons_cli import NeuronsConfig
 
 if TYPE_CHECKING:
@@ -86,6 +88,8 @@ COMMANDS: dict[str, type] = {
     "stream": stream_cli.StreamConfig,
     "quantize": QuantizeConfig,
     "neurons": NeuronsConfig,
+    "rules": rules_cli.RulesConfig,
+    "compare": CompareConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
 """Commands that have commands of their own."""
@@ -200,6 +204,9 @@ def _out_of_the_box(complaint: str) -> str:
         if text and text[0] not in "╭╰":
             words.append(text)
     message = " ".join(" ".join(words).split())
+    choice = re.search(r"invalid choice '([^']+)' .*\(('.+')\)", message)
+    if choice is not None:
+        message = message.rstrip(".") + meant(choice[1], re.findall(r"'([^']+)'", choice[2]))
     return re.sub(r"^Error parsing \w+: ", "", message) or "the arguments cannot be read"
 
 
@@ -230,6 +237,12 @@ def _run(config: Any) -> None:
             measure_bits(config)
         elif isinstance(config, NeuronsConfig):
             neurons_cli.run(config)
+        elif isinstance(config, rules_cli.RulesConfig):
+            rules_cli.run(config)
+        elif isinstance(config, CompareConfig):
+            from spikeprop.comparison.command import run
+
+            run(config)
         else:
             data_cli.run(config)
 

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from spikeprop.names import meant
+from spikeprop.rule_names import check_rule_name
+
 FORMAT = "spikeprop-run"
 VERSION = 1
 
@@ -37,11 +40,19 @@ DatasetName = Literal[
     "folder",
 ]
 PresetName = Literal["nmnist", "dvsgesture"]
-RuleName = Literal["sigprop", "sp-voltage"]
 EvidenceName = Literal["running-mean", "instantaneous", "leaky"]
-LossName = Literal["cosine", "dot", "squared-distance"]
+LossName = Literal[
+    "cosine",
+    "dot",
+    "squared-distance",
+    "contrast-maximum",
+    "contrast-random",
+    "contrast-top-k",
+    "contrast-soft",
+]
 SignalName = Literal["propagated", "projection"]
-PotentialName = Literal["free", "membrane"]
+PotentialName = Literal["free", "membrane", "spikes"]
+SmoothName = Literal["atan", "fast-sigmoid", "sigmoid"]
 ReadoutName = Literal["last", "vote"]
 ScheduleName = Literal["cosine", "constant"]
 
@@ -94,17 +105,23 @@ class TrainConfig:
     validation: float = 0.1
     """Share of the training recordings kept for validation, per class; 0 is none [fraction]."""
 
-    rule: RuleName = "sigprop"
-    """Learning rule: sigprop is the tuned recipe, sp-voltage the paper's plain one."""
+    rule: str = "sigprop"
+    """Learning rule, one that `spikeprop rules` lists, or module:Class for one of your own."""
+
+    rule_options: tuple[str, ...] = ()
+    """Hyper-parameters of another rule than sigprop, NAME=VALUE: kappa=0.8 feedback_scale=0.3."""
 
     loss: LossName = "cosine"
-    """sigprop: local loss, on the similarity of the recording with each class signal."""
+    """sigprop: local loss, on similarities with class signals or, contrast-..., in the batch."""
 
     tau: float = 0.07
-    """sigprop: temperature of the cosine loss."""
+    """sigprop: temperature of the cosine and contrast losses."""
+
+    top_k: int = 6
+    """sigprop: how many signals count as alike in the loss contrast-top-k [signals]."""
 
     potential: PotentialName = "free"
-    """sigprop: what the loss sees: the voltage, or what it would be without resets."""
+    """sigprop: what the loss sees: the voltage, what it would be without resets, or spikes."""
 
     evidence: EvidenceName = "running-mean"
     """sigprop: filter over time through which the loss sees it."""
@@ -114,6 +131,9 @@ class TrainConfig:
 
     rectify: bool = True
     """sigprop: cut evidence below zero off."""
+
+    smooth: SmoothName | None = None
+    """sigprop: compare a smooth function of the evidence instead, with --no-rectify."""
 
     signal: SignalName = "propagated"
     """sigprop: class signals pass the shared weights, or a random projection for each layer."""
@@ -151,8 +171,9 @@ class TrainConfig:
     schedule: ScheduleName = "cosine"
     """How the learning rate goes on: down to zero along a cosine, or constant."""
 
-    update_every: int = 1
-    """Update the weights after every so many time steps [time steps]."""
+    update_every: int | None = None
+    """Update the weights after every so many time steps; None is the rule's own, mostly 1 [time
+    steps]."""
 
     seed: int = 0
     """Seed of weights, class signals, batches, augmentation and the validation split."""
@@ -199,8 +220,14 @@ class TrainConfig:
         _inside(self, "homeostasis_gain", 0.0, math.inf, "[)")
         for name in ("lr", "tau", "signal_scale"):
             _inside(self, name, 0.0, math.inf, "()")
+        check_rule_name(self.rule)
         if self.rule != "sigprop":
             self._refuse_options_of_sigprop()
+        elif self.rule_options:
+            raise ValueError(
+                "rule 'sigprop' has options of its own (--tau, --potential, ...), no rule_options; "
+                f"got {', '.join(self.rule_options)}"
+            )
         if self.name is not None and (
             self.name in ("", ".", "..") or Path(self.name).name != self.name
         ):
@@ -216,18 +243,20 @@ class TrainConfig:
         ]
         if given:
             raise ValueError(
-                f"rule {self.rule!r} is the paper's plain recipe and has no {', '.join(given)}; "
-                "use rule 'sigprop' to choose them"
+                f"rule {self.rule!r} has no {', '.join(given)}; use rule 'sigprop' to choose them, "
+                "or rule_options for the rule's own"
             )
 
 
 SIGPROP_OPTIONS = (
     "loss",
     "tau",
+    "top_k",
     "potential",
     "evidence",
     "evidence_alpha",
     "rectify",
+    "smooth",
     "signal",
     "signal_scale",
     "homeostasis",
@@ -244,6 +273,7 @@ COUNTS = (
     "epochs",
     "batch_size",
     "update_every",
+    "top_k",
 )
 """Options that count something, from 1."""
 
@@ -328,7 +358,10 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value not in arguments:
-            raise ValueError(f"{name} must be one of {', '.join(arguments)}, got {value!r}")
+            raise ValueError(
+                f"{name} must be one of {', '.join(arguments)}, got {value!r}"
+                f"{meant(value, arguments)}"
+            )
         return value
     if origin in (typing.Union, types.UnionType):
         if value is None:

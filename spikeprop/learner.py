@@ -34,7 +34,7 @@ from spikeprop.norms import following_statistics
 from spikeprop.rules import LocalRule, Rule
 from spikeprop.saving import restore, state_of
 from spikeprop.streams import LiveStream, StepwiseStream, Stream
-from spikeprop.surroundings import mode, randomness
+from spikeprop.surroundings import flushed_denormals, mode, randomness
 from spikeprop.thresholds import keep_rates
 
 if TYPE_CHECKING:
@@ -75,9 +75,10 @@ class ForwardLearner:
         ``parameters -> torch.optim.Optimizer``, called once per block; Adam at 1e-4 if not given.
     scheduler : callable, optional
         ``optimizer -> LRScheduler``, called once per block and stepped after every ``update``.
-    update_every : int
+    update_every : int, optional
         Time steps between two weight updates; 1 learns at every step, and a number of at least T
-        once a sequence. Gradients in between are summed.
+        once a sequence. Gradients in between are summed. What the rule is meant for if not given:
+        1, but for those that would keep a trace a synapse.
     engine : {"auto", "reference", "chunked", "event"}
         How the numbers are computed. "reference" runs the network step by step; "chunked" runs
         block after block with one dense product for all the steps between two updates; "event" does
@@ -112,7 +113,7 @@ class ForwardLearner:
         *,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
-        update_every: int = 1,
+        update_every: int | None = None,
         engine: str = "auto",
         traces: str = "synapse",
         time: str = "step",
@@ -125,6 +126,7 @@ class ForwardLearner:
         checks.one_of("engine", engine, ENGINES)
         checks.one_of("traces", traces, TRACES)
         checks.one_of("time", time, TIMES)
+        update_every = rule.update_every if update_every is None else update_every
         checks.positive_integer("update_every", update_every)
         self.net = net
         self.rule = rule
@@ -364,6 +366,7 @@ class ForwardLearner:
             mode(self.net, training=True),
             following_statistics(self.net, x.shape[1]),
             randomness(self.seed, self.updates, self.device),
+            flushed_denormals(),
         ):
             passage = self._run(x, as_filters(self.rule.evidence), label, self.optimizers)
         self.updates += 1
@@ -608,7 +611,7 @@ class ForwardLearner:
         checks.finite_weights(self.net)
         self._ready(x.shape[2:], x.shape[0])
         self.reset()
-        with mode(self.net, training=False):
+        with mode(self.net, training=False), flushed_denormals():
             passage = self._run(x, as_filters(self.rule.evidence), None, None)
         reset(self.net)
         return passage

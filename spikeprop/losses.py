@@ -93,7 +93,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return -log_p.gather(-1, own).squeeze(-1).mean(dim=-1), gradient.div_(len(labels))
 
 
-def _directions(z: Tensor) -> tuple[Tensor, Tensor]:
+def directions(z: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``(z - mean) / norm`` over the features, and ``1 / norm`` (0 where there is none)."""
     centred = z - z.mean(dim=-1, keepdim=True)
     norm = centred.norm(dim=-1, keepdim=True)
@@ -101,7 +101,7 @@ def _directions(z: Tensor) -> tuple[Tensor, Tensor]:
     return centred * inverse, inverse
 
 
-def _through_directions(delta: Tensor, direction: Tensor, inverse: Tensor) -> Tensor:
+def through_directions(delta: Tensor, direction: Tensor, inverse: Tensor) -> Tensor:
     """Carry a gradient with respect to a direction back to the vector it was made of.
 
     ``delta`` is a mix of centred vectors here, so that the centring needs no term of its own.
@@ -143,20 +143,20 @@ class Cosine:
     batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_tau(self.tau)
+        check_tau(self.tau)
 
     def __call__(self, h: Tensor, s: Tensor, labels: Tensor) -> LossValue:
         """Return value, logits and both gradients."""
-        h_dir, h_inv = _directions(h)
-        s_dir, s_inv = _directions(s)
+        h_dir, h_inv = directions(h)
+        s_dir, s_inv = directions(s)
         logits = h_dir @ s_dir.mT / self.tau
         value, delta = _cross_entropy(logits, labels)
         delta /= self.tau
         return LossValue(
             value,
             logits,
-            _through_directions(delta @ s_dir, h_dir, h_inv),
-            _through_directions(delta.mT @ h_dir, s_dir, s_inv),
+            through_directions(delta @ s_dir, h_dir, h_inv),
+            through_directions(delta.mT @ h_dir, s_dir, s_inv),
         )
 
     def in_numbers(self, vectors: Tensor | None, *, rectify: bool) -> Comparison:
@@ -213,7 +213,7 @@ class Cosine:
 
         value = evidence.new_empty(evidence.shape[:2])
         logits = evidence.new_empty(*evidence.shape[:2], len(vectors))
-        direction = _directions(vectors)[0].contiguous()
+        direction = directions(vectors)[0].contiguous()
         triton_neuron.compare(
             evidence, direction, labels, self.tau, rectify, SMALLEST_NORM, value, logits
         )
@@ -221,11 +221,11 @@ class Cosine:
 
     def logits(self, h: Tensor, s: Tensor) -> Tensor:
         """Return the scores ``(B, C)``."""
-        return _directions(h)[0] @ _directions(s)[0].mT / self.tau
+        return directions(h)[0] @ directions(s)[0].mT / self.tau
 
     def linear_readout(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Return the centred, normalised class vectors: the norm of ``h`` moves no argmax."""
-        return _directions(s)[0] / self.tau, s.new_zeros(len(s))
+        return directions(s)[0] / self.tau, s.new_zeros(len(s))
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class Dot:
     batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_tau(self.tau)
+        check_tau(self.tau)
 
     def __call__(self, h: Tensor, s: Tensor, labels: Tensor) -> LossValue:
         """Return value, logits and both gradients."""
@@ -305,6 +305,6 @@ class SquaredDistance:
         return 2.0 * s, -s.square().sum(dim=1)
 
 
-def _check_tau(tau: float) -> None:
+def check_tau(tau: float) -> None:
     if not tau > 0.0:
         raise ValueError(f"tau has to be above 0, got {tau}")

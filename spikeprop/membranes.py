@@ -28,6 +28,7 @@ __all__ = [
     "check_neuron",
     "filter_of",
     "has_threshold",
+    "is_activation",
     "is_neuron",
     "layer_filter",
     "learnable",
@@ -50,14 +51,31 @@ def is_neuron(module: nn.Module) -> bool:
     return isinstance(module, snn.SpikingNeuron)
 
 
+def is_activation(module: nn.Module) -> bool:
+    """Tell whether ``module`` takes a neuron's place in a network without spikes.
+
+    A ReLU is a neuron without memory that sends its voltage on: ``mem_t = current_t``, and
+    ``max(mem_t, 0)`` where a LIF has its spikes.
+    """
+    return isinstance(module, nn.ReLU)
+
+
 def check_neuron(name: str, neuron: nn.Module) -> None:
     """Refuse a neuron whose eligibility trace is not known.
 
     Raises
     ------
     ValueError
-        For a neuron of another library but ``snntorch.Leaky``, and for a quantised state.
+        For a neuron of another library but ``snntorch.Leaky``, for a quantised state, and for a
+        ReLU that overwrites what it is given.
     """
+    if isinstance(neuron, nn.ReLU):
+        if neuron.inplace:
+            raise ValueError(
+                f"'{name}' is a ReLU with inplace=True, which overwrites the voltage that the "
+                f"local loss looks at; use inplace=False"
+            )
+        return
     if type(neuron).forward is not snn.Leaky.forward and not isinstance(neuron, SpikingNeuron):
         raise ValueError(
             f"neuron '{name}' is a {type(neuron).__module__.partition('.')[0]} "
@@ -74,6 +92,8 @@ def check_neuron(name: str, neuron: nn.Module) -> None:
 
 def filter_of(neuron: nn.Module) -> LinearFilter | None:
     """Return the filter of linear sub-threshold dynamics; None where they are not linear."""
+    if is_activation(neuron):
+        return make_filter([[torch.zeros(())]], [1.0], [1.0])
     if not isinstance(neuron, SpikingNeuron):
         beta: Any = neuron.beta
         return make_filter([[beta.detach().clamp(0, 1)]], [1.0], [1.0])
@@ -129,8 +149,12 @@ def state_before(neuron: SpikingNeuron, args: tuple[Any, ...], kwargs: dict[str,
     return neuron.State(*[f if v is None else v for f, v in zip(fresh, values, strict=True)])
 
 
-def output_of(neuron: nn.Module, output: Any) -> tuple[Tensor, Tensor]:
+def output_of(
+    neuron: nn.Module, output: Any, current: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return ``(spk, mem)`` of the step that a neuron has just made, whatever it returns."""
+    if is_activation(neuron):
+        return output, output if current is None else current
     if isinstance(output, tuple) and not isinstance(neuron, SpikingNeuron):
         return output[0], output[1]
     mem: Any = neuron.mem

@@ -4,6 +4,17 @@ While a network learns, its batch norms compute with their running statistics: t
 in their input, every update stays exact, and a stream of single samples is served as well. The
 statistics themselves follow the recordings (never the signal rows) once per ``update``. Scale and
 shift are trained by the same local loss as the synapse that the norm belongs to.
+
+What follows the mean undoes every change of it, so that such a change must not be learned: of a
+batch's modulators ``delta`` at the norm's input the part that moves the mean of the recordings is
+taken out, at each time step, as the derivative through the batch's own mean does,
+
+    delta_b  <-  delta_b - (1 / B) sum over all rows of delta        for each of B recordings
+
+(and over positions, in an image). Without it inputs that are never negative drive the mean up, the
+statistics take it back, and the two go on for ever: a ReLU network on 12,000 images of MNIST then
+stayed at 87 to 93 % of its training images, and learns 99 % with it. Streams leave statistics and
+modulators as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +26,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["batch_norms", "following_statistics"]
+__all__ = ["batch_norms", "following_statistics", "without_mean"]
+
+#: Attribute of a norm whose statistics follow a batch just now: the number of recordings in it.
+FOLLOWED = "_spikeprop_recordings"
 
 
 def batch_norms(net: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
@@ -45,12 +59,17 @@ def following_statistics(net: nn.Module, n_recordings: int) -> Iterator[None]:
             sums[module] = [sums[module][0] + sums[module][1]]
 
     norms = batch_norms(net)
+    for norm in norms:
+        if norm.momentum != 0.0:
+            norm.__dict__[FOLLOWED] = n_recordings
     handles = [norm.register_forward_pre_hook(note) for norm in norms]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+        for norm in norms:
+            norm.__dict__.pop(FOLLOWED, None)
     for norm in norms:
         if norm not in sums or norm.running_mean is None or norm.running_var is None:
             continue
@@ -62,3 +81,15 @@ def following_statistics(net: nn.Module, n_recordings: int) -> Iterator[None]:
         weight = 1.0 / float(norm.num_batches_tracked) if momentum is None else momentum
         norm.running_mean.lerp_(mean, weight)
         norm.running_var.lerp_(square - mean.square(), weight)
+
+
+def without_mean(norm: nn.Module, delta: Tensor) -> Tensor:
+    """Take out of ``delta`` ``(R, *features)`` what would move the mean that ``norm`` follows."""
+    n = norm.__dict__.get(FOLLOWED, 0)
+    dims = [0, *range(2, delta.dim())]
+    count = n * delta[0, 0].numel()
+    if count < 2:  # statistics that stand still, or one number, which is its own mean
+        return delta
+    delta = delta.clone()
+    delta[:n] -= delta.sum(dim=dims, keepdim=True) / count
+    return delta

@@ -106,7 +106,7 @@ class ExportedNetwork(nn.Module):
         def read(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             nonlocal evidence, step
             step += 1
-            mem, _ = visible(module, output_of(module, output)[1])
+            mem, _ = visible(module, output_of(module, output, inputs[0])[1])
             flat = (mem if free is None else free.advance(inputs[0])).flatten(1)
             evidence = evidence or [torch.zeros_like(flat) for _ in self._filters]
             evidence = [

@@ -15,7 +15,7 @@ from spikeprop.engines.live import Lagging, LiveEngine
 from spikeprop.engines.rows import as_events
 from spikeprop.evidence import as_filters
 from spikeprop.metrics import Metrics, measure
-from spikeprop.surroundings import mode, randomness
+from spikeprop.surroundings import flushed_denormals, mode, randomness
 from spikeprop.thresholds import StreamRates
 
 __all__ = ["LiveStream", "StepwiseStream", "Stream"]
@@ -100,6 +100,7 @@ class StepwiseStream(Stream):
             with (
                 mode(engine.net, training=label is not None),
                 randomness(self._seed, updates + at, engine.device),
+                flushed_denormals(),
             ):
                 engine.step(x_t, self._passage)
             found.append(measure(self._passage, label, engine.rule.predict_from, last_step=True))

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import grad as closed
 
+from spikeprop.norms import without_mean
+
 __all__ = [
     "NORMS",
     "SYNAPSES",
@@ -223,7 +225,7 @@ def _batch_norm(
     scale = _rsqrt(module)
     if module.weight is not None:
         scale = scale * module.weight
-    return delta * scale.reshape(-1, *[1] * (delta.dim() - 2))
+    return without_mean(module, delta * scale.reshape(-1, *[1] * (delta.dim() - 2)))
 
 
 #: ``(module, delta at its output, shape of its input) -> delta at its input``

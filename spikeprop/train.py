@@ -24,6 +24,7 @@ from spikeprop.datasets.files import write_atomically
 from spikeprop.fit import Callback, EpochResult, Evaluation
 from spikeprop.learner import ForwardLearner
 from spikeprop.monitor import CsvLog, PlainProgress, ProgressBars, Row, TensorBoardLog
+from spikeprop.rules.base import ONCE
 from spikeprop.runs import RunFolder
 
 __all__ = ["count_backward_passes", "peak_memory_mib", "train"]
@@ -147,7 +148,9 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
         folder = resumed
         progress = _load_checkpoint(folder, learner, data)
     if not config.quiet:
-        _print_head(console, settings, data, folder, progress, resumed is not None)
+        _print_head(
+            console, settings, data, folder, progress, resumed is not None, learner.update_every
+        )
         if settings.preset is not None and resumed is None:
             console.print(presets.expectation(settings, data))
     _learn(settings, data, learner, folder, progress, console, quiet=config.quiet)
@@ -329,6 +332,7 @@ def _print_head(
     folder: RunFolder,
     progress: _Progress,
     resumed: bool,
+    update_every: int,
 ) -> None:
     summary = data.summary
     counts = f"{summary['train']} train, {summary['validation']} validation, {summary['test']} test"
@@ -336,7 +340,8 @@ def _print_head(
     if summary["note"]:
         console.print(f"note: {summary['note']}")
     sizes = "-".join(str(size) for size in (torch.Size(data.input_shape).numel(), *config.hidden))
-    steps = "every time step" if config.update_every == 1 else f"every {config.update_every} steps"
+    steps = "once a recording" if update_every == ONCE else f"every {update_every} steps"
+    steps = "every time step" if update_every == 1 else steps
     console.print(f"network {sizes}, rule {config.rule}, update {steps}")
     if resumed:
         console.print(f"resuming {folder.path} after epoch {progress.epochs} of {config.epochs}")

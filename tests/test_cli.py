@@ -44,6 +44,13 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return captured.err
 
 
+def test_a_misspelt_choice_is_told_the_near_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    message = fails(capsys, "train", "--loss", "contrast-max")
+    assert "did you mean 'contrast-maximum'" in message
+    assert "did you mean 'sp-voltage'" in fails(capsys, "train", "--rule", "sp-voltge")
+    assert "did you mean" not in fails(capsys, "train", "--rule", "xyz")
+
+
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--help"], []):
         assert main(arguments) == 0
@@ -94,7 +101,7 @@ def test_help_shows_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> No
         (
             ["tran"],
             "there is no command 'tran': choose one of train, evaluate, predict, stream, quantize, "
-            "neurons, data",
+            "neurons, rules, compare, data",
         ),
         (["train", "--bogus", "3"], "--bogus"),
         (["train", "--epochs", "many"], "--epochs"),

@@ -60,6 +60,9 @@ def test_json_of_anything_else_is_a_value_error(text: str) -> None:
         ({"dataset": "imagenet"}, r"dataset must be one of saccade-digits, nmnist, .*'imagenet'"),
         ({"name": "../elsewhere"}, r"name must be the name of one folder"),
         ({"name": ".."}, r"name must be the name of one folder"),
+        ({"loss": "cosin"}, r"loss must be one of cosine, .*'cosin'; did you mean 'cosine'"),
+        ({"rule": "sigprob"}, r"'sigprob'; did you mean 'sigprop'"),
+        ({"top_k": 0}, r"top_k must be at least 1, got 0"),
         ({"rule": "sp-voltage", "tau": 0.5, "rectify": False}, r"has no tau, rectify"),
     ],
 )

@@ -17,7 +17,7 @@ from spikeprop.experiments.benchmarks.bptt_peers import PEERS
 from spikeprop.experiments.benchmarks.workload import DENSITIES, Batch, synthetic, weights
 from spikeprop.experiments.bptt import BPTT
 from spikeprop.experiments.forward import Forward
-from spikeprop.experiments.peak import peak_mib, reset_peak, rss_mib
+from spikeprop.memory import peak_mib, reset_peak, rss_mib
 
 __all__ = ["WORKS", "Task", "measure"]
 

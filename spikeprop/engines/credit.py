@@ -23,7 +23,7 @@ neuron, or nonlinear dynamics with their local Jacobian at each step):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -55,16 +55,28 @@ class Credit:
         Rows of recordings; signal rows stand behind them.
     traces : {"synapse", "chunk", "layer"}
         What to do where neurons share no filter.
+    dynamics : LinearFilter or callable, optional
+        What inputs go through in place of the neuron's own dynamics: a filter that serves the whole
+        layer, or a function that gives each step's filter when :meth:`advance` asks for it.
     """
 
     def __init__(
-        self, block: Block, filters: Sequence[Evidence], n_recordings: int, traces: str
+        self,
+        block: Block,
+        filters: Sequence[Evidence],
+        n_recordings: int,
+        traces: str,
+        dynamics: LinearFilter | Callable[[], LinearFilter] | None = None,
     ) -> None:
         self._block, self._filters = block, filters
         neuron = block.neuron
         weight: Any = block.synapse.weight
-        own = filter_of(neuron)
-        if traces == "layer" and (own is None or not own.shared):
+        self._supply = None if isinstance(dynamics, LinearFilter) else dynamics
+        if dynamics is None:
+            own = filter_of(neuron)
+        else:
+            own = dynamics if isinstance(dynamics, LinearFilter) else None
+        if traces == "layer" and dynamics is None and (own is None or not own.shared):
             own = layer_filter(neuron, block.features, weight.detach())
         self._layer = traces == "layer"
         self._dynamics = own
@@ -99,7 +111,7 @@ class Credit:
     @property
     def needs_state(self) -> bool:
         """Whether :meth:`expect` has to see what each step of the neuron starts from."""
-        return self._dynamics is None or bool(self._parameters)
+        return (self._dynamics is None and self._supply is None) or bool(self._parameters)
 
     @property
     def stored(self) -> int:
@@ -133,7 +145,9 @@ class Credit:
         dynamics = self._dynamics
         if dynamics is not None and dynamics.shared:
             return
-        if dynamics is None:
+        if self._supply is not None:
+            dynamics = self._supply()
+        elif dynamics is None:
             neuron: Any = self._block.neuron
             dynamics = neuron.linearize(self._current, self._state)
         dynamics = _widened(dynamics, self._block.features)
@@ -161,6 +175,11 @@ class Credit:
         self._settle()
         for item in self._trained:
             item.hand_over()
+
+    def gradients(self) -> list[dict[str, Tensor]]:
+        """Return the sums so far: for each site the gradients of what is trained there."""
+        self._settle()
+        return [site.gradients for site in self.sites]
 
     def forget(self) -> None:
         """Start new sums, after the optimiser's step."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from spikeprop.engines.backprop import BackpropEngine
 from spikeprop.engines.reference import ReferenceEngine
 from spikeprop.engines.stepwise import StepwiseEngine
-from spikeprop.rules import LocalRule, Rule
+from spikeprop.engines.three_factor import ThreeFactorEngine
+from spikeprop.rules import BPTT, LocalRule, Rule, ThreeFactorRule
 
 __all__ = ["KINDS", "stepwise"]
 
 #: Kinds of rules and the engines that serve them; the first that fits is taken.
-KINDS: tuple[tuple[type[Rule], type[StepwiseEngine]], ...] = ((LocalRule, ReferenceEngine),)
+KINDS: tuple[tuple[type[Rule], type[StepwiseEngine]], ...] = (
+    (LocalRule, ReferenceEngine),
+    (ThreeFactorRule, ThreeFactorEngine),
+    (BPTT, BackpropEngine),
+)
 
 
 def stepwise(rule: Rule) -> type[StepwiseEngine]:

@@ -64,6 +64,7 @@ class BlockPass:
     t: int = 0
     _pending: int = 0
     _evidence: list[Tensor] = field(default_factory=list)
+    _context: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.credit = None
@@ -87,9 +88,38 @@ class BlockPass:
         self.calls[place] += 1
         if self.credit is not None:
             self.credit.sites[place].take(x)
+        if place == 0 and self.block.index > 0 and self.rule.needs_context:
+            self.take_context(x[self.n_recordings :])
+
+    def take_context(self, signal: Tensor) -> None:
+        """Note the signal rows ``(C, *inputs)`` of a time step as they enter the block."""
+        now = signal.flatten(1)
+        if self._context is None:
+            self._context = torch.zeros_like(now)
+        self._context.lerp_(now, self.filters[-1].weight(self.t + 1))
 
     def see(self, current: Tensor, spk: Tensor, mem: Tensor) -> None:
         """Compare, and learn, after the neuron has made a step; all are ``(R, *features)``."""
+        self.watch(current, spk, mem)
+        features = self.evidence
+        if self.labels is None:
+            self.logits = self.rule.logits(
+                self.block.index, features, self.n_recordings, self.tensors
+            )
+        else:
+            tensors = self.tensors
+            if self._context is not None:
+                tensors = {**tensors, "context": self._context}
+            value, self.logits, delta = self.rule.modulate(
+                self.block.index, features, self.labels, tensors
+            )
+            self.loss_sum = self.loss_sum + value
+            self.learn(delta)
+        self.flush_if_due()
+        self.logits_sum = self.logits_sum + self.logits
+
+    def watch(self, current: Tensor, spk: Tensor, mem: Tensor) -> None:
+        """Move traces and evidence on by a time step, and count its spikes."""
         self.t += 1
         for place, site in enumerate(self.block.sites):
             if self.calls[place] == self.t - 1 and (site.inside or len(self.block.sites) > 1):
@@ -105,32 +135,33 @@ class BlockPass:
         mem, follows = visible(self.block.neuron, mem)
         if self.credit is not None:
             self.credit.advance(follows)
-        u = mem if self._free is None else self._free.advance(current)
+        u = self.compared(current, spk, mem)
         if not self._evidence:
             self._evidence = [torch.zeros_like(u) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):
             value.lerp_(u, evidence.weight(self.t))
         self.spikes = (spk[: self.n_recordings] != 0).sum(dim=0)
         self.spike_sum = self.spike_sum + self.spikes
-        features = self.evidence
-        if self.labels is None:
-            self.logits = self.rule.logits(
-                self.block.index, features, self.n_recordings, self.tensors
-            )
-        else:
-            value, self.logits, delta = self.rule.modulate(
-                self.block.index, features, self.labels, self.tensors
-            )
-            self.loss_sum = self.loss_sum + value
-            if self.credit is not None:
-                self._pending += 1
-                self.credit.learn(delta)
+
+    def compared(self, current: Tensor, spk: Tensor, mem: Tensor) -> Tensor:
+        """Return what the evidence is made of."""
+        if self.rule.potential == "spikes":
+            return spk
+        return mem if self._free is None else self._free.advance(current)
+
+    def learn(self, delta: Tensor) -> None:
+        """Add what a modulator ``(R, F)`` says to the gradient."""
+        if self.credit is not None:
+            self._pending += 1
+            self.credit.learn(delta)
+
+    def flush_if_due(self) -> None:
+        """Let the optimiser step where enough time steps have been summed."""
         if self._pending == self.update_every or (
             # Steps without a label fill a chunk, too.
             self.credit is not None and self.credit.stored >= self.update_every
         ):
             self.flush()
-        self.logits_sum = self.logits_sum + self.logits
 
     @property
     def evidence(self) -> Tensor:
@@ -230,6 +261,8 @@ class ReferenceEngine(StepwiseEngine):
             signal = self.rule.current(self.tensors, passage.steps + 1)
             if signal is None:
                 return inputs
+            if self.rule.needs_context:
+                passage.blocks[0].take_context(signal)
             return torch.cat([inputs[0][:n], signal.to(inputs[0].dtype)]), *inputs[1:]
 
         handles = [self.blocks[0].neuron.register_forward_pre_hook(enter)]
@@ -253,7 +286,7 @@ def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
         credit.expect(args, kwargs)
 
     def after_neuron(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        block_pass.see(inputs[0], *output_of(module, output))
+        block_pass.see(inputs[0], *output_of(module, output, inputs[0]))
 
     handles = [
         site.module.register_forward_pre_hook(taking(place))

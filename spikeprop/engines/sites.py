@@ -83,6 +83,11 @@ class SitePass(ABC):
     def learn(self, parts: Sequence[Tensor]) -> None:
         """Add one time step's gradient; ``parts`` has the modulator of each filter ``(R, ...)``."""
 
+    @property
+    def gradients(self) -> dict[str, Tensor]:
+        """The summed gradients of what is trained, by name."""
+        return self._gradients
+
     def hand_over(self) -> None:
         """Put the summed gradient where the optimiser looks for it."""
         for name, gradient in self._gradients.items():

@@ -8,7 +8,7 @@ asked for, and when. :func:`spikeprop.engines.stepwise` says which engine serves
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -18,7 +18,10 @@ from spikeprop.evidence import Evidence, Instantaneous
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.losses import Comparison
 
-__all__ = ["Constraints", "LocalRule", "Modulation", "Rule"]
+__all__ = ["ONCE", "Constraints", "LocalRule", "Modulation", "Rule"]
+
+#: More time steps than any sequence has.
+ONCE = 2**31 - 1
 
 
 class Modulation(NamedTuple):
@@ -89,11 +92,20 @@ class Rule(ABC):
     homeostasis: Homeostasis | None = None
     stream_homeostasis: Homeostasis | None = None
     predict_from: str = "last"
-    #: What the evidence is made of: the "membrane" voltage, or the "free" potential (see
-    #: :mod:`spikeprop.potentials`).
+    #: What the evidence is made of: the "membrane" voltage, the "free" potential (see
+    #: :mod:`spikeprop.potentials`), or the neuron's own "spikes", for which the voltage's trace
+    #: then stands in (an approximation: the step from voltage to spike is taken for a constant).
     potential: str = "membrane"
+    #: Time steps between two updates that the rule is meant for; :data:`ONCE` is once a sequence.
+    update_every: ClassVar[int] = 1
     #: What the rule demands; None if its author does not say.
     constraints: ClassVar[Constraints | None] = None
+    #: What a search may choose from, default first: ``lr`` of Adam, ``dropout`` between blocks, and
+    #: hyper-parameters of the rule.
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (4e-4, 1e-4, 2e-4, 8e-4, 1.6e-3, 3.2e-3),
+        "dropout": (0.0, 0.2),
+    }
 
     @abstractmethod
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
@@ -113,6 +125,16 @@ class LocalRule(Rule):
 
     It never computes a weight's gradient; engines do. Every engine runs it.
     """
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether a modulator depends on the signals as they enter the block.
+
+        ``tensors["context"]`` then holds them at each call of :meth:`modulate`, ``(C, D)``: what
+        the synapse sees of the signal rows (in the first block the current that they are), through
+        the last of the evidence filters. The reference engine alone gives it.
+        """
+        return False
 
     @abstractmethod
     def current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:

@@ -23,25 +23,28 @@ outer product).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from spikeprop import kernels
+from spikeprop.contrast import BatchContrast
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_filters
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.losses import Comparison, Cosine, Dot, LocalLoss
-from spikeprop.rules.base import Constraints, LocalRule, Modulation
+from spikeprop.names import meant
+from spikeprop.rules.base import Constraints, LocalRule, Modulation, Rule
 from spikeprop.signals import class_codes, random_projection
+from spikeprop.smooth import ATan, Smooth
 
-__all__ = ["SPVoltage", "SigProp"]
+__all__ = ["SPSurrogate", "SPVoltage", "SigProp"]
 
 SIGNALS = ("propagated", "projection")
 READOUTS = ("last", "vote")
-POTENTIALS = ("free", "membrane")
+POTENTIALS = ("free", "membrane", "spikes")
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,20 @@ class SigProp(LocalRule):
         Number of classes C, at least 2.
     loss : LocalLoss
         :class:`~spikeprop.losses.Cosine`, :class:`~spikeprop.losses.Dot`,
-        :class:`~spikeprop.losses.SquaredDistance`, or an object with the same methods.
+        :class:`~spikeprop.losses.SquaredDistance`, :class:`~spikeprop.contrast.BatchContrast`, or
+        an object with the same methods.
     evidence : Evidence or tuple of Evidence
         Filter of the voltage over time in ``update``; several are set side by side.
     rectify : bool
         Whether recordings are compared by ``max(evidence, 0)``.
-    potential : {"free", "membrane"}
+    smooth : Smooth, optional
+        Compare ``f(evidence)`` of recordings and signals instead, by a smooth function such as
+        :class:`~spikeprop.smooth.ATan` ("SP Surrogate"); then without ``rectify``.
+    potential : {"free", "membrane", "spikes"}
         What the evidence is made of: the voltage as it would be without resets
-        (:mod:`spikeprop.potentials`), or the voltage itself.
+        (:mod:`spikeprop.potentials`), the voltage itself, or the neuron's spikes (their trace, by
+        the evidence filter; then without ``rectify``). For spikes the update is an approximation:
+        the voltage's trace stands in for that of the spikes.
     signal : {"propagated", "projection"}
         Class signals that go through the shared weights behind the batch, or one fixed random
         vector per class and layer (then nothing but the recordings runs through the network).
@@ -99,10 +108,17 @@ class SigProp(LocalRule):
         source="Kohan, Rietman, Siegelmann, arXiv 2204.01723",
     )
 
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (4e-4, 1e-4, 2e-4, 8e-4),
+        "tau": (0.07, 0.05, 0.1),
+        "dropout": (0.0, 0.2),
+    }
+
     num_classes: int
     loss: LocalLoss = Cosine()  # noqa: RUF009 - frozen
     evidence: Evidence | tuple[Evidence, ...] = RunningMean()  # noqa: RUF009 - frozen
     rectify: bool = True
+    smooth: Smooth | None = None
     signal: str = "propagated"
     signal_scale: float = 0.3
     codes: Tensor | None = None
@@ -115,14 +131,24 @@ class SigProp(LocalRule):
     def __post_init__(self) -> None:
         if self.num_classes < 2:
             raise ValueError(f"num_classes has to be at least 2, got {self.num_classes}")
-        if self.signal not in SIGNALS:
-            raise ValueError(f"signal has to be one of {SIGNALS}, got {self.signal!r}")
-        if self.predict_from not in READOUTS:
-            raise ValueError(f"predict_from has to be one of {READOUTS}, got {self.predict_from!r}")
-        if self.potential not in POTENTIALS:
-            raise ValueError(f"potential has to be one of {POTENTIALS}, got {self.potential!r}")
+        for name, allowed in (
+            ("signal", SIGNALS),
+            ("predict_from", READOUTS),
+            ("potential", POTENTIALS),
+        ):
+            given = getattr(self, name)
+            if given not in allowed:
+                near = meant(given, allowed)
+                raise ValueError(f"{name} has to be one of {allowed}, got {given!r}{near}")
         if not self.signal_scale > 0.0:
             raise ValueError(f"signal_scale has to be above 0, got {self.signal_scale}")
+        if self.rectify and self.smooth is not None:
+            raise ValueError("rectify and smooth are two views of the voltage: set rectify=False")
+        if self.rectify and self.potential == "spikes":
+            raise ValueError(
+                "potential='spikes' needs rectify=False: a neuron that has not fired would never "
+                "learn"
+            )
         as_filters(self.evidence)
         as_filters(self.stream_evidence)
         class_codes(self.num_classes, self.codes)
@@ -140,16 +166,25 @@ class SigProp(LocalRule):
         """Return ``S c`` for every class, the same at every step; None for projections."""
         return tensors["signal.0"] if self.signal == "propagated" else None
 
+    @property
+    def needs_context(self) -> bool:
+        """Whether the loss makes its targets of the signals at a block's input."""
+        return isinstance(self.loss, BatchContrast) and self.signal == "propagated"
+
     def modulate(
         self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
     ) -> Modulation:
         """Return the closed-form gradient of the local loss with respect to the evidence."""
-        h, s = self._compared(block, evidence, len(labels), tensors)
-        value, logits, delta_h, delta_s = self.loss(h, s, labels)
-        if self.rectify:
-            delta_h = delta_h * (h > 0)
-        delta = torch.cat([delta_h, delta_s], -2) if self.signal == "propagated" else delta_h
-        return Modulation(value, logits, delta)
+        h, s, slope_h, slope_s = self._seen(block, evidence, len(labels), tensors)
+        if isinstance(self.loss, BatchContrast):
+            value, logits, delta_h, delta_s = self.loss(h, s, labels, tensors.get("context"))
+        else:
+            value, logits, delta_h, delta_s = self.loss(h, s, labels)
+        delta_h = delta_h if slope_h is None else delta_h * slope_h
+        if self.signal == "projection":
+            return Modulation(value, logits, delta_h)
+        delta_s = delta_s if slope_s is None else delta_s * slope_s
+        return Modulation(value, logits, torch.cat([delta_h, delta_s], -2))
 
     def modulate_window(
         self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
@@ -159,7 +194,7 @@ class SigProp(LocalRule):
         in_place = kernels.can_run_on(evidence) or (
             self.signal == "projection" and kernels.triton_runs_on(evidence.device)
         )
-        if overwrite is not None and in_place:
+        if overwrite is not None and in_place and self.smooth is None:
             vectors = None
             if self.signal == "projection":
                 vectors = self._vectors(block, evidence.shape[-1], tensors)
@@ -172,7 +207,7 @@ class SigProp(LocalRule):
     def comparison(self, block: int, size: int, tensors: dict[str, Tensor]) -> Comparison | None:
         """Return the loss in numbers, where it has such a form."""
         in_numbers = getattr(self.loss, "in_numbers", None)
-        if in_numbers is None:
+        if in_numbers is None or self.smooth is not None:
             return None
         vectors = None if self.signal == "propagated" else self._vectors(block, size, tensors)
         found: Comparison = in_numbers(vectors, rectify=self.rectify)
@@ -190,25 +225,38 @@ class SigProp(LocalRule):
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> Tensor:
         """Return the similarity of each recording with each class signal."""
-        return self.loss.logits(*self._compared(block, evidence, n_recordings, tensors))
+        return self.loss.logits(*self._seen(block, evidence, n_recordings, tensors)[:2])
 
     def linear_readout(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, bool]:
         """Return the class evidence as a linear layer on the recording's evidence."""
-        _, s = self._compared(block, evidence, n_recordings, tensors)
+        if self.smooth is not None or self.potential == "spikes":
+            raise ValueError(
+                "classes are no linear layer on the voltage where the loss looks at a function of "
+                f"it or at spikes (smooth={self.smooth}, potential={self.potential!r})"
+            )
+        s = self._seen(block, evidence, n_recordings, tensors)[1]
         return *self.loss.linear_readout(s), self.rectify
 
-    def _compared(
+    def _seen(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        h = evidence[..., :n_recordings, :]
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Return what is compared, recordings and signals, and its slope in the evidence of each.
+
+        A slope of None is 1.
+        """
+        h, s = evidence[..., :n_recordings, :], evidence[..., n_recordings:, :]
+        slope_h = slope_s = None
         if self.rectify:
             h = h.clamp_min(0)
-        if self.signal == "propagated":
-            return h, evidence[..., n_recordings:, :]
-        vectors = self._vectors(block, evidence.shape[-1], tensors)
-        return h, vectors.expand(*evidence.shape[:-2], *vectors.shape)
+            slope_h = h > 0
+        elif self.smooth is not None:
+            (h, slope_h), (s, slope_s) = self.smooth(h), self.smooth(s)
+        if self.signal == "projection":
+            vectors = self._vectors(block, evidence.shape[-1], tensors)
+            s = vectors.expand(*evidence.shape[:-2], *vectors.shape)
+        return h, s, slope_h, slope_s
 
     def _vectors(self, block: int, size: int, tensors: dict[str, Tensor]) -> Tensor:
         """Return the block's fixed class vectors ``(C, size)``, once for each filter."""
@@ -224,6 +272,7 @@ class SigProp(LocalRule):
             "loss": describe(self.loss),
             "evidence": [describe(item) for item in as_filters(self.evidence)],
             "rectify": self.rectify,
+            "smooth": None if self.smooth is None else describe(self.smooth),
             "signal": self.signal,
             "signal_scale": self.signal_scale,
             "codes": None if self.codes is None else list(self.codes.shape),
@@ -246,6 +295,7 @@ class SPVoltage(SigProp):
     ``SPVoltage(..., loss=SquaredDistance(), signal="projection")``. Parameters as :class:`SigProp`.
     """
 
+    search: ClassVar[Mapping[str, Sequence[Any]]] = Rule.search
     loss: LocalLoss = Dot()  # noqa: RUF009 - frozen
     evidence: Evidence | tuple[Evidence, ...] = Instantaneous()  # noqa: RUF009 - frozen
     rectify: bool = False
@@ -255,7 +305,24 @@ class SPVoltage(SigProp):
     stream_homeostasis: Homeostasis | None = None
 
 
+@dataclass(frozen=True)
+class SPSurrogate(SPVoltage):
+    """The paper's variant with the loss on a smooth function of the voltage, ``f(mem)``.
+
+    Nothing is differentiated through a spike: ``f`` stands where the loss looks, while the network
+    passes spikes on. The arctangent is that of the re-implementation in the literature, with the
+    threshold of 1 as its centre. Parameters as :class:`SigProp`.
+    """
+
+    smooth: Smooth | None = ATan()  # noqa: RUF009 - frozen
+
+
 def describe(part: Any) -> dict[str, Any]:
-    """Return a part's class name and, for a dataclass, its fields."""
-    fields = asdict(part) if is_dataclass(part) and not isinstance(part, type) else {}
-    return {"name": type(part).__name__, **fields}
+    """Return a part's class name and, for a dataclass, its fields, described the same way."""
+    if not is_dataclass(part) or isinstance(part, type):
+        return {"name": type(part).__name__}
+    values = {item.name: getattr(part, item.name) for item in fields(part)}
+    return {
+        "name": type(part).__name__,
+        **{k: describe(v) if is_dataclass(v) else v for k, v in values.items()},
+    }

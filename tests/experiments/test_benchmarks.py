@@ -28,7 +28,8 @@ from spikeprop.experiments.benchmarks.workload import (
     synthetic,
     weights,
 )
-from spikeprop.experiments.peak import measure_in_child, peak_mib, rss_mib
+from spikeprop.experiments.peak import measure_in_child
+from spikeprop.memory import peak_mib, rss_mib
 from tests.tiny_events import write_tiny_events
 
 

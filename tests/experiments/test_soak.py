@@ -34,7 +34,7 @@ def test_no_packet_is_lost_silently(
     assert found["taken"]["packets"] == 1003 - lost
     assert found["taken"]["events"] >= 20_000 - 20 * lost
     assert 0 < found["taken"]["time steps"] <= 1000
-    assert 0 < found["processor_share"]
+    assert found["processor_share"] > 0
     assert len(found["memory_mib"]) >= 50
 
 

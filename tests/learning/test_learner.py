@@ -544,6 +544,36 @@ def test_any_optimiser_and_scheduler_one_per_block() -> None:
     assert learner.optimizers[0].param_groups[0]["lr"] == 0.01 / 32  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("engine", ["reference", "event"])
+def test_moments_of_silent_inputs_reach_zero_and_the_processor_is_left_as_it_was(
+    engine: str,
+) -> None:
+    tiny = torch.tensor([3e-39])
+    torch.set_flush_denormal(True)
+    if float((tiny * 0.5).sum()) != 0.0:
+        pytest.skip("this processor keeps denormal numbers")
+    torch.set_flush_denormal(False)
+    x, label = recordings()
+    x[:, :, 0] = 0.0
+    learner = ForwardLearner(
+        network(), SigProp(CLASSES), engine=engine, optimizer=torch.optim.Adam, seed=0
+    )
+    learner.update(x, label)
+    optimizer = learner.optimizers[0]
+    assert optimizer is not None
+    first = optimizer.state[optimizer.param_groups[0]["params"][0]]["exp_avg"]
+    first[:, 0] = tiny
+    learner.update(x, label)
+    assert (first.view(torch.int32)[:, 0] == 0).all()
+    assert (tiny * 0.5).view(torch.int32) != 0
+    torch.set_flush_denormal(True)
+    try:
+        learner.update(x, label)
+        assert float((tiny * 0.5).sum()) == 0.0, "it was on before"
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_to_moves_and_keeps_learning() -> None:
     a, b = network(), network()
     first, second = trained(a, 1), trained(b, 1)

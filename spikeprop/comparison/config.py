@@ -1,0 +1,99 @@
+"""Options of ``spikeprop compare``. Imports nothing heavy, so that help answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from spikeprop.comparison.shape import check_shape
+from spikeprop.config import DatasetName
+
+__all__ = ["CompareConfig"]
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Compare learning rules: rules x networks x data sets x seeds, in one table.
+
+    Every rule gets the same number of trials for its hyper-parameters, judged on a validation part
+    of the training recordings; the best then trains on all of them, once a seed, and is tested once
+    after the last epoch. What is finished in --out is not run again.
+    """
+
+    rules: tyro.conf.Positional[tuple[str, ...]] = ("sigprop", "bptt")
+    """Rules (`spikeprop rules` lists them), or module:Class of your own."""
+
+    networks: tuple[str, ...] = ("256-256",)
+    """Networks: sizes of spiking layers (256-256), or conv:8-16:128 with convolutions in front."""
+
+    datasets: tuple[DatasetName, ...] = ("saccade-digits",)
+    """Data sets: `spikeprop data list` shows all of them."""
+
+    data_dir: Path | None = None
+    """Folder of the data sets; None is the default cache."""
+
+    seeds: int = 3
+    """Seeds of the final runs: 0, 1, ... [runs]"""
+
+    epochs: int = 12
+    """Passes through the training recordings, in trials as in final runs [epochs]."""
+
+    trials: int = 12
+    """Search budget of each rule on each network and data set; 1 takes the defaults [trials]."""
+
+    validation: float = 0.2
+    """Share of the training recordings that judges the trials [fraction]."""
+
+    batch_size: int = 50
+    """Recordings per batch [recordings]."""
+
+    time_window: int = 15_000
+    """Length of a time step [µs]."""
+
+    pool: int = 1
+    """Pool so many by so many pixels into one [pixels]."""
+
+    shift: int = 1
+    """Random shift of every training recording by up to so many pixels [pixels]."""
+
+    beta: float = 0.9
+    """Decay of the membrane voltage [per time step]."""
+
+    frozen: bool = True
+    """Also run every rule on hidden layers that stay as they were drawn."""
+
+    measure: bool = True
+    """Also measure time (interleaved) and peak memory (fresh processes) beside BPTT."""
+
+    processes: int = 0
+    """Training runs at a time, one thread each; 0 is one a core [processes]."""
+
+    storage: str | None = None
+    """Where the search keeps its trials: a database URL that several machines share; None is a file
+    in --out."""
+
+    out: Path = Path("runs/compare")
+    """Folder of the results: table.md, table.csv, table.tex, figures and one file a run."""
+
+    quick: bool = False
+    """A tiny run that only shows that everything works: its figures mean nothing."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "epochs", "trials", "batch_size", "time_window", "pool"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("shift", "processes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0.0 < self.validation < 1.0:
+            raise ValueError(f"validation must lie within (0, 1), got {self.validation}")
+        if not 0.0 <= self.beta <= 1.0:
+            raise ValueError(f"beta must lie within [0, 1], got {self.beta}")
+        for name in ("rules", "networks", "datasets"):
+            given = getattr(self, name)
+            if not given or len(set(given)) < len(given):
+                raise ValueError(f"{name} must name one or more, each once, got {given}")
+        for network in self.networks:
+            check_shape(network)

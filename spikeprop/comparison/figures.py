@@ -1,0 +1,70 @@
+"""The figures of a comparison: accuracy of the rules, and what it costs beside BPTT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from math import isnan
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from spikeprop.comparison.rows import BASELINE, Row
+from spikeprop.datasets.files import write_atomically
+
+__all__ = ["write_figures"]
+
+
+def write_figures(rows: Sequence[Row], out: Path) -> list[Path]:
+    """Draw each network and data set into ``NAME.png``; return the files.
+
+    Left: test accuracy and its standard deviation over the seeds, and with frozen hidden layers.
+    Right, where it was measured: accuracy against time and memory over BPTT's.
+    """
+    files = []
+    for dataset, network in dict.fromkeys((row.dataset, row.network) for row in rows):
+        group = [row for row in rows if (row.dataset, row.network) == (dataset, network)]
+        drawn = [row for row in group if row.accuracies]
+        if not drawn:
+            continue
+        path = out / f"{dataset}_{network.replace(':', '.')}.png"
+        figure = _draw(drawn, f"{dataset}, {network}")
+        write_atomically(path, partial(figure.savefig, dpi=120), parents=True)
+        files.append(path)
+    return files
+
+
+def _draw(rows: Sequence[Row], title: str) -> Figure:
+    costs = [row for row in rows if not isnan(row.speed) and not isnan(row.memory)]
+    panels = 2 if costs else 1
+    figure = Figure(figsize=(5.5 * panels, 1.6 + 0.32 * max(len(rows), 6)), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    places = range(len(rows))
+    axes[0].barh(
+        places,
+        [100 * row.accuracy for row in rows],
+        xerr=[0.0 if isnan(row.spread) else 100 * row.spread for row in rows],
+        color=["0.55" if row.rule == BASELINE else "tab:blue" for row in rows],
+        label="trained",
+    )
+    frozen = [(i, 100 * row.frozen_accuracy) for i, row in enumerate(rows) if row.frozen]
+    if frozen:
+        where, values = zip(*frozen, strict=True)
+        axes[0].plot(values, where, "k|", markersize=12, label="hidden layers frozen")
+        axes[0].legend(loc="lower right")
+    axes[0].set_yticks(list(places), [row.rule for row in rows])
+    axes[0].invert_yaxis()
+    lowest = min([100 * row.accuracy for row in rows] + [value for _, value in frozen])
+    axes[0].set_xlim(max(0.0, lowest - 5.0), 100.0)
+    axes[0].set_xlabel("test accuracy, %")
+    if costs:
+        axes[1].axvline(1.0, color="0.8")
+        for row in costs:
+            place = (1.0 / row.speed, 100 * row.accuracy)
+            axes[1].scatter(*place, s=60 * max(row.memory, 0.05), color="tab:blue", alpha=0.6)
+            axes[1].annotate(row.rule, place, xytext=(5, 3), textcoords="offset points", size=8)
+        axes[1].set_xscale("log")
+        axes[1].set_xlabel(f"time per sample / {BASELINE} (area: memory / {BASELINE})")
+        axes[1].set_ylabel("test accuracy, %")
+    return figure

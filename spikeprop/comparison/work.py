@@ -1,0 +1,212 @@
+"""Runs a comparison: searches and training runs in parallel processes, finished cells kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product, starmap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from spikeprop.comparison.cells import Cell, Result, run_cell
+from spikeprop.comparison.config import CompareConfig
+from spikeprop.comparison.cost import Cost, measure_costs
+from spikeprop.comparison.rows import Row, make_rows
+from spikeprop.comparison.search import check_optuna, defaults, prepare, search
+from spikeprop.datasets.files import write_text
+from spikeprop.rules.names import find_rule
+
+__all__ = ["Pair", "compare", "load_or_run"]
+
+CELLS = "cells"
+CHOSEN = "chosen"
+
+
+class Pair(NamedTuple):
+    """What one row of the table is about."""
+
+    dataset: str
+    network: str
+    rule: str
+
+
+def compare(
+    config: CompareConfig, progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[Row]:
+    """Run, or go on with, a comparison, and return the rows of its table.
+
+    Parameters
+    ----------
+    config : CompareConfig
+        Options.
+    progress : callable
+        Called now and then with the numbers of finished and of all training runs.
+
+    Raises
+    ------
+    ValueError
+        If a rule is unknown, an option does not fit, or optuna is missing.
+    FileNotFoundError
+        If data are missing.
+    """
+    config = quick(config) if config.quick else config
+    for rule in config.rules:
+        find_rule(rule)
+    if config.trials > 1:
+        check_optuna()
+        config.out.mkdir(parents=True, exist_ok=True)
+        config = replace(config, storage=prepare(config.storage, config.out))
+    pairs = list(starmap(Pair, product(config.datasets, config.networks, config.rules)))
+    kinds = (False, True) if config.frozen else (False,)
+    total = len(pairs) * (config.trials * (config.trials > 1) + config.seeds * len(kinds))
+    cells_folder = config.out / CELLS
+    cells_folder.mkdir(parents=True, exist_ok=True)
+    before = len(list(cells_folder.glob("*.json")))
+
+    chosen: dict[Pair, dict[str, Any]] = {}
+    found: dict[tuple[Pair, bool], list[Result | str]] = {}
+    running: dict[Future[Any], tuple[Pair, bool, int] | Pair] = {}
+    done = 0
+    with _processes(config.processes) as pool:
+        for pair in pairs:
+            running[pool.submit(_tune, config, pair)] = pair
+        while running:
+            finished, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+            for future in finished:
+                work = running.pop(future)
+                if isinstance(work, Pair):
+                    chosen[work] = future.result()
+                    for seed in range(config.seeds):
+                        for freeze in kinds:
+                            cell = _final(config, work, chosen[work], seed, freeze)
+                            task = pool.submit(_tried, cell, config.out)
+                            running[task] = (work, freeze, seed)
+                else:
+                    pair, freeze, seed = work
+                    results = found.setdefault((pair, freeze), [""] * config.seeds)
+                    results[seed] = future.result()
+            done = max(done, len(list(cells_folder.glob("*.json"))) - before)
+            progress(min(done, total), total)
+    progress(total, total)
+    costs: dict[Pair, Cost] = {}
+    if config.measure:
+        for dataset in config.datasets:
+            for network in config.networks:
+                group = [p for p in pairs if (p.dataset, p.network) == (dataset, network)]
+                cells = [_final(config, pair, chosen[pair], 0, False) for pair in group]
+                costs.update(zip(group, measure_costs(cells, config.out), strict=True))
+    return make_rows(pairs, chosen, found, costs)
+
+
+def quick(config: CompareConfig) -> CompareConfig:
+    """Return the same at the smallest size that still goes through every stage."""
+    return replace(
+        config, networks=("12-8",), epochs=1, seeds=2, trials=min(config.trials, 2),
+        time_window=63_000, batch_size=20,
+    )  # fmt: skip
+
+
+def load_or_run(cell: Cell, out: Path) -> Result:
+    """Return a cell's result: from its file, or by running it and writing the file whole.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    path = out / CELLS / f"{cell.key}.json"
+    if path.exists():
+        try:
+            return Result(**json.loads(path.read_text(encoding="utf-8"))["result"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not the result of a training run ({error}); delete it to run it again"
+            ) from error
+    result = run_cell(cell)
+    content = {"cell": {**_fields(cell)}, "result": result._asdict()}
+    write_text(path, json.dumps(content, indent=1), parents=True)
+    return result
+
+
+def _fields(cell: Cell) -> dict[str, Any]:
+    return {**cell.__dict__, "options": dict(cell.options)}
+
+
+def _cell(config: CompareConfig, pair: Pair, options: dict[str, Any], **more: Any) -> Cell:
+    return Cell(
+        rule=pair.rule,
+        network=pair.network,
+        dataset=pair.dataset,
+        options=options,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        time_window=config.time_window,
+        pool=config.pool,
+        shift=config.shift,
+        beta=config.beta,
+        data_dir=None if config.data_dir is None else str(config.data_dir.resolve()),
+        quick=config.quick,
+        **more,
+    )
+
+
+def _final(
+    config: CompareConfig, pair: Pair, options: dict[str, Any], seed: int, freeze: bool
+) -> Cell:
+    return _cell(config, pair, options, seed=seed, freeze=freeze)
+
+
+def _tune(config: CompareConfig, pair: Pair) -> dict[str, Any]:
+    """Choose a rule's options by validation; in a process of its own."""
+    if config.trials == 1:
+        return defaults(pair.rule)
+
+    def score(options: dict[str, Any]) -> float:
+        cell = _cell(config, pair, options, seed=0, validation=config.validation)
+        try:
+            return load_or_run(cell, config.out).accuracy
+        except FloatingPointError:  # diverged: no use, and no reason to stop the search
+            return 0.0
+
+    # All that a trial's score depends on names the search, so that none takes up another's trials.
+    base = _cell(config, pair, {}, seed=0, validation=config.validation)
+    space = json.dumps({k: list(v) for k, v in find_rule(pair.rule).search.items()})
+    name = f"{base.key} {hashlib.sha256(space.encode()).hexdigest()[:8]}"
+    assert config.storage is not None, "prepared before"
+    return search(name, pair.rule, config.trials, config.storage, score)
+
+
+def _tried(cell: Cell, out: Path) -> Result | str:
+    """Return a cell's result, or why there is none."""
+    try:
+        return load_or_run(cell, out)
+    except (FloatingPointError, TypeError, ValueError) as error:
+        return f"seed {cell.seed}: {error}"
+
+
+def _begin() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def _processes(wanted: int) -> Iterator[ProcessPoolExecutor]:
+    """Start processes that end at once on Ctrl-C; what they have finished is kept."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(wanted or os.cpu_count() or 1, context, initializer=_begin)
+    try:
+        yield pool
+    except BaseException:
+        for process in list(pool._processes.values()):
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()

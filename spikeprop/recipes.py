@@ -1,0 +1,52 @@
+"""From a configuration to the rule of signal propagation: every option by its name."""
+
+from __future__ import annotations
+
+from spikeprop import losses
+from spikeprop.config import TrainConfig
+from spikeprop.contrast import BatchContrast, Maximum, RandomMaximum, SoftDistance, TopK
+from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean
+from spikeprop.homeostasis import Homeostasis
+from spikeprop.rules import SigProp
+from spikeprop.smooth import ATan, FastSigmoid, Sigmoid, Smooth
+
+__all__ = ["sigprop_of"]
+
+
+def sigprop_of(config: TrainConfig, num_classes: int) -> SigProp:
+    """Build the rule that a configuration of ``rule="sigprop"`` describes."""
+    local_losses: dict[str, losses.LocalLoss] = {
+        "cosine": losses.Cosine(tau=config.tau),
+        "dot": losses.Dot(),
+        "squared-distance": losses.SquaredDistance(),
+        "contrast-maximum": BatchContrast(Maximum(), config.tau, cosine=True),
+        "contrast-random": BatchContrast(RandomMaximum(), config.tau, cosine=True),
+        "contrast-top-k": BatchContrast(TopK(config.top_k), config.tau, cosine=True),
+        "contrast-soft": BatchContrast(SoftDistance(), config.tau, cosine=True),
+    }
+    smooth: dict[str | None, Smooth | None] = {
+        None: None,
+        "atan": ATan(),
+        "fast-sigmoid": FastSigmoid(),
+        "sigmoid": Sigmoid(),
+    }
+    filters: dict[str, Evidence] = {
+        "running-mean": RunningMean(),
+        "instantaneous": Instantaneous(),
+        "leaky": Leaky(config.evidence_alpha),
+    }
+    homeostasis = None
+    if config.homeostasis is not None:
+        homeostasis = Homeostasis(target=config.homeostasis, gain=config.homeostasis_gain)
+    return SigProp(
+        num_classes,
+        loss=local_losses[config.loss],
+        evidence=filters[config.evidence],
+        rectify=config.rectify,
+        smooth=smooth[config.smooth],
+        signal=config.signal,
+        signal_scale=config.signal_scale,
+        homeostasis=homeostasis,
+        predict_from=config.predict_from,
+        potential=config.potential,
+    )

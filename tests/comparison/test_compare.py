@@ -1,0 +1,78 @@
+"""``spikeprop compare`` as a whole: in processes, and after a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from spikeprop.comparison.cells import Cell
+from spikeprop.comparison.config import CompareConfig
+from spikeprop.comparison.cost import memory_of, time_together
+from spikeprop.comparison.work import compare, load_or_run, quick
+
+pytestmark = pytest.mark.slow
+
+COMMAND = [
+    sys.executable, "-m", "spikeprop", "compare", "sp-voltage", "--quick", "--no-frozen",
+    "--no-measure", "--processes", "1",
+]  # fmt: skip
+
+
+def _run(out: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, "--out", str(out)], capture_output=True, text=True, check=True, timeout=240
+    )
+
+
+def test_a_killed_comparison_goes_on(tmp_path: Path) -> None:
+    first, second = tmp_path / "undisturbed", tmp_path / "killed"
+    done = _run(first)
+    assert "sp-voltage" in done.stdout
+    assert (first / "saccade-digits_12-8.png").exists()
+    process = subprocess.Popen(
+        [*COMMAND, "--out", str(second)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    for _ in range(1200):
+        kept = list((second / "cells").glob("*.json"))
+        if kept or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    times = {path: path.stat().st_mtime_ns for path in kept}
+    assert times
+    _run(second)
+    assert (second / "table.csv").read_text() == (first / "table.csv").read_text()
+    assert {path: path.stat().st_mtime_ns for path in kept} == times
+
+
+def test_a_cell_that_is_finished_is_not_run_again(tmp_path: Path) -> None:
+    cell = Cell(
+        rule="sp-voltage", network="4", dataset="saccade-digits", options={"lr": 1e-3}, seed=0,
+        epochs=1, batch_size=20, time_window=63_000, pool=1, shift=0, beta=0.9, quick=True,
+        freeze=True,
+    )  # fmt: skip
+    result = load_or_run(cell, tmp_path)
+    (path,) = (tmp_path / "cells").glob("*.json")
+    written = path.stat().st_mtime_ns
+    assert load_or_run(cell, tmp_path) == result
+    assert path.stat().st_mtime_ns == written
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="is not the result of a training run"):
+        load_or_run(cell, tmp_path)
+    assert all(seconds > 0 for seconds in time_together([cell, cell]))
+    assert memory_of(cell) >= 0
+
+
+def test_unknown_rules_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="rule must be one of"):
+        compare(CompareConfig(rules=("no-such-rule",), out=tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+    assert quick(CompareConfig(trials=1)).trials == 1

@@ -1,0 +1,185 @@
+"""The parts of a comparison, each on its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from spikeprop import ForwardLearner
+from spikeprop.comparison.activity import activity, fan_out
+from spikeprop.comparison.cells import Cell, Result
+from spikeprop.comparison.config import CompareConfig
+from spikeprop.comparison.cost import Cost
+from spikeprop.comparison.figures import write_figures
+from spikeprop.comparison.rows import Row, make_rows
+from spikeprop.comparison.search import defaults, prepare, search
+from spikeprop.comparison.shape import build_shape, check_shape
+from spikeprop.comparison.tables import cells_of, write_tables
+from spikeprop.comparison.work import Pair
+from spikeprop.neurons import LIF
+from spikeprop.rules import SPVoltage
+
+CELL = Cell(
+    rule="sp-voltage", network="4", dataset="saccade-digits", options={"lr": 1e-3}, seed=0,
+    epochs=1, batch_size=2, time_window=63_000, pool=1, shift=0, beta=0.9,
+)  # fmt: skip
+
+
+def test_networks_are_read_from_a_word() -> None:
+    assert check_shape("256-128") == ([], [256, 128])
+    assert check_shape("conv:8-16:64") == ([8, 16], [64])
+    net = build_shape("conv:3-4:5", (2, 8, 12), beta=0.9, dropout=0.0, seed=0)
+    assert [type(m).__name__ for m in net] == [
+        "Conv2d", "LIF", "AvgPool2d", "Conv2d", "LIF", "AvgPool2d", "Flatten", "Linear", "LIF",
+    ]  # fmt: skip
+    assert net(torch.zeros(1, 2, 8, 12)).shape == (1, 5)
+    dropping = build_shape("6-5-4", (2, 3, 3), beta=0.9, dropout=0.2, seed=0)
+    assert sum(isinstance(m, nn.Dropout) for m in dropping) == 2
+    for word in ("", "256-", "conv:8", "conv::4", "0", "a-b"):
+        with pytest.raises(ValueError, match="network must be sizes"):
+            check_shape(word)
+    with pytest.raises(ValueError, match="pools pictures more often"):
+        build_shape("conv:2-2-2:4", (2, 4, 4), beta=0.9, dropout=0.0, seed=0)
+
+
+def test_networks_depend_on_the_seed_alone() -> None:
+    first, again, other = (
+        build_shape("5-4", (2, 3, 3), beta=0.9, dropout=0.0, seed=seed) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first[1].weight, again[1].weight)
+    assert not torch.equal(first[1].weight, other[1].weight)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"processes": -1}, "processes must be at least 0"),
+        ({"validation": 1.0}, "validation must lie within"),
+        ({"beta": 2.0}, "beta must lie within"),
+        ({"rules": ()}, "rules must name one or more"),
+        ({"rules": ("bptt", "bptt")}, "each once"),
+        ({"networks": ("x",)}, "network must be sizes"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CompareConfig(**options)
+
+
+def test_a_cell_is_named_by_all_that_determines_it() -> None:
+    keys = {
+        CELL.key,
+        Cell(**{**CELL.__dict__, "seed": 1}).key,
+        Cell(**{**CELL.__dict__, "options": {"lr": 2e-3}}).key,
+        Cell(**{**CELL.__dict__, "freeze": True}).key,
+        Cell(**{**CELL.__dict__, "validation": 0.2}).key,
+        Cell(**{**CELL.__dict__, "beta": 0.8}).key,
+    }
+    assert len(keys) == 6
+    # Where the data lie says nothing of the result.
+    assert Cell(**{**CELL.__dict__, "data_dir": "/elsewhere"}).key == CELL.key
+
+
+def test_spikes_and_operations_are_counted() -> None:
+    net = nn.Sequential(nn.Linear(3, 2), LIF(0.5, init_hidden=True), nn.Linear(2, 4),
+                        LIF(0.5, init_hidden=True))  # fmt: skip
+    with torch.no_grad():
+        net[0].weight.fill_(2.0), net[0].bias.zero_()
+        net[2].weight.zero_(), net[2].bias.zero_()
+    learner = ForwardLearner(net, SPVoltage(2))
+    learner.bind((3,))
+    x = torch.tensor([[[1.0, 0, 0], [0, 0, 0]], [[1, 1, 0], [0, 0, 0]]])  # (T=2, B=2, 3)
+    # Recording 1: one event, then two; both neurons of layer 1 spike at either step; layer 2 never.
+    spikes, operations = activity(learner, [(x, torch.tensor([0, 1]))])
+    assert spikes == (2 + 2) / 2
+    assert operations == (3 * 2 + 4 * 4) / 2
+    assert fan_out(nn.Conv2d(2, 6, 3, stride=1)) == 6 * 9
+    assert fan_out(nn.Conv2d(2, 6, 4, stride=2, groups=2)) == 6 * 16 / (4 * 2)
+    with pytest.raises(TypeError, match="fan-out of ConvTranspose2d"):
+        fan_out(nn.ConvTranspose2d(1, 1, 3))
+
+
+def test_a_search_begins_with_the_defaults_and_goes_on(tmp_path: Path) -> None:
+    url = prepare(None, tmp_path)
+    tried: list[dict[str, Any]] = []
+
+    def score(options: dict[str, Any]) -> float:
+        tried.append(options)
+        return float(options["lr"] == 2e-4)
+
+    search("a", "sigprop", 3, url, score)
+    assert tried[0] == defaults("sigprop")
+    assert len(tried) == 3
+    best = search("a", "sigprop", 8, url, score)
+    assert len(tried) == 8
+    values = [score(options) for options in tried[:8]]
+    assert best == tried[values.index(max(values))]
+    # The same search in one go tries the same.
+    again: list[dict[str, Any]] = []
+    search("a", "sigprop", 8, prepare(None, _made(tmp_path / "b")), lambda o: again.append(o) or
+           float(o["lr"] == 2e-4))  # type: ignore[func-returns-value]  # fmt: skip
+    assert again == tried[:8]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_a_database_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"storage 'nonsense://x' cannot be used"):
+        prepare("nonsense://x", tmp_path)
+
+
+def _result(accuracy: float) -> Result:
+    return Result(accuracy, [accuracy], 10.0, 1e4, 1.0, "engine", "sha")
+
+
+def _rows() -> list[Row]:
+    pairs = [Pair("d", "4", rule) for rule in ("worse", "bptt", "better", "broken")]
+    worse, bptt, better, broken = pairs
+    found: dict[Any, Any] = {
+        (worse, False): [_result(0.5), _result(0.6)],
+        (bptt, False): [_result(0.7), _result(0.9)],
+        (better, False): [_result(0.9), _result(0.9)],
+        (broken, False): ["seed 0: it diverged", "seed 1: it diverged"],
+        (better, True): [_result(0.4), _result(0.6)],
+    }
+    costs = {worse: Cost(2.0, 30.0), bptt: Cost(1.0, 60.0)}
+    return make_rows(pairs, {pair: {"lr": 1.0} for pair in pairs}, found, costs)
+
+
+def test_rows_are_compared_by_seed_with_bptt() -> None:
+    rows = {row.rule: row for row in _rows()}
+    assert [row.rule for row in _rows()] == ["better", "bptt", "worse", "broken"]
+    assert rows["worse"].difference == pytest.approx((-0.2 - 0.3) / 2)
+    assert rows["worse"].difference_error == pytest.approx(0.05)
+    assert (rows["worse"].speed, rows["worse"].memory) == (0.5, 0.5)
+    assert rows["better"].frozen_accuracy == pytest.approx(0.5)
+    assert isnan(rows["better"].speed)
+    assert isnan(rows["broken"].accuracy)
+    assert "it diverged" in cells_of(rows["broken"])[3]
+
+
+def test_tables_and_figures_show_the_rows(tmp_path: Path) -> None:
+    rows = _rows()
+    markdown, latex, table = write_tables(rows, tmp_path, "A note.")
+    text = markdown.read_text()
+    assert "| worse " in text
+    assert "55.00 ± 7.07" in text
+    assert text.endswith("A note.\n")
+    assert r"\toprule" in latex.read_text()
+    found = {row["rule"]: row for row in csv.DictReader(table.read_text().splitlines())}
+    assert json.loads(found["better"]["accuracies"]) == [0.9, 0.9]
+    assert float(found["better"]["difference"]) == pytest.approx(0.1)
+    (figure,) = write_figures(rows, tmp_path)
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+    assert write_figures([row for row in rows if row.failure], tmp_path) == []
