@@ -21,6 +21,7 @@ from spikeprop.engines import (
     Choice,
     Passage,
     StepwiseEngine,
+    StreamChoice,
     choose,
     choose_for_stream,
     density_of,
@@ -145,7 +146,7 @@ class ForwardLearner:
         self.input_shape: torch.Size | None = None
         self.time_steps = 1
         #: The engine of the last ``update`` or prediction, and why; None before the first.
-        self.engine_choice: Choice | None = None
+        self.engine_choice: Choice | StreamChoice | None = None
         #: Density of the first input: what "auto" chose by, kept with the state so that a learner
         #: that goes on makes the same choice, to the same bits.
         self.density: float | None = None
@@ -467,7 +468,7 @@ class ForwardLearner:
             try:
                 stream = LiveStream(choice, n, self.optimizers)
             except NotAChain as error:  # a reason that may go away
-                choice = Choice("reference", f"a stream, and {error}", reference)
+                choice = StreamChoice("reference", f"a stream, and {error}", reference)
         if stream is None:
             stream = StepwiseStream(choice, n, self.optimizers, self.update_every, self.seed)
         self.engine_choice = choice

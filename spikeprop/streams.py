@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spikeprop.datasets import EventBatch
-from spikeprop.engines import Choice, StepwiseEngine
+from spikeprop.engines import StepwiseEngine, StreamChoice
 from spikeprop.engines.live import Lagging, LiveEngine
 from spikeprop.engines.rows import as_events
 from spikeprop.evidence import as_filters
@@ -26,13 +26,13 @@ class Stream(ABC):
 
     Attributes
     ----------
-    choice : Choice
+    choice : StreamChoice
         The engine, and why it was taken.
     n_recordings : int
         Recordings B.
     """
 
-    choice: Choice
+    choice: StreamChoice
     n_recordings: int
 
     @abstractmethod
@@ -57,7 +57,7 @@ class StepwiseStream(Stream):
 
     Parameters
     ----------
-    choice : Choice
+    choice : StreamChoice
         With a stepwise engine.
     n_recordings : int
         Recordings B.
@@ -71,7 +71,7 @@ class StepwiseStream(Stream):
 
     def __init__(
         self,
-        choice: Choice,
+        choice: StreamChoice,
         n_recordings: int,
         optimizers: Sequence[torch.optim.Optimizer | None],
         update_every: int,
@@ -123,7 +123,7 @@ class LiveStream(Stream):
 
     Parameters
     ----------
-    choice : Choice
+    choice : StreamChoice
         With a :class:`~spikeprop.engines.live.LiveEngine`.
     n_recordings : int
         Recordings B.
@@ -138,7 +138,7 @@ class LiveStream(Stream):
 
     def __init__(
         self,
-        choice: Choice,
+        choice: StreamChoice,
         n_recordings: int,
         optimizers: Sequence[torch.optim.Optimizer | None],
     ) -> None:

@@ -125,7 +125,7 @@ def _warm_up(run: Path, pool: list[Events], config: SoakConfig) -> None:
 
 
 def _at(pool: list[Events], millisecond: int) -> Events:
-    events = pool[millisecond % len(pool)].copy()
+    events: Events = pool[millisecond % len(pool)].copy()
     events["t"] += 1000 * millisecond
     return events
 

@@ -21,7 +21,7 @@ from spikeprop.engines.windows import WindowedEngine
 from spikeprop.evidence import as_filters
 from spikeprop.rules import LocalRule
 
-__all__ = ["ENGINES", "Choice", "choose", "choose_for_stream", "density_of"]
+__all__ = ["ENGINES", "Choice", "StreamChoice", "choose", "choose_for_stream", "density_of"]
 
 #: What ``ForwardLearner(engine=...)`` accepts.
 ENGINES = ("auto", "reference", "chunked", "event")
@@ -41,13 +41,35 @@ class Choice:
         "reference", "chunked" or "event".
     reason : str
         One sentence for the run's log.
-    engine : StepwiseEngine, WindowedEngine or LiveEngine
+    engine : StepwiseEngine or WindowedEngine
         The engine.
     """
 
     name: str
     reason: str
-    engine: StepwiseEngine | WindowedEngine | LiveEngine
+    engine: StepwiseEngine | WindowedEngine
+
+    def __str__(self) -> str:
+        return f"{self.name} engine: {self.reason}"
+
+
+@dataclass(frozen=True)
+class StreamChoice:
+    """The same for a stream.
+
+    Attributes
+    ----------
+    name : str
+        "reference" or "event".
+    reason : str
+        One sentence for the log.
+    engine : StepwiseEngine or LiveEngine
+        The engine.
+    """
+
+    name: str
+    reason: str
+    engine: StepwiseEngine | LiveEngine
 
     def __str__(self) -> str:
         return f"{self.name} engine: {self.reason}"
@@ -97,14 +119,14 @@ def choose_for_stream(
     reference: StepwiseEngine,
     optimizers: Sequence[torch.optim.Optimizer | None],
     update_every: int,
-) -> Choice:
+) -> StreamChoice:
     """Choose the engine for ``reference``'s network step by step.
 
     That is the event engine's live form (:mod:`spikeprop.engines.live`) for ``"auto"`` and
     ``"event"`` where it can be, and the reference everywhere else; the choice says why.
     """
     if wanted == "reference":
-        return Choice("reference", "as asked for", reference)
+        return StreamChoice("reference", "as asked for", reference)
     try:
         if wanted == "chunked":
             raise NotAChain("a stream is no chunk of time steps")
@@ -113,9 +135,11 @@ def choose_for_stream(
         assert isinstance(rule, LocalRule), "the links were refused else"
         _check_live(reference, links, rule, optimizers, update_every)
     except NotAChain as error:
-        return Choice("reference", f"a stream, and {error}", reference)
+        return StreamChoice("reference", f"a stream, and {error}", reference)
     engine = LiveEngine(reference.net, links, rule, reference.tensors)
-    return Choice("event", "a stream of plain gradient steps, which wait in its windows", engine)
+    return StreamChoice(
+        "event", "a stream of plain gradient steps, which wait in its windows", engine
+    )
 
 
 def _check_live(

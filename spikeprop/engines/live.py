@@ -337,7 +337,7 @@ class Lagging:
         Writes it.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], flush: Callable[[], None]) -> None:
+    def __init__(self, modules: Sequence[Any], flush: Callable[[], None]) -> None:
         def before(*_: Any, **__: Any) -> None:
             flush()
 
@@ -429,7 +429,7 @@ class LiveEngine:
         stages, n = passage.stages, passage.n_recordings
         sums = np.zeros((3, len(stages)))
         scores = np.empty((len(stages), n, self.rule.num_classes), stages[0].kind)
-        known = labels if labels is not None else np.zeros(n, np.int64)
+        known: Array = labels if labels is not None else np.zeros(n, np.int64)
         for stage in stages:
             stage.check()
         for first in range(0, x.time_steps, CHUNK):
@@ -444,7 +444,10 @@ class LiveEngine:
             else:
                 for k, stage in enumerate(stages):
                     stage.make_room(steps)
-                    rows = stage.run(rows, *given[:1], *given[5:], sums[:, k], scores[k])
+                    rows = stage.run(
+                        rows, steps, signal, passing, known, labels is not None, sums[:, k],
+                        scores[k],
+                    )  # fmt: skip
             passage.steps += steps
         return sums, scores
 

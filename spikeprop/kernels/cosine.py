@@ -24,7 +24,7 @@ def _direct(row: Array, centred: Array, rectify: bool, smallest: float) -> float
     total = zero
     if rectify:
         for i in range(size):
-            v = row[i] if row[i] > zero else zero
+            v = zero if row[i] < zero else row[i]  # NaN stays NaN
             centred[i] = v
             total += v
     else:

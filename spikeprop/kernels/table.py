@@ -53,16 +53,21 @@ def _compiled() -> Any:  # pragma: no cover - machine code
     from numba import types
     from numba.extending import intrinsic
 
+    module: Any = numba
+    carray = module.carray
+
     @intrinsic
-    def pointer(typing: Any, address: Any) -> Any:
+    def as_pointer(typing: Any, address: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
 
         return types.voidptr(address), generate
 
-    @numba.njit
+    pointer: Any = as_pointer
+
+    @module.njit  # type: ignore[untyped-decorator]
     def array_at(address: Any, shape: Any, dtype: Any) -> Any:
-        return numba.carray(pointer(address), shape, dtype)
+        return carray(pointer(address), shape, dtype)
 
     return array_at
 

@@ -158,6 +158,12 @@ def _compiled(width: int) -> tuple[Any, Any]:
             builder.store(total, at(target.data, k), align=bits // 8)
         return context.get_dummy_value()
 
+    def generator(scaled: bool) -> Any:
+        def generated(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return generate(context, builder, signature, arguments, scaled)
+
+        return generated
+
     @intrinsic
     def plain(
         typing: Any,
@@ -172,7 +178,7 @@ def _compiled(width: int) -> tuple[Any, Any]:
     ) -> Any:
         number = types.intp
         signature = types.void(table, number, index, number, number, start, number, row)
-        return signature, lambda *given: generate(*given, scaled=False)
+        return signature, generator(False)
 
     @intrinsic
     def scaled(
@@ -189,7 +195,7 @@ def _compiled(width: int) -> tuple[Any, Any]:
     ) -> Any:
         number = types.intp
         signature = types.void(table, number, index, factors, number, number, start, number, row)
-        return signature, lambda *given: generate(*given, scaled=True)
+        return signature, generator(True)
 
     return plain, scaled
 
