@@ -52,6 +52,7 @@ def bind_network(
         ) from error
     generator = torch.Generator().manual_seed(seed)
     drawn = rule.draw([block.features for block in blocks], generator)
+    drawn.update(rule.draw_input(shape, generator))
     tensors = {name: value.to(like) for name, value in drawn.items()}
     if rule.homeostasis is not None or rule.stream_homeostasis is not None:
         give_thresholds(blocks)

@@ -59,6 +59,17 @@ def labels(x: Tensor | EventBatch, label: Tensor, num_classes: int) -> Tensor:
     return _labels(label, x.shape[1], num_classes, f"x of shape {tuple(x.shape)}", x.shape[0])
 
 
+def vectors(label: Tensor, n: int, size: int, like: Tensor) -> Tensor:
+    """Check the vectors that a batch of ``n`` is to be mapped to; return them typed as ``like``."""
+    if not isinstance(label, Tensor) or not label.is_floating_point():
+        raise TypeError(f"label has to be a floating-point tensor of vectors, got {label!r:.80}")
+    if label.shape != (n, size):
+        raise ValueError(f"label has to have shape ({n}, {size}), got {tuple(label.shape)}")
+    if not torch.isfinite(label).all():
+        raise ValueError("label has values that are not finite")
+    return label.to(like)
+
+
 def single_step(
     x_t: Tensor | EventBatch, label: Tensor | None, num_classes: int, net: nn.Module
 ) -> Tensor | None:

@@ -14,6 +14,7 @@ from spikeprop import checks
 from spikeprop.binding import bind_network
 from spikeprop.blocks import Block
 from spikeprop.checkpoint import load_state, save_state
+from spikeprop.classes import add_class
 from spikeprop.datasets import EventBatch
 from spikeprop.engines import (
     ENGINES,
@@ -28,7 +29,7 @@ from spikeprop.engines import (
 )
 from spikeprop.engines.chain import NotAChain
 from spikeprop.engines.passage import Seen
-from spikeprop.evidence import Evidence, as_filters
+from spikeprop.evidence import Evidence
 from spikeprop.metrics import Metrics, final_logits, mean_logits, measure, read_out
 from spikeprop.neurons import reset
 from spikeprop.norms import following_statistics
@@ -333,6 +334,11 @@ class ForwardLearner:
         choice.engine.run(x, passage)
         return passage
 
+    def adopt(self, rule: Rule, engine: StepwiseEngine) -> None:
+        """Go on with another version of the rule, and the engine that has its tensors."""
+        self.rule, self._reference, self._chosen = rule, engine, None
+        self.reset()
+
     # ------------------------------------------------------------------ learning
 
     def update(self, x: Tensor | EventBatch, label: Tensor) -> Metrics:
@@ -344,7 +350,8 @@ class ForwardLearner:
             ``(T, B, *features)``, time first; floating-point as the network, or integer counts; or
             the same as sparse events, which never become dense in an event-driven engine.
         label : Tensor
-            Classes ``(B,)``, integers from 0 to ``num_classes - 1``.
+            Classes ``(B,)``, integers from 0 to ``num_classes - 1``; vectors ``(B, num_classes)``
+            for a rule of regression.
 
         Returns
         -------
@@ -358,7 +365,12 @@ class ForwardLearner:
         FloatingPointError
             If a block's loss becomes NaN or infinite; the message names the block.
         """
-        label = checks.sequence(x, label, self.rule.num_classes, self.net)
+        if self.rule.regression:
+            checks.sequence(x, None, self.rule.num_classes, self.net)
+            like = next(self.net.parameters())
+            label = checks.vectors(label, x.shape[1], self.rule.num_classes, like)
+        else:
+            label = checks.sequence(x, label, self.rule.num_classes, self.net)
         checks.finite_weights(self.net)
         self._ready(x.shape[2:], x.shape[0])
         label = label.to(self.device)
@@ -369,10 +381,16 @@ class ForwardLearner:
             randomness(self.seed, self.updates, self.device),
             flushed_denormals(),
         ):
-            passage = self._run(x, as_filters(self.rule.evidence), label, self.optimizers)
+            passage = self._run(x, self.rule.filters(x.shape[0]), label, self.optimizers)
         self.updates += 1
         reset(self.net)
-        metrics = measure(passage, label, self.rule.predict_from, last_step=False)
+        metrics = measure(
+            passage,
+            label,
+            self.rule.predict_from,
+            last_step=False,
+            regression=self.rule.regression,
+        )
         checks.finite_loss(metrics.loss, self.blocks, self.updates)
         if self.rule.homeostasis is not None:
             keep_rates(self.rule.homeostasis, passage)
@@ -447,6 +465,12 @@ class ForwardLearner:
             raise ValueError(
                 "step needs a network that maps one time step and keeps its state "
                 "(init_hidden=True); with time='inside' the network runs whole sequences only"
+            )
+        if not self.rule.streams:
+            raise ValueError(
+                f"{type(self.rule).__name__} cannot follow a stream: its signals depend on labels "
+                f"that are known for a whole sequence, or stand in time steps of their own; use "
+                f"update, or class signals with placement='parallel'"
             )
         steps, n, *features = x.shape
         reference = self._ready(torch.Size(features))
@@ -527,7 +551,25 @@ class ForwardLearner:
 
     def predict(self, x: Tensor | EventBatch, *, final: bool = False) -> Tensor:
         """Return the class of each recording, ``(B,)``; parameters as :meth:`logits`."""
-        return read_out(self.logits(x, final=final), self.rule.predict_from)
+        logits = self.logits(x, final=final)
+        return read_out(logits, self.rule.predict_from, self.rule.regression)
+
+    def add_class(self) -> int:
+        """Let the network learn one class more from now on, without a restart; return its number.
+
+        Weights, optimisers, schedules and counters go on. The rule draws a signal for the new class
+        (and an output at zero, where one is trained); :meth:`save` keeps all of it, for a learner
+        made with a rule of the larger ``num_classes``. A running stream begins anew.
+
+        Raises
+        ------
+        RuntimeError
+            Before the input's shape is known.
+        TypeError
+            If the rule's number of classes is fixed.
+        """
+        add_class(self)
+        return self.rule.num_classes - 1
 
     def evaluate(
         self, data: Iterable[Any] | tuple[Tensor, Tensor], *, batch_size: int = 50
@@ -588,7 +630,7 @@ class ForwardLearner:
         # One empty recording: the class signals beside it do not depend on it.
         x = like.detach().new_zeros((time_steps, 1, *(self.input_shape or ())))
         self.reset()
-        passage = engine.begin(1, as_filters(self.rule.evidence))
+        passage = engine.begin(1, self.rule.filters(time_steps))
         with mode(self.net, training=False):
             engine.run(x, passage)
         self.reset()
@@ -613,7 +655,7 @@ class ForwardLearner:
         self._ready(x.shape[2:], x.shape[0])
         self.reset()
         with mode(self.net, training=False), flushed_denormals():
-            passage = self._run(x, as_filters(self.rule.evidence), None, None)
+            passage = self._run(x, self.rule.filters(x.shape[0]), None, None)
         reset(self.net)
         return passage
 

@@ -99,6 +99,10 @@ class ExportedNetwork(nn.Module):
         """Return class scores ``(B, C)`` for recordings ``x`` ``(T, B, *features)``."""
         if self._reads == "spikes":
             return self._scores(spike_rates(self.network, x))
+        return self._scores(self.evidence(x))
+
+    def evidence(self, x: Tensor) -> Tensor:
+        """Return what a readout by voltage sees at the end of recordings, ``(B, F)``."""
         evidence: list[Tensor] = []
         free = None if self._dynamics is None else FreePotential(self._dynamics)
         step = 0
@@ -126,7 +130,7 @@ class ExportedNetwork(nn.Module):
             handle.remove()
             reset(self.network)
         features = torch.cat(evidence, dim=1)
-        return self._scores(features.clamp_min(0) if self._rectify else features)
+        return features.clamp_min(0) if self._rectify else features
 
     def _scores(self, features: Tensor) -> Tensor:
         scores: Tensor = self.readout(features)

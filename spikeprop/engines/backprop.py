@@ -150,7 +150,8 @@ class BackpropEngine(StepwiseEngine):
         for item in passage.blocks:
             item.logits = y.detach()
             item.logits_sum = item.logits_sum + item.logits
-        if passage.optimizers and passage.blocks[0].labels is not None:
+        learns = bool(passage.optimizers) and passage.blocks[0].labels is not None
+        if learns and passage.steps >= self.rule.first_step:
             window.y_sum = y if window.y_sum is None else window.y_sum + y
             window.labelled += 1
             if window.labelled == self.rule.window:

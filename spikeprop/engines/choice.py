@@ -178,10 +178,8 @@ def density_of(x: Tensor | EventBatch) -> float:
 def _links(reference: StepwiseEngine) -> list[Link]:
     if not isinstance(reference.rule, LocalRule):
         raise NotAChain(f"{type(reference.rule).__name__} steps through time with all blocks")
-    if reference.rule.needs_context:
-        raise NotAChain(f"{type(reference.rule).__name__} looks at the signals at a block's input")
-    if reference.rule.potential == "spikes":
-        raise NotAChain(f"{type(reference.rule).__name__} looks at spikes")
+    if reference.rule.unwindowed is not None:
+        raise NotAChain(f"{type(reference.rule).__name__} {reference.rule.unwindowed}")
     if reference.own_optimizer is not None:
         raise NotAChain(f"{type(reference.rule).__name__} learns tensors of its own")
     if reference.time_inside:

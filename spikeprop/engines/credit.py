@@ -58,6 +58,8 @@ class Credit:
     dynamics : LinearFilter or callable, optional
         What inputs go through in place of the neuron's own dynamics: a filter that serves the whole
         layer, or a function that gives each step's filter when :meth:`advance` asks for it.
+    signal_rows : bool
+        Whether signal rows pass the first block's synapse, too.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class Credit:
         n_recordings: int,
         traces: str,
         dynamics: LinearFilter | Callable[[], LinearFilter] | None = None,
+        *,
+        signal_rows: bool = False,
     ) -> None:
         self._block, self._filters = block, filters
         neuron = block.neuron
@@ -88,8 +92,9 @@ class Credit:
             self._chunk = []
         self.sites: list[SitePass] = []
         for site in block.sites:
-            # The first block's signal current is S c, not W x: its signal rows say nothing of W.
-            outside = block.index == 0 and not site.inside
+            # The first block's signal current is S c, not W x: its signal rows say nothing of W
+            # (unless they pass W as well).
+            outside = block.index == 0 and not site.inside and not signal_rows
             rows = slice(n_recordings) if outside else slice(None)
             if shared:
                 assert own is not None, "the shared one"

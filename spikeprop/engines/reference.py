@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from spikeprop.blocks import Block
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.credit import Credit
+from spikeprop.engines.own import OwnTensors
 from spikeprop.engines.passage import Passage
 from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.evidence import Evidence
@@ -61,6 +62,7 @@ class BlockPass:
     optimizer: torch.optim.Optimizer | None
     update_every: int
     traces: str = "synapse"
+    own: OwnTensors | None = None
     t: int = 0
     _pending: int = 0
     _evidence: list[Tensor] = field(default_factory=list)
@@ -69,7 +71,13 @@ class BlockPass:
     def __post_init__(self) -> None:
         self.credit = None
         if self.optimizer is not None:
-            self.credit = Credit(self.block, self.filters, self.n_recordings, self.traces)
+            self.credit = Credit(
+                self.block,
+                self.filters,
+                self.n_recordings,
+                self.traces,
+                signal_rows=self.rule.enters_synapse,
+            )
         self._free = free_potential(self.block) if self.rule.potential == "free" else None
         self.calls = [0] * len(self.block.sites)
         self.logits_sum: Tensor | float = 0.0
@@ -88,8 +96,10 @@ class BlockPass:
         self.calls[place] += 1
         if self.credit is not None:
             self.credit.sites[place].take(x)
-        if place == 0 and self.block.index > 0 and self.rule.needs_context:
-            self.take_context(x[self.n_recordings :])
+        if place == 0 and self.rule.needs_context:
+            first = self.block.index == 0
+            if not first or self.rule.current(self.tensors, self.t + 1) is None:
+                self.take_context(x[self.n_recordings :])
 
     def take_context(self, signal: Tensor) -> None:
         """Note the signal rows ``(C, *inputs)`` of a time step as they enter the block."""
@@ -114,6 +124,8 @@ class BlockPass:
                 self.block.index, features, self.labels, tensors
             )
             self.loss_sum = self.loss_sum + value
+            if self.own is not None:
+                self.own.learn(self.block.index, features, self.labels, delta, tensors)
             self.learn(delta)
         self.flush_if_due()
         self.logits_sum = self.logits_sum + self.logits
@@ -202,17 +214,30 @@ class ReferenceEngine(StepwiseEngine):
     ) -> Passage[BlockPass]:
         """Start a batch of sequences, or a stream; blocks with an optimiser learn from labels."""
         chosen = optimizers if optimizers is not None else [None] * len(self.blocks)
+        tensors = self.rule.begin(self.tensors, labels)
+        own: OwnTensors | None = None
+        if self.own_optimizer is not None and optimizers is not None:
+            own = OwnTensors(
+                self.rule,
+                self.tensors,
+                self.own_optimizer,
+                self.blocks,
+                filters,
+                n_recordings,
+                update_every,
+            )
         passes = [
             BlockPass(
                 block,
                 self.rule,
-                self.tensors,
+                tensors,
                 filters,
                 n_recordings,
                 labels,
                 optimizer,
                 update_every,
                 self.traces,
+                own,
             )
             for block, optimizer in zip(self.blocks, chosen, strict=True)
         ]
@@ -222,14 +247,20 @@ class ReferenceEngine(StepwiseEngine):
         """Run whole sequences ``(T, B, *features)``, then let what is left over be learned."""
         if isinstance(x, EventBatch):
             x = x.to_dense(self.dtype)
+        tensors = passage.blocks[0].tensors
+        x = self.rule.arrange(x, tensors)
         with torch.no_grad(), self._hooked(passage):
+            steps = (self._with_signal_rows(x_t, tensors, t) for t, x_t in enumerate(x, start=1))
             if self.time_inside:
-                self.net(self._with_signal_rows(x, dim=1))
+                self.net(torch.stack(list(steps)))
             else:
-                for x_t in x:
-                    self.net(self._with_signal_rows(x_t, dim=0))
+                for rows in steps:
+                    self.net(rows)
             for block_pass in passage.blocks:
                 block_pass.flush()
+            own = passage.blocks[0].own
+            if own is not None:
+                own.flush()
         for block_pass in passage.blocks:
             if block_pass.t != len(x):
                 raise ValueError(
@@ -240,30 +271,37 @@ class ReferenceEngine(StepwiseEngine):
 
     def step(self, x_t: Tensor, passage: Passage[BlockPass]) -> None:
         """Run one time step ``(B, *features)`` of a stream."""
+        tensors = passage.blocks[0].tensors
         with torch.no_grad(), self._hooked(passage):
-            self.net(self._with_signal_rows(x_t, dim=0))
+            self.net(self._with_signal_rows(x_t, tensors, passage.steps + 1))
 
-    def _with_signal_rows(self, x: Tensor, dim: int) -> Tensor:
-        """Append a row of zeros per class signal: a place for it in every later layer's batch."""
-        x = x.to(self.dtype)
-        signal = self.rule.current(self.tensors, 1)
-        if signal is None:
-            return x
-        shape = list(x.shape)
-        shape[dim] = len(signal)
-        return torch.cat([x, x.new_zeros(shape)], dim=dim)
+    def _with_signal_rows(self, x_t: Tensor, tensors: dict[str, Tensor], t: int) -> Tensor:
+        """Append the signal rows' input: zeros, where a place in every later batch is all."""
+        x_t = x_t.to(self.dtype)
+        rows = self.rule.inputs(x_t, tensors, t)
+        return x_t if rows is None else torch.cat([x_t, rows.to(x_t)])
 
     @contextmanager
     def _hooked(self, passage: Passage[BlockPass]) -> Iterator[None]:
         n = passage.n_recordings
 
         def enter(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            signal = self.rule.current(self.tensors, passage.steps + 1)
+            current, t, first = inputs[0], passage.steps + 1, passage.blocks[0]
+            if first.own is not None:
+                first.own.enter(first.tensors, t)
+            own = self.rule.own_current(first.tensors, t)
+            if own is not None:
+                current = current.clone()
+                current[:n] += own.reshape(n, *current.shape[1:])
+            signal = self.rule.current(first.tensors, t)
             if signal is None:
-                return inputs
+                return current, *inputs[1:]
             if self.rule.needs_context:
-                passage.blocks[0].take_context(signal)
-            return torch.cat([inputs[0][:n], signal.to(inputs[0].dtype)]), *inputs[1:]
+                first.take_context(signal)
+            signal = signal.to(current.dtype).reshape(-1, *current.shape[1:])
+            if self.rule.enters_synapse:
+                signal = signal + current[n:]
+            return torch.cat([current[:n], signal]), *inputs[1:]
 
         handles = [self.blocks[0].neuron.register_forward_pre_hook(enter)]
         for block_pass in passage.blocks:

@@ -133,11 +133,12 @@ class ThreeFactorEngine(StepwiseEngine):
 
     def _finish(self, passage: _JointPassage) -> None:
         """Let the rule judge the step that all blocks have made, and credit them."""
-        labels = passage.blocks[0].labels
+        t = passage.blocks[-1].t
+        learns = passage.learning and t >= self.rule.first_step
         step = Step(
-            t=passage.blocks[-1].t,
+            t=t,
             views=[item.view for item in passage.blocks],
-            labels=labels if passage.learning else None,
+            labels=passage.blocks[0].labels if learns else None,
             tensors=self.tensors,
             transport=lambda top: _down(passage.blocks, top),
         )

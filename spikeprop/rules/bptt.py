@@ -50,6 +50,8 @@ class BPTT(Rule):
         Time steps that are differentiated together; None for the whole sequence.
     homeostasis, stream_homeostasis : Homeostasis, optional
         Control of the thresholds; None for none.
+    first_step : int
+        First time step whose logits the loss sees, at least 1.
 
     Raises
     ------
@@ -81,6 +83,7 @@ class BPTT(Rule):
     window: int | None = None
     homeostasis: Homeostasis | None = None
     stream_homeostasis: Homeostasis | None = None
+    first_step: int = 1
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:
@@ -89,6 +92,8 @@ class BPTT(Rule):
             raise ValueError(f"kappa has to be at least 0 and below 1, got {self.kappa}")
         if self.window is not None and self.window < 1:
             raise ValueError(f"window has to be at least 1, or None, got {self.window}")
+        if self.first_step < 1:
+            raise ValueError(f"first_step has to be at least 1, got {self.first_step}")
         set_parts(self)
 
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:

@@ -45,6 +45,9 @@ class ReadoutRule(ThreeFactorRule):
         Control of the thresholds after each sequence, or its rate; None for none.
     stream_homeostasis : Homeostasis, optional
         The same, a little at each step of a stream.
+    first_step : int
+        First time step that is learned from, at least 1 (T_l of S-TLLR); eligibilities and the
+        readout's low-pass run from the start.
 
     Raises
     ------
@@ -57,12 +60,15 @@ class ReadoutRule(ThreeFactorRule):
     surrogate: PseudoDerivative | None = FastSigmoid()  # noqa: RUF009 - frozen
     homeostasis: Homeostasis | None = None
     stream_homeostasis: Homeostasis | None = None
+    first_step: int = 1
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:
             raise ValueError(f"num_classes has to be at least 2, got {self.num_classes}")
         if not 0.0 <= self.kappa < 1.0:
             raise ValueError(f"kappa has to be at least 0 and below 1, got {self.kappa}")
+        if self.first_step < 1:
+            raise ValueError(f"first_step has to be at least 1, got {self.first_step}")
         set_parts(self)
 
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
@@ -75,6 +81,8 @@ class ReadoutRule(ThreeFactorRule):
 
     def learn(self, step: Step) -> Lesson:
         """Read out, and let the error and the block's own state make the modulators."""
+        for view in step.views:
+            self.observe(view)
         last = step.views[-1]
         z = last.follow("readout", last.spk, self.kappa, 1.0 - self.kappa)
         weight = step.tensors["readout.weight"].detach()
@@ -98,6 +106,9 @@ class ReadoutRule(ThreeFactorRule):
 
         ``error`` is dLoss/dlogits ``(B, C)``.
         """
+
+    def observe(self, view: View) -> None:
+        """Move running values of the rule's own on by a step, with or without labels."""
 
     def modulate(self, view: View, signal: Tensor) -> tuple[Tensor, ...]:
         """Return the modulator of each eligibility: the signal times the pseudo-derivative."""

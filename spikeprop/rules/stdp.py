@@ -98,12 +98,19 @@ class STDP(ReadoutRule):
         """Return 1 / batch: nothing tells right from wrong."""
         return [torch.ones_like(view.spk) / len(view.spk) for view in step.views]
 
+    def observe(self, view: View) -> None:
+        """Move the postsynaptic trace on; depression takes it as it was before."""
+        post = view.spk - view.spk.mean(dim=1, keepdim=True) if self.competition else view.spk
+        view.carry["spk"] = post
+        view.carry["before"] = view.carry.get("post", torch.zeros_like(post))
+        view.follow("post", post, self.lambda_minus)
+
     def modulate(self, view: View, signal: Tensor) -> tuple[Tensor, ...]:
         """Return what meets the presynaptic trace, and what meets the presynaptic spikes."""
-        post = view.spk - view.spk.mean(dim=1, keepdim=True) if self.competition else view.spk
-        before = view.carry.get("post", torch.zeros_like(post))
-        view.follow("post", post, self.lambda_minus)
-        return -self.a_plus * signal * post, self.a_minus * signal * before
+        return (
+            -self.a_plus * signal * view.carry["spk"],
+            self.a_minus * signal * view.carry["before"],
+        )
 
     def combine(self, weight: Tensor, gradients: Sequence[Tensor]) -> Tensor:
         """Return the sum, slowed down where it drives a weight towards its bound."""

@@ -55,8 +55,6 @@ class STLLR(ReadoutRule):
         Decays of the causal and of the non-causal trace per time step, 0 to below 1.
     alpha_pre, alpha_post : float
         Weights of the causal and of the non-causal term.
-    first_step : int
-        First time step with a learning signal, from 1.
     feedback : {"symmetric", "random"}
         How the error comes to the blocks.
     feedback_scale : float
@@ -94,7 +92,6 @@ class STLLR(ReadoutRule):
     lambda_post: float = 0.5
     alpha_pre: float = 1.0
     alpha_post: float = -0.2
-    first_step: int = 1
     feedback: str = "symmetric"
     feedback_scale: float = 0.1
 
@@ -126,19 +123,20 @@ class STLLR(ReadoutRule):
         return own | random_feedback(shapes, self.num_classes, self.feedback_scale, generator)
 
     def signals(self, step: Step, error: Tensor) -> list[Tensor]:
-        """Return the error, carried down or broadcast, from ``first_step`` on."""
-        if step.t < self.first_step:
-            return [torch.zeros_like(view.spk) for view in step.views]
+        """Return the error, carried down or broadcast."""
         if self.feedback == "symmetric":
             return step.transport(self.top(step, error))
         return [error @ step.tensors[f"feedback.{view.index}"] for view in step.views]
 
+    def observe(self, view: View) -> None:
+        """Move the postsynaptic trace on; the non-causal term takes it as it was before."""
+        psi = view.psi
+        view.carry["before"] = view.carry.get("psi", torch.zeros_like(psi))
+        view.follow("psi", psi, self.lambda_post)
+
     def modulate(self, view: View, signal: Tensor) -> tuple[Tensor, ...]:
         """Return the modulators of the causal and of the non-causal term."""
-        psi = view.psi
-        before = view.carry.get("psi", torch.zeros_like(psi))  # the sum up to the last step
-        view.follow("psi", psi, self.lambda_post)
-        return self.alpha_pre * signal * psi, self.alpha_post * signal * before
+        return self.alpha_pre * signal * view.psi, self.alpha_post * signal * view.carry["before"]
 
 
 @dataclass(frozen=True)
@@ -168,13 +166,13 @@ class TESS(STLLR):
         }
 
     def signals(self, step: Step, error: Tensor) -> list[Tensor]:
-        """Return each layer's own error, from ``first_step`` on."""
+        """Return each layer's own error."""
         assert step.labels is not None, "signals are asked for where there are labels"
         found = []
         for view in step.views:
             waves = step.tensors[f"feedback.{view.index}"]
             _, own = cross_entropy(view.spk @ waves.T, step.labels)
-            found.append(own @ waves if step.t >= self.first_step else torch.zeros_like(view.spk))
+            found.append(own @ waves)
         return found
 
 

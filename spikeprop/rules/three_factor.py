@@ -154,6 +154,8 @@ class ThreeFactorRule(Rule):
     #: Whether biases learn, as synapses from a constant 1.
     biases: ClassVar[bool] = True
     surrogate: PseudoDerivative | None = None
+    #: First time step that is learned from, from 1; eligibilities run from the start.
+    first_step: int = 1
 
     @property
     @abstractmethod

@@ -204,9 +204,9 @@ def stdp_like(h: Hand, L: list[Any]) -> Gradients:
 
 
 def stllr(h: Hand) -> Gradients:
-    """The learning signal by spatial backpropagation, from the second step on."""
+    """The learning signal by spatial backpropagation."""
     L = down(h, (1 - KAPPA) * h.error @ h.tensors["readout.weight"], h.W[1])
-    return stdp_like(h, [part * (h.t >= 2) for part in L])
+    return stdp_like(h, L)
 
 
 def tess(h: Hand) -> Gradients:

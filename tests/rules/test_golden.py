@@ -29,7 +29,7 @@ WORKED: dict[str, tuple[Callable[[hand.Hand], hand.Gradients], dict[str, Any]]] 
     "drtp": (hand.drtp, {}),
     "dfa": (hand.dfa, {}),
     "feedback-alignment": (hand.feedback_alignment, {"feedback_scale": 1.0}),
-    "s-tllr": (hand.stllr, {"first_step": 2}),
+    "s-tllr": (hand.stllr, {}),
     "tess": (hand.tess, {}),
     "decolle": (hand.decolle, {}),
     "stsf": (hand.stsf, {"homeostasis": None}),
@@ -133,6 +133,7 @@ def test_stdp_competes_by_the_mean_of_the_layer() -> None:
     view = View(0, spk, spk, spk, {})
     rule: STDP = RULES["stdp"](2, a_plus=2.0, a_minus=0.5)
     for before in (torch.zeros(2, 4), spk - torch.tensor([[0.5], [0.25]])):
+        rule.observe(view)
         plus, minus = rule.modulate(view, torch.ones(2, 4))
         torch.testing.assert_close(plus, -2.0 * (spk - torch.tensor([[0.5], [0.25]])))
         torch.testing.assert_close(minus, 0.5 * before)

@@ -278,6 +278,24 @@ def test_nonlinear_neurons_have_their_own_jacobian() -> None:
         assert not torch.equal(net[0].weight, before)
 
 
+@pytest.mark.parametrize("name", ["s-tllr", "e-prop", "stdp", "traces-propagation"])
+def test_steps_before_the_first_one_count_for_eligibilities_alone(name: str) -> None:
+    """As a stream whose first steps have no label."""
+    x, labels = recordings(12, 6)
+    found = []
+    for first in (4, 1):
+        rule = RULES[name](CLASSES, first_step=first, homeostasis=None)
+        learner = ForwardLearner(network(), rule, update_every=1)
+        if first == 4:
+            learner.update(x, labels)
+        else:
+            for t, x_t in enumerate(x, start=1):
+                learner.step(x_t, labels if t >= 4 else None)
+        found.append(learner.net[0].weight.detach().clone())
+    assert not torch.equal(found[0], network()[0].weight)
+    torch.testing.assert_close(found[0], found[1])
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -291,6 +309,8 @@ def test_nonlinear_neurons_have_their_own_jacobian() -> None:
         ("traces-propagation", {"similarity_scale": 0.0}, "similarity_scale has to be"),
         ("bptt", {"window": 0}, "window has to be"),
         ("bptt", {"kappa": -1.0}, "kappa has to be"),
+        ("bptt", {"first_step": 0}, "first_step has to be"),
+        ("ottt", {"first_step": 0}, "first_step has to be"),
         ("bptt", {"num_classes": 1}, "num_classes has to be"),
     ],
 )
