@@ -30,11 +30,11 @@ from spikeprop.engines.own import OwnTensors
 from spikeprop.engines.passage import Passage
 from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.evidence import Evidence
-from spikeprop.membranes import output_of, visible
+from spikeprop.membranes import filter_of, output_of, visible
 from spikeprop.potentials import free_potential
 from spikeprop.rules import LocalRule
 
-__all__ = ["BlockPass", "ReferenceEngine"]
+__all__ = ["BlockPass", "ReferenceEngine", "follow"]
 
 
 @dataclass
@@ -69,6 +69,9 @@ class BlockPass:
     _context: Tensor | None = None
 
     def __post_init__(self) -> None:
+        self._free = None
+        if self.rule.potential == "free":
+            self._free = free_potential(self.block, self.traces)
         self.credit = None
         if self.optimizer is not None:
             self.credit = Credit(
@@ -76,9 +79,9 @@ class BlockPass:
                 self.filters,
                 self.n_recordings,
                 self.traces,
+                free=self._free is not None,
                 signal_rows=self.rule.enters_synapse,
             )
-        self._free = free_potential(self.block) if self.rule.potential == "free" else None
         self.calls = [0] * len(self.block.sites)
         self.logits_sum: Tensor | float = 0.0
         self.loss_sum: Tensor | float = 0.0
@@ -152,14 +155,18 @@ class BlockPass:
             self._evidence = [torch.zeros_like(u) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):
             value.lerp_(u, evidence.weight(self.t))
-        self.spikes = (spk[: self.n_recordings] != 0).sum(dim=0)
+        self.spikes = self.fired(spk)
         self.spike_sum = self.spike_sum + self.spikes
+
+    def fired(self, spk: Tensor) -> Tensor:
+        """Return the number of spikes of each neuron, summed over the recordings."""
+        return (spk[: self.n_recordings] != 0).sum(dim=0)
 
     def compared(self, current: Tensor, spk: Tensor, mem: Tensor) -> Tensor:
         """Return what the evidence is made of."""
         if self.rule.potential == "spikes":
             return spk
-        return mem if self._free is None else self._free.advance(current)
+        return mem if self._free is None else self._free.advance(current, spk)
 
     def learn(self, delta: Tensor) -> None:
         """Add what a modulator ``(R, F)`` says to the gradient."""
@@ -191,8 +198,17 @@ class BlockPass:
         self.credit.hand_over()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.credit.forget()
+        self.begin_sum()
+
+    def begin_sum(self) -> None:
+        """Start new sums, after the optimiser's step."""
         self._pending = 0
+        if self.credit is not None:
+            self.credit.forget()
+        if self._free is not None and self.block.neuron_parameters:
+            dynamics = filter_of(self.block.neuron)
+            assert dynamics is not None, "linear neurons stay linear"
+            self._free.dynamics = dynamics
 
 
 @dataclass(frozen=True)
@@ -305,7 +321,7 @@ class ReferenceEngine(StepwiseEngine):
 
         handles = [self.blocks[0].neuron.register_forward_pre_hook(enter)]
         for block_pass in passage.blocks:
-            handles += _follow(block_pass)
+            handles += follow(block_pass)
         try:
             yield
         finally:
@@ -313,7 +329,8 @@ class ReferenceEngine(StepwiseEngine):
                 handle.remove()
 
 
-def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
+def follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
+    """Set the hooks through which a pass sees its block."""
     block, credit = block_pass.block, block_pass.credit
 
     def taking(place: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:

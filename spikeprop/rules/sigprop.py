@@ -268,7 +268,9 @@ class SigProp(LocalRule):
             tensors |= draw_outputs(self.num_classes, shapes, filters)
         return tensors
 
-    def draw_input(self, shape: torch.Size, generator: torch.Generator) -> dict[str, Tensor]:
+    def draw_input(
+        self, shape: torch.Size, shapes: Sequence[torch.Size], generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """Draw what is shaped as the input."""
         return self.path.draw_input(class_codes(self.num_classes, self.codes), shape, generator)
 
