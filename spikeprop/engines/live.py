@@ -128,7 +128,7 @@ class LiveBlock:
             )
             self._rates = np.full(size, control.target, self.kind)
         # A neuron that never resets has its free potential for a voltage.
-        free = rule.potential == "free" and free_potential(link.block) is not None
+        free = rule.potential == "free" and free_potential(link.block, "synapse") is not None
         apart = free and membrane.reset != "none"
         self._state = (
             np.zeros((rows, size), self.kind),

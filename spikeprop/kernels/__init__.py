@@ -105,7 +105,7 @@ def _depend_on_all_kernels(compiled: Any) -> None:
     numba looks at the file of a function alone, not at those of the functions that it calls: it
     would go on with machine code that has an older version of them built in.
     """
-    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
         file._source_stamp = (file._source_stamp, _fingerprint())
 
