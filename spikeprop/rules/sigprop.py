@@ -34,7 +34,7 @@ from spikeprop import kernels
 from spikeprop.contrast import BatchContrast
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_filters
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.losses import Cosine, Dot, LocalLoss, LossValue
+from spikeprop.losses import Comparison, Cosine, Dot, LocalLoss, LossValue
 from spikeprop.names import meant
 from spikeprop.output_layer import output_gradients, outputs
 from spikeprop.placements import PLACEMENTS
@@ -245,6 +245,15 @@ class SigProp(SendingRule):
         if getattr(self.loss, "batched", False):
             return self.modulate(block, evidence, labels, tensors)
         return super().modulate_window(block, evidence, labels, tensors)
+
+    def comparison(self, block: int, size: int, tensors: dict[str, Tensor]) -> Comparison | None:
+        """Return the loss in numbers, where it has such a form."""
+        in_numbers = getattr(self.loss, "in_numbers", None)
+        if in_numbers is None or self.smooth is not None or self.readout == "trained":
+            return None
+        vectors = self._vectors(block, size, tensors) if self.signal == "projection" else None
+        found: Comparison = in_numbers(vectors, rectify=self.rectify)
+        return found
 
     def logits_window(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
