@@ -16,6 +16,7 @@ from torch import Tensor
 
 from spikeprop.evidence import Evidence, Instantaneous, as_filters
 from spikeprop.homeostasis import Homeostasis
+from spikeprop.losses import Comparison
 
 __all__ = ["ONCE", "Constraints", "LocalRule", "Modulation", "Rule"]
 
@@ -260,6 +261,13 @@ class LocalRule(Rule):
     ) -> Tensor:
         """Return the scores ``(L, B, C)`` of several time steps, ``evidence`` ``(L, R, F)``."""
         return torch.stack([self.logits(block, item, n_recordings, tensors) for item in evidence])
+
+    def comparison(self, block: int, size: int, tensors: dict[str, Tensor]) -> Comparison | None:
+        """Return the block's loss on ``size`` features in numbers, for compiled loops.
+
+        None, as here, if there is no such form: :meth:`modulate` is called at each step then.
+        """
+        return None
 
     def linear_readout(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
