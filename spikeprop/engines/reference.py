@@ -34,7 +34,7 @@ from spikeprop.membranes import filter_of, output_of, visible
 from spikeprop.potentials import free_potential
 from spikeprop.rules import LocalRule
 
-__all__ = ["BlockPass", "ReferenceEngine"]
+__all__ = ["BlockPass", "ReferenceEngine", "follow"]
 
 
 @dataclass
@@ -155,8 +155,12 @@ class BlockPass:
             self._evidence = [torch.zeros_like(u) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):
             value.lerp_(u, evidence.weight(self.t))
-        self.spikes = (spk[: self.n_recordings] != 0).sum(dim=0)
+        self.spikes = self.fired(spk)
         self.spike_sum = self.spike_sum + self.spikes
+
+    def fired(self, spk: Tensor) -> Tensor:
+        """Return the number of spikes of each neuron, summed over the recordings."""
+        return (spk[: self.n_recordings] != 0).sum(dim=0)
 
     def compared(self, current: Tensor, spk: Tensor, mem: Tensor) -> Tensor:
         """Return what the evidence is made of."""
@@ -194,12 +198,17 @@ class BlockPass:
         self.credit.hand_over()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.credit.forget()
+        self.begin_sum()
+
+    def begin_sum(self) -> None:
+        """Start new sums, after the optimiser's step."""
+        self._pending = 0
+        if self.credit is not None:
+            self.credit.forget()
         if self._free is not None and self.block.neuron_parameters:
             dynamics = filter_of(self.block.neuron)
             assert dynamics is not None, "linear neurons stay linear"
             self._free.dynamics = dynamics
-        self._pending = 0
 
 
 @dataclass(frozen=True)
@@ -312,7 +321,7 @@ class ReferenceEngine(StepwiseEngine):
 
         handles = [self.blocks[0].neuron.register_forward_pre_hook(enter)]
         for block_pass in passage.blocks:
-            handles += _follow(block_pass)
+            handles += follow(block_pass)
         try:
             yield
         finally:
@@ -320,7 +329,8 @@ class ReferenceEngine(StepwiseEngine):
                 handle.remove()
 
 
-def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
+def follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
+    """Set the hooks through which a pass sees its block."""
     block, credit = block_pass.block, block_pass.credit
 
     def taking(place: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:

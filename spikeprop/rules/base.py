@@ -16,6 +16,7 @@ from torch import Tensor
 
 from spikeprop.evidence import Evidence, Instantaneous, as_filters
 from spikeprop.homeostasis import Homeostasis
+from spikeprop.losses import Comparison
 
 __all__ = ["ONCE", "Constraints", "LocalRule", "Modulation", "Rule"]
 
@@ -124,8 +125,10 @@ class Rule(ABC):
         """Return the filters of the evidence for recordings of so many time steps."""
         return as_filters(self.evidence)
 
-    def draw_input(self, shape: torch.Size, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw what depends on the shape of the input, after :meth:`draw`."""
+    def draw_input(
+        self, shape: torch.Size, shapes: Sequence[torch.Size], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Draw what depends on the input's ``shape``, too, after :meth:`draw`."""
         return {}
 
     def with_class(
@@ -207,12 +210,12 @@ class LocalRule(Rule):
         """Return gradients of the learned tensors that a block's evidence alone gives, by name."""
         return {}
 
-    @abstractmethod
     def current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
         """Return the current of the signal rows in the first block at step ``t`` (from 1).
 
         Shape ``(C, *features)``; None for a rule that sends no signal through the network.
         """
+        return None
 
     @abstractmethod
     def modulate(
@@ -259,8 +262,21 @@ class LocalRule(Rule):
         """Return the scores ``(L, B, C)`` of several time steps, ``evidence`` ``(L, R, F)``."""
         return torch.stack([self.logits(block, item, n_recordings, tensors) for item in evidence])
 
-    @abstractmethod
+    def comparison(self, block: int, size: int, tensors: dict[str, Tensor]) -> Comparison | None:
+        """Return the block's loss on ``size`` features in numbers, for compiled loops.
+
+        None, as here, if there is no such form: :meth:`modulate` is called at each step then.
+        """
+        return None
+
     def linear_readout(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, bool]:
-        """Return weight ``(C, F)``, bias ``(C,)`` and "rectify first" of an equivalent readout."""
+        """Return weight ``(C, F)``, bias ``(C,)`` and "rectify first" of an equivalent readout.
+
+        Raises
+        ------
+        TypeError
+            If the rule has none.
+        """
+        raise TypeError(f"{type(self).__name__} has no linear readout")

@@ -34,7 +34,7 @@ from spikeprop import kernels
 from spikeprop.contrast import BatchContrast
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_filters
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.losses import Cosine, Dot, LocalLoss, LossValue, SquaredDistance
+from spikeprop.losses import Comparison, Cosine, Dot, LocalLoss, LossValue, SquaredDistance
 from spikeprop.names import meant
 from spikeprop.output_layer import draw_outputs, output_gradients, outputs
 from spikeprop.placements import PLACEMENTS
@@ -268,7 +268,9 @@ class SigProp(LocalRule):
             tensors |= draw_outputs(self.num_classes, shapes, filters)
         return tensors
 
-    def draw_input(self, shape: torch.Size, generator: torch.Generator) -> dict[str, Tensor]:
+    def draw_input(
+        self, shape: torch.Size, shapes: Sequence[torch.Size], generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """Draw what is shaped as the input."""
         return self.path.draw_input(class_codes(self.num_classes, self.codes), shape, generator)
 
@@ -390,6 +392,15 @@ class SigProp(LocalRule):
         if getattr(self.loss, "batched", False):
             return self.modulate(block, evidence, labels, tensors)
         return super().modulate_window(block, evidence, labels, tensors)
+
+    def comparison(self, block: int, size: int, tensors: dict[str, Tensor]) -> Comparison | None:
+        """Return the loss in numbers, where it has such a form."""
+        in_numbers = getattr(self.loss, "in_numbers", None)
+        if in_numbers is None or self.smooth is not None or self.readout == "trained":
+            return None
+        vectors = self._vectors(block, size, tensors) if self.signal == "projection" else None
+        found: Comparison = in_numbers(vectors, rectify=self.rectify)
+        return found
 
     def logits_window(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
