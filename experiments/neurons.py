@@ -1,22 +1,29 @@
 """Trains every neuron inside the same network by signal propagation, beside LIF and frozen layers.
 
-    python -m spikeprop.experiments.neurons --epochs 12
+    python -m spikeprop.experiments.neurons
 
 2312-256-256 on SaccadeDigits, an update at every step, Adam with a cosine schedule, random shift by
-a pixel, final epoch. For each neuron: the accuracy after learning, and that of the same network
-whose hidden weights stay frozen while the last block learns. Initial weights are scaled, layer by
+a pixel. For each neuron, two networks: one that learns, and its frozen twin, of which only the last
+block learns. Neurons differ in the unit of their current, so initial weights are scaled, layer by
 layer and for every neuron alike, until a tenth of the neurons fires at a time step of the first
-training batch, and the step size with them: neurons differ in the unit of their current. Neurons
-whose layer shares no linear filter learn by the filter of their rest (``traces="layer"``).
+training batch, and the step size with them; class signals are scaled until the first layer fires
+under them as a LIF's does. Neurons whose layer shares no linear filter learn by the filter of their
+rest (``traces="layer"``).
+
+1. Trials: each step size of a small set, the same for all neurons and for both networks, on a
+   training part, judged by a validation part. The test set plays no part.
+2. Figures: the step size that did best (of equals, the first in the list), on the whole training
+   set, tested once, after the last epoch.
+
+Whatever is finished is kept in ``results.json`` and is not run again.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,92 +31,58 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikeprop import ForwardLearner, neurons
-from spikeprop.datasets import SaccadeDigits
-from spikeprop.datasets.files import write_text
+from spikeprop import ForwardLearner
+from spikeprop.datasets import Binning, EventBatch
+from spikeprop.experiments.neuron_presets import EXCEPTED, PRESETS, Preset
+from spikeprop.experiments.recordings import (
+    Recordings,
+    Split,
+    load,
+    loader,
+    splits,
+    tuning_split,
+)
+from spikeprop.experiments.store import Store
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.neurons import SpikingNeuron, reset
+from spikeprop.neurons import LIF, SpikingNeuron, reset
 from spikeprop.rules import SigProp
 
-__all__ = ["EXCEPTED", "PRESETS", "NeuronsConfig", "Preset", "train_neuron"]
+__all__ = [
+    "NeuronsConfig",
+    "NeuronsExperiment",
+    "calibrated",
+    "shortfalls",
+    "signal_scale",
+    "table",
+]
 
-
-@dataclass(frozen=True)
-class Preset:
-    """A neuron, and what of the recipe fits it.
-
-    Attributes
-    ----------
-    build : callable
-        From the layer's width to a neuron that keeps its state.
-    rectify : bool
-        Whether the evidence of recordings is rectified: not for a voltage that rests below zero.
-    low, high : float
-        Bounds of the thresholds, in the neuron's own unit.
-    """
-
-    build: Callable[[int], SpikingNeuron]
-    rectify: bool = True
-    low: float = 0.05
-    high: float = 5.0
-
-
-def _make(name: str, *args: Any, **options: Any) -> Callable[[int], SpikingNeuron]:
-    kind = getattr(neurons, name)
-    return lambda width: kind(*args, init_hidden=True, **options)
-
-
-def _recurrent(name: str, *args: Any) -> Callable[[int], SpikingNeuron]:
-    kind = getattr(neurons, name)
-    return lambda width: kind(*args, linear_features=width, init_hidden=True)
-
-
-#: Time constants of about ten steps, as LIF's ``beta=0.9``; everything else as the classes have it.
-PRESETS: dict[str, Preset] = {
-    "LIF": Preset(_make("LIF", 0.9)),
-    "IF": Preset(_make("IF")),
-    "Lapicque": Preset(_make("Lapicque", 0.9)),
-    "PLIF": Preset(_make("PLIF", 10.0)),
-    "Synaptic": Preset(_make("Synaptic", 0.5, 0.9)),
-    "CuBaLIF": Preset(_make("CuBaLIF", 2.0, 10.0)),
-    "CuBaLIF-2": Preset(_make("CuBaLIF", 2.0, 10.0, 1.0)),
-    "Alpha": Preset(_make("Alpha", 0.9, 0.8)),
-    "ALIF": Preset(_make("ALIF", 0.9, 0.95)),
-    "AdLIF": Preset(_make("AdLIF", 0.9, 0.95, 0.1, 0.1)),
-    "RefractoryLIF": Preset(_make("RefractoryLIF", 0.9, 2)),
-    "StochasticLIF": Preset(_make("StochasticLIF", 0.9)),
-    "GradedLIF": Preset(_make("GradedLIF", 0.9)),
-    "SigmaDelta": Preset(_make("SigmaDelta", 0.1, 0.9, activation=torch.relu), low=0.01),
-    "TwoCompartmentLIF": Preset(_make("TwoCompartmentLIF", 0.5, 0.9)),
-    "RLIF": Preset(_recurrent("RLIF", 0.9)),
-    "RSynaptic": Preset(_recurrent("RSynaptic", 0.5, 0.9)),
-    "RF": Preset(_make("RF")),
-    "BRF": Preset(_make("BRF")),
-    "EIF": Preset(_make("EIF", 10.0)),
-    "AdEx": Preset(_make("AdEx", 10.0)),
-    "QIF": Preset(_make("QIF", 10.0, floor=-2.0)),
-    "Izhikevich": Preset(_make("Izhikevich", floor=-90.0), rectify=False, low=10.0, high=60.0),
-}
-
-#: Those that may stay further behind LIF, and why.
-EXCEPTED: dict[str, str] = {
-    "IF": "never forgets: its voltage is the sum of all input, and drifts out of any range",
-    "Izhikevich": "a bursting, reset-driven voltage in millivolts says little of its input",
-}
+RATE = 0.1
+#: Standard deviation of the class signal's current into a LIF.
+LIF_SIGNAL = 0.3
+NETWORKS = ("learned", "frozen")
 
 
 @dataclass(frozen=True)
 class NeuronsConfig:
-    """Train every neuron inside the same network."""
+    """Options of the experiment."""
 
     names: tuple[str, ...] = ()
     """Neurons to train; all if empty."""
 
     epochs: int = 12
-    """Passes over the training recordings, at most 15."""
+    """Passes over the training recordings for the figures, at most 15."""
 
-    lr: float = 4e-4
-    """Step size of Adam for weights of their usual scale."""
+    lrs: tuple[float, ...] = (4e-4, 8e-4)
+    """Step sizes of Adam that are tried, for weights of their usual scale."""
+
+    trial_epochs: int = 4
+    """Passes over the training part in a trial."""
+
+    validation: float = 0.2
+    """Share of the training set that judges the trials."""
+
+    final: bool = True
+    """Also make the figures; otherwise stop before the test set is read."""
 
     seed: int = 0
     """Seed of weights, class signals and batches."""
@@ -120,11 +93,23 @@ class NeuronsConfig:
     threads: int = 1
     """CPU threads."""
 
-    out: Path = Path("runs/neurons.json")
-    """Where to write the figures."""
+    out: Path = Path("runs/neurons")
+    """Folder of results.json; what is finished there is not run again."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.names) - set(PRESETS))
+        if unknown:
+            raise ValueError(f"names has {unknown[0]!r}; known are {', '.join(PRESETS)}")
+        for name in ("epochs", "trial_epochs"):
+            if not 1 <= getattr(self, name) <= 15:
+                raise ValueError(f"{name} has to lie in 1 .. 15, got {getattr(self, name)}")
+        if not self.lrs or not min(self.lrs) > 0:
+            raise ValueError(f"lrs has to name step sizes above 0, got {self.lrs}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden has to name layers of at least 1 neuron, got {self.hidden}")
 
 
-def calibrated(net: nn.Sequential, x: Tensor, target: float = 0.1) -> dict[int, float]:
+def calibrated(net: nn.Sequential, x: Tensor, target: float = RATE) -> dict[int, float]:
     """Scale each synapse until its neurons fire at the target rate; return the factors by weight.
 
     Parameters
@@ -142,112 +127,192 @@ def calibrated(net: nn.Sequential, x: Tensor, target: float = 0.1) -> dict[int, 
         for synapse, neuron in pairwise(net):
             if not isinstance(synapse, nn.Linear):
                 continue
-            start, low, high = synapse.weight.clone(), -6.0, 12.0
-            for _ in range(12):
-                power = (low + high) / 2
-                synapse.weight.copy_(start * 2.0**power)
-                spk = _outputs(synapse, neuron, inputs)
-                low, high = (low, power) if (spk != 0).float().mean() > target else (power, high)
-            factors[id(synapse.weight)] = 2.0**power
-            if synapse.bias is not None:
-                factors[id(synapse.bias)] = 2.0**power
-            inputs = spk
+            current = torch.stack([synapse(x_t) for x_t in inputs])
+            factor = _bisect(neuron, current, target)
+            for parameter in synapse.parameters():
+                parameter.mul_(factor)
+                factors[id(parameter)] = factor
+            inputs = _outputs(neuron, current * factor)
     return factors
 
 
-def _outputs(synapse: nn.Module, neuron: nn.Module, inputs: Tensor) -> Tensor:
+def signal_scale(neuron: nn.Module, width: int, steps: int, seed: int) -> float:
+    """Return the class signal's scale at which a layer fires under it as a LIF's does at 0.3.
+
+    Parameters
+    ----------
+    neuron : nn.Module
+        The first layer's neuron.
+    width : int
+        Neurons of the layer.
+    steps : int
+        Time steps of a recording.
+    seed : int
+        Seed of the constant currents that it is measured with.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    current = torch.randn(16, width, generator=generator).expand(steps, 16, width)
+    with torch.no_grad():
+        wanted = _rate(_outputs(LIF(0.9, init_hidden=True), LIF_SIGNAL * current))
+        return _bisect(neuron, current, wanted)
+
+
+def _bisect(neuron: nn.Module, current: Tensor, target: float) -> float:
+    low, high = -6.0, 12.0
+    for _ in range(12):
+        power = (low + high) / 2
+        rate = _rate(_outputs(neuron, current * 2.0**power))
+        low, high = (low, power) if rate > target else (power, high)
+    return float(2.0**power)
+
+
+def _outputs(neuron: nn.Module, current: Tensor) -> Tensor:
     reset(neuron)
-    outputs = torch.stack([neuron(synapse(x_t)) for x_t in inputs])
+    outputs = torch.stack([neuron(current_t) for current_t in current])
     reset(neuron)
     return outputs
 
 
-def train_neuron(
-    preset: Preset, config: NeuronsConfig, *, frozen: bool = False
-) -> dict[str, float | list[float]]:
-    """Train a network of one kind of neuron; return its test accuracies, rates and seconds."""
-    train = SaccadeDigits.loader(train=True, batch_size=50, seed=config.seed, shift=1)
-    test = SaccadeDigits.loader(train=False, batch_size=100)
-    torch.manual_seed(config.seed)
-    layers: list[nn.Module] = [nn.Flatten()]
-    for inputs, width in pairwise((2 * 34 * 34, *config.hidden)):
-        layers += [nn.Linear(inputs, width), preset.build(width)]
-    net = nn.Sequential(*layers)
-    factors = calibrated(net, next(iter(train))[0])
-    for synapse in layers[1:-2:2]:
-        synapse.requires_grad_(not frozen)
+def _rate(spk: Tensor) -> float:
+    return float((spk != 0).float().mean())
+
+
+def shares_filter(neuron: SpikingNeuron) -> bool:
+    """Whether the layer's neurons share one exact filter."""
+    return neuron.exact and neuron.filter().shared
+
+
+class NeuronsExperiment:
+    """The experiment on its way; whatever has finished is in its store."""
+
+    def __init__(self, config: NeuronsConfig, say: Callable[[str], None]) -> None:
+        self.config, self.say = config, say
+        self.recordings: Recordings = load("saccade-digits")
+        self.binning = Binning(time_window=15_000)
+        self.fingerprint = self.recordings.fingerprint()
+        self.split = splits(self.recordings, folds=0, seeds=1)[0]
+        self.tuning = tuning_split(self.recordings, self.split, config.validation)
+        self.store = Store(config.out)
+
+    def run(self) -> dict[str, Any]:
+        """Make all that the configuration asks for; return the figures of each neuron."""
+        results: dict[str, Any] = {}
+        for name in self.config.names or PRESETS:
+            chosen = {network: self.choose(name, network) for network in NETWORKS}
+            if not self.config.final:
+                continue
+            cells = {
+                network: self.cell(self.split, name, network, lr, self.config.epochs)
+                for network, lr in chosen.items()
+            }
+            shared = shares_filter(PRESETS[name].build(self.config.hidden[0]))
+            results[name] = {"eligibility": "exact" if shared else "filter at rest", **cells}
+        return results
+
+    def choose(self, name: str, network: str) -> float:
+        """Return the step size with the best accuracy in validation, the first of equals."""
+        lrs, epochs = self.config.lrs, self.config.trial_epochs
+        cells = [self.cell(self.tuning, name, network, lr, epochs) for lr in lrs]
+        accuracies = [cell["accuracy"] for cell in cells]
+        return lrs[accuracies.index(max(accuracies))]
+
+    def cell(self, split: Split, name: str, network: str, lr: float, epochs: int) -> dict[str, Any]:
+        """Train and test one network, or take its figures from the store."""
+        preset, config = PRESETS[name], self.config
+        identity = {
+            "data": self.fingerprint,
+            "train": split.train.tolist(),
+            "test": split.test.tolist(),
+            "neuron": preset.facts(),
+            "network": network,
+            "lr": lr,
+            "epochs": epochs,
+            "seed": config.seed,
+            "hidden": config.hidden,
+        }
+        key = self.store.key(f"{split.name}, {name}, {network}", identity)
+        if self.store.get(key) is None:
+            figures = self._train(split, preset, network == "frozen", lr, epochs)
+            about = {"split": split.name, "neuron": name, "network": network, "lr": lr}
+            self.store.put({key: {**about, "epochs": epochs, **figures}})
+        cell = self.store.cells[key]
+        self.say(
+            f"{split.name}, {name}, {network}, lr {lr:g}, {epochs} epochs: "
+            f"{100 * cell['accuracy']:.2f} %"
+        )
+        return cell
+
+    def _train(
+        self, split: Split, preset: Preset, frozen: bool, lr: float, epochs: int
+    ) -> dict[str, Any]:
+        config = self.config
+        batches = loader(
+            self.recordings, split.train, self.binning,
+            batch_size=50, seed=config.seed, shift=1, sparse=True,
+        )  # fmt: skip
+        first: EventBatch = next(iter(batches))[0]
+        torch.manual_seed(config.seed)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs, width in pairwise((self.recordings.inputs, *config.hidden)):
+            layers += [nn.Linear(inputs, width), preset.build(width)]
+        net = nn.Sequential(*layers)
+        factors = calibrated(net, first.to_dense())
         if frozen:
-            layers[layers.index(synapse) + 1].requires_grad_(False)
+            for module in layers[:-2]:
+                module.requires_grad_(False)
 
-    def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        groups = [{"params": [p], "lr": config.lr * factors.get(id(p), 1.0)} for p in parameters]
-        return torch.optim.Adam(groups, fused=True)
+        def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+            groups = [{"params": [p], "lr": lr * factors.get(id(p), 1.0)} for p in parameters]
+            return torch.optim.Adam(groups, fused=True)
 
-    learner = ForwardLearner(
-        net,
-        SigProp(
-            10, rectify=preset.rectify, homeostasis=Homeostasis(low=preset.low, high=preset.high)
-        ),
-        optimizer=optimizer,
-        traces="layer",
-        seed=config.seed,
-    )
-    start = time.perf_counter()
-    results = learner.fit(train, epochs=config.epochs)
-    seconds = time.perf_counter() - start
-    evaluation = learner.evaluate(test)
-    return {
-        "accuracy": evaluation.accuracy,
-        "blocks": evaluation.block_accuracy.tolist(),
-        "rates": results[-1].rate.tolist(),
-        "seconds": seconds,
-    }
+        rule = SigProp(
+            len(self.recordings.classes),
+            rectify=preset.rectify,
+            signal_scale=signal_scale(layers[2], config.hidden[0], first.time_steps, config.seed),
+            homeostasis=Homeostasis(target=RATE, low=preset.low, high=preset.high),
+        )
+        learner = ForwardLearner(net, rule, optimizer=optimizer, traces="layer", seed=config.seed)
+        results = learner.fit(batches, epochs=epochs)
+        test = loader(self.recordings, split.test, self.binning, batch_size=100, sparse=True)
+        evaluation = learner.evaluate(test)
+        return {
+            "accuracy": evaluation.accuracy,
+            "blocks": evaluation.block_accuracy.tolist(),
+            "rates": results[-1].rate.tolist(),
+            "seconds": sum(result.seconds for result in results),
+            "engine": str(learner.engine_choice),
+            "signal_scale": rule.signal_scale,
+        }
 
 
 def table(results: Mapping[str, Any]) -> str:
     """Return the figures as a Markdown table."""
     lif = results["LIF"]["learned"]["accuracy"] if "LIF" in results else float("nan")
     lines = [
-        "| neuron | eligibility | accuracy | against LIF | hidden weights frozen |",
-        "|---|---|---|---|---|",
+        "| neuron | eligibility | step size | accuracy | against LIF | hidden weights frozen |",
+        "|---|---|---|---|---|---|",
     ]
     for name, figures in results.items():
-        learned, frozen = figures["learned"]["accuracy"], figures["frozen"]["accuracy"]
+        learned, frozen = figures["learned"], figures["frozen"]
         lines.append(
-            f"| {name} | {figures['eligibility']} | {100 * learned:.1f} | "
-            f"{100 * (learned - lif):+.1f} | {100 * frozen:.1f} |"
+            f"| {name} | {figures['eligibility']} | {learned['lr']:g} | "
+            f"{100 * learned['accuracy']:.1f} | {100 * (learned['accuracy'] - lif):+.1f} | "
+            f"{100 * frozen['accuracy']:.1f} |"
         )
     return "\n".join(lines)
 
 
-def run(config: NeuronsConfig, say: Callable[[str], None]) -> dict[str, Any]:
-    """Train all that the configuration names, writing the file after each.
-
-    Raises
-    ------
-    ValueError
-        For an unknown neuron, or more than 15 epochs.
-    """
-    names: Sequence[str] = config.names or tuple(PRESETS)
-    unknown = sorted(set(names) - set(PRESETS))
-    if unknown:
-        raise ValueError(f"names has {unknown[0]!r}; known are {', '.join(PRESETS)}")
-    if not 1 <= config.epochs <= 15:
-        raise ValueError(f"epochs has to lie in 1 .. 15, got {config.epochs}")
-    results: dict[str, Any] = {}
-    for name in names:
-        preset = PRESETS[name]
-        neuron = preset.build(config.hidden[0])
-        shared = neuron.exact and neuron.filter().shared
-        results[name] = {
-            "eligibility": "exact" if shared else "filter at rest",
-            "learned": train_neuron(preset, config),
-            "frozen": train_neuron(preset, config, frozen=True),
-        }
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(config.out, json.dumps(results, indent=2) + "\n")
-        say(f"{name}: {json.dumps(results[name])}")
-    return results
+def shortfalls(results: Mapping[str, Any], points: float = 3.0) -> list[str]:
+    """Say of each neuron in what it falls short: of LIF, or of its frozen twin."""
+    found = []
+    for name, figures in results.items():
+        learned, frozen = figures["learned"]["accuracy"], figures["frozen"]["accuracy"]
+        behind = 100 * (results["LIF"]["learned"]["accuracy"] - learned) if "LIF" in results else 0
+        if behind > points and name not in EXCEPTED:
+            found.append(f"{name} is {behind:.1f} points behind LIF")
+        if learned <= frozen:
+            found.append(f"{name} does not beat its frozen twin")
+    return found
 
 
 def main() -> int:
@@ -257,15 +322,19 @@ def main() -> int:
     config = tyro.cli(NeuronsConfig, description=__doc__)
     torch.set_num_threads(config.threads)
     try:
-        results = run(config, say=lambda line: print(line, file=sys.stderr, flush=True))
+        say = partial(print, file=sys.stderr, flush=True)
+        results = NeuronsExperiment(config, say).run()
     except (ValueError, FileNotFoundError) as error:
         print(f"neurons: {error}", file=sys.stderr)
         return 2
-    print(table(results))
-    for name, reason in EXCEPTED.items():
-        if name in results:
-            print(f"excepted: {name} {reason}")
-    print(config.out)
+    if results:
+        print(table(results))
+        for name, reason in EXCEPTED.items():
+            if name in results:
+                print(f"excepted: {name} {reason}")
+        for line in shortfalls(results):
+            print(f"falls short: {line}")
+    print(config.out / "results.json")
     return 0
 
 

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from spikeprop.neurons import namesakes
-from spikeprop.neurons.arguments import Values, as_decay, as_parameter
+from spikeprop.neurons.arguments import Values, as_parameter
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.eligibility import LinearFilter, make_filter
-from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
+from spikeprop.neurons.firing import Firing, FiringNeuron, after_reset, fire, reset_signal
 
 
 class AdaptationState(NamedTuple):
@@ -84,18 +84,14 @@ def adlif_step(
         State of this step.
     """
     f = p.firing
-    mem = (p.beta * _after_reset(state.mem, f)).add_(current) - (1 - p.beta) * state.w
+    before = after_reset(state.mem, reset_signal(state.mem, f), f)
+    mem = (p.beta * before).add_(current) - (1 - p.beta) * state.w
     if f.state_quant is not None:
         mem = f.state_quant(mem)
     spk = fire(mem, f)
-    w = p.rho * state.w + (1 - p.rho) * (p.a * _after_reset(mem, f) + p.b * spk)
+    after = after_reset(mem, reset_signal(mem, f), f)
+    w = p.rho * state.w + (1 - p.rho) * (p.a * after + p.b * spk)
     return spk, AdaptationState(w, mem)
-
-
-def _after_reset(mem: Tensor, f: Firing) -> Tensor:
-    if f.reset == "none":
-        return mem
-    return mem - reset_signal(mem, f) * (f.threshold if f.reset == "subtract" else mem)
 
 
 class AdLIF(FiringNeuron, namesakes.Leaky):
@@ -165,9 +161,8 @@ class AdLIF(FiringNeuron, namesakes.Leaky):
         **options: Any,
     ) -> None:
         super().__init__(threshold, reset_mechanism=reset_mechanism, **options)
-        self._own("beta", as_decay(beta, tau_mem, dt), learn_beta)
-        rho = as_decay(rho, tau_adapt, dt, name="rho", tau_name="tau_adapt")
-        self._own("rho", rho, learn_rho)
+        self._own_decay("beta", beta, "tau_mem", tau_mem, dt, learn_beta)
+        self._own_decay("rho", rho, "tau_adapt", tau_adapt, dt, learn_rho)
         self._own("a", as_parameter("a", a), learn_a)
         self._own("b", as_parameter("b", b), learn_b)
         # A filter of two variables is stable where |trace| <= 1 + det and det <= 1.

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from spikeprop.neurons import namesakes
-from spikeprop.neurons.arguments import Values, as_decay, as_parameter
+from spikeprop.neurons.arguments import Values, as_parameter
 from spikeprop.neurons.base import StepFunction
-from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal, ungraded
+from spikeprop.neurons.firing import Firing, FiringNeuron, after_reset, fire, reset_signal, ungraded
 
 
 class AdaptiveState(NamedTuple):
@@ -84,10 +84,7 @@ def alif_step(
     f = p.firing
     before = f._replace(threshold=f.threshold + p.kappa * state.adapt)
     adapt = (p.rho * state.adapt).add_(ungraded(state.mem, before))
-    mem = p.beta * state.mem
-    if f.reset != "none":
-        reset = reset_signal(state.mem, before)
-        mem = mem - reset * (f.threshold if f.reset == "subtract" else mem)
+    mem = after_reset(p.beta * state.mem, reset_signal(state.mem, before), f)
     mem = mem + current - p.gamma * adapt
     if f.state_quant is not None:
         mem, adapt = f.state_quant(mem), f.state_quant(adapt)
@@ -160,9 +157,8 @@ class ALIF(FiringNeuron, namesakes.Leaky):
         **options: Any,
     ) -> None:
         super().__init__(threshold, **options)
-        self._own("beta", as_decay(beta, tau_mem, dt), learn_beta)
-        rho = as_decay(rho, tau_adapt, dt, name="rho", tau_name="tau_adapt")
-        self._own("rho", rho, learn_rho)
+        self._own_decay("beta", beta, "tau_mem", tau_mem, dt, learn_beta)
+        self._own_decay("rho", rho, "tau_adapt", tau_adapt, dt, learn_rho)
         self._own("kappa", as_parameter("kappa", kappa), learn_kappa)
         self._own("gamma", as_parameter("gamma", gamma), learn_gamma)
 

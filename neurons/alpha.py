@@ -159,16 +159,9 @@ class Alpha(FiringNeuron, namesakes.Alpha):
         dt: float = 1.0,
     ) -> None:
         super().__init__(
-            threshold,
-            spike_grad=spike_grad,
-            surrogate_disable=surrogate_disable,
-            init_hidden=init_hidden,
-            inhibition=inhibition,
-            learn_threshold=learn_threshold,
-            reset_mechanism=reset_mechanism,
-            state_quant=state_quant,
-            output=output,
-        )
+            threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold,
+            reset_mechanism, state_quant, output,
+        )  # fmt: skip
         falling = as_decay(beta, tau_inh, dt, tau_name="tau_inh")
         rising = as_decay(alpha, tau_exc, dt, name="alpha", tau_name="tau_exc").clamp(0, 1)
         if not ((rising > falling) & (falling > 0)).all():

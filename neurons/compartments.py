@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from spikeprop.neurons import namesakes
-from spikeprop.neurons.arguments import Values, as_decay, as_parameter
+from spikeprop.neurons.arguments import Values, as_parameter
 from spikeprop.neurons.base import StepFunction
-from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
+from spikeprop.neurons.firing import Firing, FiringNeuron, after_reset, fire, reset_signal
 
 
 class CompartmentState(NamedTuple):
@@ -81,10 +81,7 @@ def compartment_step(
         State of this step.
     """
     f = p.firing
-    mem = p.beta * state.mem
-    if f.reset != "none":
-        reset = reset_signal(state.mem, f)
-        mem = mem - reset * (f.threshold if f.reset == "subtract" else mem)
+    mem = after_reset(p.beta * state.mem, reset_signal(state.mem, f), f)
     mem = mem + current + p.coupling * state.apical
     if f.state_quant is not None:
         mem = f.state_quant(mem)
@@ -153,9 +150,8 @@ class TwoCompartmentLIF(FiringNeuron, namesakes.Leaky):
         **options: Any,
     ) -> None:
         super().__init__(threshold, **options)
-        alpha = as_decay(alpha, tau_apical, dt, name="alpha", tau_name="tau_apical")
-        self._own("alpha", alpha, learn_alpha)
-        self._own("beta", as_decay(beta, tau_mem, dt), learn_beta)
+        self._own_decay("alpha", alpha, "tau_apical", tau_apical, dt, learn_alpha)
+        self._own_decay("beta", beta, "tau_mem", tau_mem, dt, learn_beta)
         self._own("coupling", as_parameter("coupling", coupling), learn_coupling)
 
     def step_function(self, current: Tensor) -> StepFunction:

@@ -9,6 +9,8 @@ With a delay d in time steps, whole and not negative, for each input, or for eac
 where x is 0 before the first step. The first two are linear, act row by row and stand between a
 neuron and a synapse, whose eligibility trace then is that of the delayed input: forward learning is
 exact with them as it is without, and a ``Linear`` behind ``DelayTaps`` learns which delay counts.
+The third is a synapse by itself, and learns exactly, too: the trace of a weight is that of the
+input which its delay lets through, one trace an input and delay that occurs.
 """
 
 from __future__ import annotations
@@ -267,8 +269,8 @@ class DelayTaps(DelayLine):
 class DelayedLinear(DelayLine):
     """Fully connected synapse with a fixed delay of its own for each connection.
 
-    Trained by backpropagation through time; forward learning takes ``DelayTaps`` and ``Linear``
-    instead. It costs a matrix product for each delay that occurs.
+    Trained by forward learning (with ``init_hidden=True``) and by backpropagation through time. It
+    costs a matrix product for each delay that occurs.
 
     Parameters
     ----------
@@ -316,14 +318,35 @@ class DelayedLinear(DelayLine):
         synapse = nn.Linear(in_features, out_features, bias)
         self.weight, self.bias = synapse.weight, synapse.bias
         self.register_buffer("delay", steps)
-        self._taps = sorted(set(steps.flatten().tolist()))
+        #: The delays that occur, ascending.
+        self.taps: list[int] = sorted(set(steps.flatten().tolist()))
+
+    def at(self, tap: int) -> Tensor:
+        """Say which connections have a delay of ``tap`` steps, ``(out_features, in_features)``."""
+        return self.delay == tap
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Give what the weights are about to multiply, before a step with ``init_hidden=True``.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Inputs of this step, ``(rows, *, in_features)``; rows may be missing behind.
+
+        Returns
+        -------
+        torch.Tensor
+            The inputs at each delay that occurs, ``(rows, taps, *, in_features)``.
+        """
+        line = self.line
+        if line.shape == (0,):
+            line = x.new_zeros((self.length, *x.shape))
+        window = torch.cat((x[None], line[:, : len(x)].to(x.dtype)))
+        return window[self.taps].movedim(0, 1)
 
     def read(self, window: Tensor) -> Tensor:
         """Sum over delays; see ``DelayLine.read``."""
-        parts = [
-            nn.functional.linear(window[tap], self.weight * (self.delay == tap))
-            for tap in self._taps
-        ]
+        parts = [nn.functional.linear(window[tap], self.weight * self.at(tap)) for tap in self.taps]
         total = torch.stack(parts).sum(0)
         return total if self.bias is None else total + self.bias
 

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from spikeprop.neurons import namesakes
-from spikeprop.neurons.arguments import Values, as_decay, as_positive
+from spikeprop.neurons.arguments import Values, as_positive
 from spikeprop.neurons.base import StepFunction
-from spikeprop.neurons.firing import Firing, FiringNeuron
+from spikeprop.neurons.firing import Firing, FiringNeuron, after_reset
 
 
 class SpikingState(NamedTuple):
@@ -83,10 +83,7 @@ def escape_step(
     """
     f = p.firing
     reset = (state.spk.detach() > 0).to(current.dtype)
-    mem = p.beta * state.mem
-    if f.reset != "none":
-        mem = mem - reset * (f.threshold if f.reset == "subtract" else mem)
-    mem = mem + current
+    mem = after_reset(p.beta * state.mem, reset, f) + current
     if f.state_quant is not None:
         mem = f.state_quant(mem)
     spk = spikes_by_chance(mem, uniform, p) * f.factor
@@ -177,7 +174,7 @@ class StochasticLIF(FiringNeuron, namesakes.Leaky):
         if refused := sorted({"spike_grad", "surrogate_disable", "inhibition"} & set(options)):
             raise TypeError(f"StochasticLIF fires by chance and takes no {refused[0]}")
         super().__init__(threshold, **options)
-        self._own("beta", as_decay(beta, tau_mem, dt), learn_beta)
+        self._own_decay("beta", beta, "tau_mem", tau_mem, dt, learn_beta)
         self._own("rate", as_positive("rate", rate))
         self._own("width", as_positive("width", width))
 

@@ -30,8 +30,9 @@ from spikeprop.neurons.adlif import AdaptationState
 from spikeprop.neurons.arguments import Values, as_parameter, as_positive, as_step
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.eligibility import LinearFilter, make_filter
-from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
+from spikeprop.neurons.firing import Firing, FiringNeuron, fire
 from spikeprop.neurons.stateful import MemState
+from spikeprop.neurons.upswing import check_below_peak, hard_reset_only, restart
 
 
 class EIFParameters(NamedTuple):
@@ -93,7 +94,7 @@ def eif_step(current: Tensor, state: MemState, p: EIFParameters) -> tuple[Tensor
     state : MemState
         Voltage of this step.
     """
-    u, _ = _reset(state.mem, p)
+    u, _ = restart(state.mem, p.v_reset, p.firing)
     mem = u + p.k * _drift(u, p) + current
     return fire(mem, p.firing), MemState(mem)
 
@@ -120,7 +121,7 @@ def adex_step(
         State of this step.
     """
     v = p.voltage
-    u, reset = _reset(state.mem, v)
+    u, reset = restart(state.mem, v.v_reset, v.firing)
     w = state.w + p.b * reset
     mem = u + v.k * (_drift(u, v) - w) + current
     w = w + p.k_adapt * (p.a * (u - v.v_rest) - w)
@@ -142,15 +143,9 @@ def eif_slope(mem: Tensor, p: EIFParameters) -> tuple[Tensor, Tensor]:
     slope, kept : torch.Tensor
         ``(1 - R) (1 - k + k exp((u - v_rheo) / delta))``, and 1 - R.
     """
-    u, reset = _reset(mem, p)
+    u, reset = restart(mem, p.v_reset, p.firing)
     kept = 1 - reset
     return kept * (1 - p.k + p.k * torch.exp((u - p.v_rheo) / p.delta)), kept
-
-
-def _reset(mem: Tensor, p: EIFParameters) -> tuple[Tensor, Tensor]:
-    reset = reset_signal(mem, p.firing)
-    # Never through the product with 1 - R: what has overshot to infinity must not become NaN.
-    return torch.where(reset > 0, p.v_reset, mem), reset
 
 
 def _drift(u: Tensor, p: EIFParameters) -> Tensor:
@@ -226,14 +221,10 @@ class EIF(FiringNeuron, namesakes.Leaky):
         self._own("tau_mem", as_positive("tau_mem", tau_mem))
         self._own("delta", as_positive("delta", delta))
         values = {"v_rheo": v_rheo, "v_rest": v_rest, "v_reset": v_reset}
-        for name, value in values.items():
-            tensor = as_parameter(name, value)
-            if not (tensor < self.threshold).all():
-                raise ValueError(
-                    f"{name} must be below threshold, {self.threshold.tolist()}, but is "
-                    f"{tensor.tolist()}"
-                )
-            self._own(name, tensor)
+        voltages = {name: as_parameter(name, value) for name, value in values.items()}
+        check_below_peak(self.threshold, **voltages)
+        for name, voltage in voltages.items():
+            self._own(name, voltage)
 
     def initial_state(self, current: Tensor) -> Any:
         """Give the state at rest; see ``SpikingNeuron.initial_state``."""
@@ -326,28 +317,3 @@ class AdEx(EIF):
         slope, kept = eif_slope(state.mem, p)
         k, a = self.dt / self._fit("tau_adapt", current), self._fit("a", current)
         return make_filter([[1 - k, k * a * kept], [-p.k, slope]], [0.0, 1.0], [0.0, 1.0])
-
-
-def hard_reset_only(family: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Refuse the options that a neuron with a reset voltage and nonlinear dynamics has not.
-
-    Parameters
-    ----------
-    family : str
-        The neuron's name, for the message.
-    options : dict
-        The options it was given.
-
-    Returns
-    -------
-    dict
-        The same, with the reset that its checkpoints name.
-
-    Raises
-    ------
-    TypeError
-        If ``reset_mechanism`` or ``state_quant`` is among them.
-    """
-    if refused := sorted({"reset_mechanism", "state_quant"} & set(options)):
-        raise TypeError(f"{family} always resets to its reset voltage and takes no {refused[0]}")
-    return {**options, "reset_mechanism": "zero"}

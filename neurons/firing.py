@@ -112,6 +112,28 @@ def ungraded(mem: Tensor, p: Firing) -> Tensor:
     return spk * torch.zeros_like(mem).scatter_(1, winner, 1)
 
 
+def after_reset(mem: Tensor, reset: Tensor, p: Firing) -> Tensor:
+    """Take from a voltage what a reset takes.
+
+    Parameters
+    ----------
+    mem : torch.Tensor
+        Voltage, ``(rows, *features)``.
+    reset : torch.Tensor
+        R, of the same shape.
+    p : Firing
+        The neuron's threshold and options.
+
+    Returns
+    -------
+    torch.Tensor
+        ``mem - R * threshold``, ``(1 - R) * mem``, or ``mem`` as it is.
+    """
+    if p.reset == "none":
+        return mem
+    return mem - reset * (p.threshold if p.reset == "subtract" else mem)
+
+
 def reset_now(mem: Tensor, spk: Tensor, reset: Tensor, p: Firing) -> Tensor:
     """Reset within the step of the spike (``reset_delay=False``).
 
@@ -212,7 +234,6 @@ class FiringNeuron(SpikingNeuron):
     def __init__(
         self,
         threshold: Values = 1.0,
-        *,
         spike_grad: Callable[[Tensor], Tensor] | None = None,
         surrogate_disable: bool = False,
         init_hidden: bool = False,
@@ -221,6 +242,7 @@ class FiringNeuron(SpikingNeuron):
         reset_mechanism: str = "subtract",
         state_quant: Callable[[Tensor], Tensor] | Literal[False] | None = False,
         output: bool = False,
+        *,
         graded_spikes_factor: Values = 1.0,
         learn_graded_spikes_factor: bool = False,
     ) -> None:

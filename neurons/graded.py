@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop.neurons import namesakes
-from spikeprop.neurons.arguments import Values, as_decay, as_parameter
+from spikeprop.neurons.arguments import Values, as_parameter
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.firing import FiringNeuron
 from spikeprop.neurons.lif import LIFParameters, lif_step
@@ -94,7 +94,7 @@ class GradedLIF(FiringNeuron, namesakes.Leaky):
         **options: Any,
     ) -> None:
         super().__init__(threshold, reset_mechanism=reset_mechanism, **options)
-        self._own("beta", as_decay(beta, tau_mem, dt), learn_beta)
+        self._own_decay("beta", beta, "tau_mem", tau_mem, dt, learn_beta)
 
     def step_function(self, current: Tensor) -> StepFunction:
         """Bind the parameters to ``graded_step``; see ``SpikingNeuron.step_function``."""

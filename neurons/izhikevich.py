@@ -27,8 +27,8 @@ from spikeprop.neurons import namesakes
 from spikeprop.neurons.arguments import Values, as_length, as_parameter, as_positive
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.eligibility import LinearFilter, make_filter
-from spikeprop.neurons.exponential import hard_reset_only
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
+from spikeprop.neurons.upswing import check_below_peak, hard_reset_only, restart
 
 #: (a, b, c, d) of the firing classes in figure 2 of the source.
 FIRING_CLASSES: dict[str, tuple[float, float, float, float]] = {
@@ -103,8 +103,7 @@ def izhikevich_step(
     state : IzhikevichState
         State of this step.
     """
-    reset = reset_signal(state.mem, p.firing)
-    v = torch.where(reset > 0, p.c, state.mem)
+    v, reset = restart(state.mem, p.c, p.firing)
     u = state.u + reset * p.d
     mem = v + p.dt * ((0.04 * v + 5) * v + 140 - u + p.gain * current)
     u = u + p.dt * p.a * (p.b * v - u)
@@ -181,10 +180,7 @@ class Izhikevich(FiringNeuron, namesakes.Leaky):
         if not (step <= 1 and (step * rate <= 1).all()):
             raise ValueError(f"dt must be at most 1 ms and 1 / a, but is {dt} ms with a {a}")
         after = as_parameter("c", c)
-        if not (after < self.threshold).all():
-            raise ValueError(
-                f"c must be below threshold, {self.threshold.tolist()}, but is {after.tolist()}"
-            )
+        check_below_peak(self.threshold, c=after)
         self.dt = step
         self.floor = None if floor is None else float(floor)
         self._own("a", rate)

@@ -25,7 +25,7 @@ from spikeprop.neurons import namesakes
 from spikeprop.neurons.arguments import Values, as_decay, as_positive
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.eligibility import LinearFilter, make_filter
-from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
+from spikeprop.neurons.firing import Firing, FiringNeuron, after_reset, fire, reset_signal
 from spikeprop.neurons.stateful import MemState
 
 
@@ -67,9 +67,7 @@ def lapicque_step(
         Voltage of this step.
     """
     f = p.firing
-    mem = current * p.gain + p.decay * state.mem
-    if f.reset != "none":
-        mem = mem - reset_signal(state.mem, f) * (f.threshold if f.reset == "subtract" else mem)
+    mem = after_reset(current * p.gain + p.decay * state.mem, reset_signal(state.mem, f), f)
     if f.state_quant is not None:
         mem = f.state_quant(mem)
     return fire(mem, f), MemState(mem)
@@ -133,16 +131,9 @@ class Lapicque(FiringNeuron, namesakes.Lapicque):
         output: bool = False,
     ) -> None:
         super().__init__(
-            threshold,
-            spike_grad=spike_grad,
-            surrogate_disable=surrogate_disable,
-            init_hidden=init_hidden,
-            inhibition=inhibition,
-            learn_threshold=learn_threshold,
-            reset_mechanism=reset_mechanism,
-            state_quant=state_quant,
-            output=output,
-        )
+            threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold,
+            reset_mechanism, state_quant, output,
+        )  # fmt: skip
         dt = as_positive("time_step", time_step)
         given = [name for name, value in zip("bRC", (beta, R, C), strict=True) if _is_given(value)]
         if given not in (["b"], ["b", "R"], ["b", "C"], ["R", "C"]):

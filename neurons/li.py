@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from spikeprop.neurons import namesakes
-from spikeprop.neurons.arguments import Values, as_decay
+from spikeprop.neurons.arguments import Values
 from spikeprop.neurons.base import SpikingNeuron, StepFunction
 from spikeprop.neurons.stateful import MemState
 
@@ -86,7 +86,7 @@ class LI(SpikingNeuron, namesakes.Leaky):
         dt: float = 1.0,
     ) -> None:
         super().__init__(init_hidden=init_hidden, output=output)
-        self._own("beta", as_decay(beta, tau_mem, dt), learn_beta)
+        self._own_decay("beta", beta, "tau_mem", tau_mem, dt, learn_beta)
         # For snnTorch's tools, which ask every Leaky.
         self._reset_mechanism = "none"
 

@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 from spikeprop.neurons import namesakes
-from spikeprop.neurons.arguments import Values, as_decay
+from spikeprop.neurons.arguments import Values
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_now, reset_signal
 from spikeprop.neurons.stateful import MemState
@@ -172,21 +172,14 @@ class LIF(FiringNeuron, namesakes.Leaky):
         dt: float = 1.0,
     ) -> None:
         super().__init__(
-            threshold,
-            spike_grad=spike_grad,
-            surrogate_disable=surrogate_disable,
-            init_hidden=init_hidden,
-            inhibition=inhibition,
-            learn_threshold=learn_threshold,
-            reset_mechanism=reset_mechanism,
-            state_quant=state_quant,
-            output=output,
+            threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold,
+            reset_mechanism, state_quant, output,
             graded_spikes_factor=graded_spikes_factor,
             learn_graded_spikes_factor=learn_graded_spikes_factor,
-        )
+        )  # fmt: skip
         self.reset_delay = reset_delay
         # Last, as in snnTorch: an optimiser's checkpoint knows parameters by their order.
-        self._own("beta", as_decay(beta, tau_mem, dt), learn_beta)
+        self._own_decay("beta", beta, "tau_mem", tau_mem, dt, learn_beta)
 
     def step_function(self, current: Tensor) -> StepFunction:
         """Bind the parameters to ``lif_step``; see ``SpikingNeuron.step_function``."""

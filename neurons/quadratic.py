@@ -19,16 +19,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from spikeprop.neurons import namesakes
 from spikeprop.neurons.arguments import Values, as_parameter, as_positive, as_step
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.eligibility import LinearFilter, make_filter
-from spikeprop.neurons.exponential import hard_reset_only
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
 from spikeprop.neurons.stateful import MemState
+from spikeprop.neurons.upswing import check_below_peak, hard_reset_only, restart
 
 
 class QIFParameters(NamedTuple):
@@ -73,7 +72,7 @@ def qif_step(current: Tensor, state: MemState, p: QIFParameters) -> tuple[Tensor
     state : MemState
         Voltage of this step.
     """
-    u = torch.where(reset_signal(state.mem, p.firing) > 0, p.v_reset, state.mem)
+    u, _ = restart(state.mem, p.v_reset, p.firing)
     mem = u + p.k * (u - p.v_rest) * (u - p.v_crit) + current
     if p.floor is not None:
         mem = mem.clamp_min(p.floor)
@@ -154,12 +153,7 @@ class QIF(FiringNeuron, namesakes.Leaky):
             raise ValueError(
                 f"v_crit must be above v_rest, {rest.tolist()}, but is {crit.tolist()}"
             )
-        for name, value in (("v_crit", crit), ("v_reset", reset)):
-            if not (value < self.threshold).all():
-                raise ValueError(
-                    f"{name} must be below threshold, {self.threshold.tolist()}, but is "
-                    f"{value.tolist()}"
-                )
+        check_below_peak(self.threshold, v_crit=crit, v_reset=reset)
         if floor is not None and not (floor <= rest).all():
             raise ValueError(f"floor must be at most v_rest, {rest.tolist()}, but is {floor}")
         resting = tau / (curve * (crit - rest))

@@ -22,13 +22,18 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor, nn
 
 from spikeprop.neurons import namesakes
-from spikeprop.neurons.arguments import Values, as_decay, as_parameter
+from spikeprop.neurons.arguments import Values, as_parameter
 from spikeprop.neurons.base import StepFunction
-from spikeprop.neurons.eligibility import LinearFilter, make_filter
+from spikeprop.neurons.eligibility import LinearFilter
 from spikeprop.neurons.escape import SpikingState
-from spikeprop.neurons.firing import FiringNeuron, fire, reset_now, reset_signal
+from spikeprop.neurons.firing import FiringNeuron, after_reset, fire, reset_now, reset_signal
 from spikeprop.neurons.lif import LIFParameters
-from spikeprop.neurons.synaptic import SynapticParameters, SynapticState, synaptic_step
+from spikeprop.neurons.synaptic import (
+    SynapticParameters,
+    SynapticState,
+    synaptic_filter,
+    synaptic_step,
+)
 
 KernelSize = int | tuple[int, int]
 Synapse = Callable[[Tensor], Tensor]
@@ -73,9 +78,8 @@ def rlif_step(
     """
     f = p.firing
     mem = (p.beta * state.mem).add_(current) + recurrent(state.spk)
-    if f.reset != "none":
-        reset = reset_signal(state.mem, f)
-        mem = mem - reset * (f.threshold if f.reset == "subtract" else mem)
+    reset = reset_signal(state.mem, f)
+    mem = after_reset(mem, reset, f)
     if f.state_quant is not None:
         mem = f.state_quant(mem)
     spk = fire(mem, f)
@@ -142,6 +146,8 @@ class RecurrentNeuron(FiringNeuron):
 
     Parameters
     ----------
+    beta : float or torch.Tensor
+        Decay of the voltage per time step, in [0, 1], scalar or per neuron.
     V : float or torch.Tensor
         Weight of a one-to-one synapse, scalar or per neuron.
     all_to_all : bool
@@ -154,13 +160,17 @@ class RecurrentNeuron(FiringNeuron):
         Its kernel size.
     learn_recurrent : bool
         Whether the synapse's parameters require gradients.
-    **options
-        Those of ``FiringNeuron``.
+    threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold
+        As in ``LIF``.
+    reset_mechanism, state_quant, output, reset_delay, tau_mem, dt
+        As in ``LIF``.
 
     Raises
     ------
     TypeError
-        If the synapse's arguments do not say which one is wanted.
+        As in ``LIF``, or if the synapse's arguments do not say which one is wanted.
+    ValueError
+        As in ``LIF``.
     """
 
     spk: Tensor
@@ -169,18 +179,34 @@ class RecurrentNeuron(FiringNeuron):
 
     def __init__(
         self,
-        V: Values,
-        all_to_all: bool,
-        linear_features: int | None,
-        conv2d_channels: int | None,
-        kernel_size: KernelSize | None,
-        learn_recurrent: bool,
-        own_decays: Callable[[FiringNeuron], None],
-        threshold: Values,
-        **options: Any,
+        beta: Values | None = None,
+        V: Values = 1.0,
+        all_to_all: bool = True,
+        linear_features: int | None = None,
+        conv2d_channels: int | None = None,
+        kernel_size: KernelSize | None = None,
+        threshold: Values = 1.0,
+        spike_grad: Callable[[Tensor], Tensor] | None = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        learn_recurrent: bool = True,
+        reset_mechanism: str = "subtract",
+        state_quant: Callable[[Tensor], Tensor] | Literal[False] | None = False,
+        output: bool = False,
+        reset_delay: bool = True,
+        *,
+        tau_mem: Values | None = None,
+        dt: float = 1.0,
     ) -> None:
-        super().__init__(threshold, **options)
-        own_decays(self)
+        super().__init__(
+            threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold,
+            reset_mechanism, state_quant, output,
+        )  # fmt: skip
+        self.reset_delay = reset_delay
+        self._own_decay("beta", beta, "tau_mem", tau_mem, dt, learn_beta)
         self.all_to_all = all_to_all
         self.linear_features = linear_features
         self.conv2d_channels = conv2d_channels
@@ -245,50 +271,6 @@ class RLIF(RecurrentNeuron, namesakes.RLeaky):
 
     State = SpikingState
     exact = True
-
-    def __init__(
-        self,
-        beta: Values | None = None,
-        V: Values = 1.0,
-        all_to_all: bool = True,
-        linear_features: int | None = None,
-        conv2d_channels: int | None = None,
-        kernel_size: KernelSize | None = None,
-        threshold: Values = 1.0,
-        spike_grad: Callable[[Tensor], Tensor] | None = None,
-        surrogate_disable: bool = False,
-        init_hidden: bool = False,
-        inhibition: bool = False,
-        learn_beta: bool = False,
-        learn_threshold: bool = False,
-        learn_recurrent: bool = True,
-        reset_mechanism: str = "subtract",
-        state_quant: Callable[[Tensor], Tensor] | Literal[False] | None = False,
-        output: bool = False,
-        reset_delay: bool = True,
-        *,
-        tau_mem: Values | None = None,
-        dt: float = 1.0,
-    ) -> None:
-        super().__init__(
-            V,
-            all_to_all,
-            linear_features,
-            conv2d_channels,
-            kernel_size,
-            learn_recurrent,
-            lambda neuron: neuron._own("beta", as_decay(beta, tau_mem, dt), learn_beta),
-            threshold,
-            spike_grad=spike_grad,
-            surrogate_disable=surrogate_disable,
-            init_hidden=init_hidden,
-            inhibition=inhibition,
-            learn_threshold=learn_threshold,
-            reset_mechanism=reset_mechanism,
-            state_quant=state_quant,
-            output=output,
-        )
-        self.reset_delay = reset_delay
 
     def step_function(self, current: Tensor) -> StepFunction:
         """Bind the parameters to ``rlif_step``; see ``SpikingNeuron.step_function``."""
@@ -364,26 +346,12 @@ class RSynaptic(RecurrentNeuron, namesakes.RSynaptic):
         dt: float = 1.0,
     ) -> None:
         super().__init__(
-            V,
-            all_to_all,
-            linear_features,
-            conv2d_channels,
-            kernel_size,
-            learn_recurrent,
-            lambda neuron: neuron._own("beta", as_decay(beta, tau_mem, dt), learn_beta),
-            threshold,
-            spike_grad=spike_grad,
-            surrogate_disable=surrogate_disable,
-            init_hidden=init_hidden,
-            inhibition=inhibition,
-            learn_threshold=learn_threshold,
-            reset_mechanism=reset_mechanism,
-            state_quant=state_quant,
-            output=output,
-        )
-        self.reset_delay = reset_delay
-        alpha = as_decay(alpha, tau_syn, dt, name="alpha", tau_name="tau_syn")
-        self._own("alpha", alpha, learn_alpha)
+            beta, V, all_to_all, linear_features, conv2d_channels, kernel_size, threshold,
+            spike_grad, surrogate_disable, init_hidden, inhibition, learn_beta, learn_threshold,
+            learn_recurrent, reset_mechanism, state_quant, output, reset_delay,
+            tau_mem=tau_mem, dt=dt,
+        )  # fmt: skip
+        self._own_decay("alpha", alpha, "tau_syn", tau_syn, dt, learn_alpha)
 
     def step_function(self, current: Tensor) -> StepFunction:
         """Bind the parameters to ``rsynaptic_step``; see ``SpikingNeuron.step_function``."""
@@ -393,8 +361,7 @@ class RSynaptic(RecurrentNeuron, namesakes.RSynaptic):
 
     def filter(self) -> LinearFilter:
         """Give the filter of (syn, mem); see ``SpikingNeuron.filter``."""
-        alpha, beta = self.alpha.clamp(0, 1), self.decay()
-        return make_filter([[alpha, 0.0], [alpha, beta]], [1.0, 1.0], [0.0, 1.0])
+        return synaptic_filter(self.alpha.clamp(0, 1), self.decay())
 
     def init_rsynaptic(self) -> Any:
         """Do as ``reset_mem``; snnTorch's older name of it."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from spikeprop.neurons import namesakes
-from spikeprop.neurons.arguments import Values, as_decay, as_parameter
+from spikeprop.neurons.arguments import Values, as_parameter
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.eligibility import LinearFilter, make_filter
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_signal
@@ -155,7 +155,7 @@ class RefractoryLIF(FiringNeuron, namesakes.Leaky):
         **options: Any,
     ) -> None:
         super().__init__(threshold, reset_mechanism=reset_mechanism, **options)
-        self._own("beta", as_decay(beta, tau_mem, dt), learn_beta)
+        self._own_decay("beta", beta, "tau_mem", tau_mem, dt, learn_beta)
         steps = as_parameter("refractory", refractory)
         if not ((steps >= 0) & (steps == steps.round())).all():
             raise ValueError(

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from spikeprop.neurons import namesakes
-from spikeprop.neurons.arguments import Values, as_decay, as_positive
+from spikeprop.neurons.arguments import Values, as_positive
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.firing import Firing, FiringNeuron, fire
 
@@ -143,7 +143,7 @@ class SigmaDelta(FiringNeuron, namesakes.Leaky):
         self.activation = activation
         if beta is None and tau_mem is None:
             beta = 1.0
-        self._own("beta", as_decay(beta, tau_mem, dt), learn_beta)
+        self._own_decay("beta", beta, "tau_mem", tau_mem, dt, learn_beta)
 
     def step_function(self, current: Tensor) -> StepFunction:
         """Bind the parameters to ``sigma_delta_step``; see ``SpikingNeuron.step_function``."""

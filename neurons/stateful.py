@@ -12,6 +12,7 @@ import snntorch as snn
 import torch
 from torch import Tensor, nn
 
+from spikeprop.neurons.arguments import as_decay
 from spikeprop.neurons.reset import living, register
 
 if TYPE_CHECKING:
@@ -72,6 +73,12 @@ class StatefulModule(_SnnTorchNeuron):
             self.register_parameter(name, nn.Parameter(value))
         else:
             self.register_buffer(name, value)
+
+    def _own_decay(
+        self, name: str, value: Any, tau_name: str, tau: Any, dt: float, learn: bool
+    ) -> None:
+        """Own a decay per step, given as the factor or as a time constant."""
+        self._own(name, as_decay(value, tau, dt, name=name, tau_name=tau_name), learn)
 
     # State ----------------------------------------------------------------------------------------
 

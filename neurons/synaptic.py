@@ -22,10 +22,17 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 from spikeprop.neurons import namesakes
-from spikeprop.neurons.arguments import Values, as_decay
+from spikeprop.neurons.arguments import Values
 from spikeprop.neurons.base import StepFunction
 from spikeprop.neurons.eligibility import LinearFilter, make_filter
-from spikeprop.neurons.firing import Firing, FiringNeuron, fire, reset_now, reset_signal
+from spikeprop.neurons.firing import (
+    Firing,
+    FiringNeuron,
+    after_reset,
+    fire,
+    reset_now,
+    reset_signal,
+)
 
 
 class SynapticState(NamedTuple):
@@ -86,15 +93,30 @@ def synaptic_step(
         # In this place, for snnTorch's rounding.
         syn = syn + also
     mem = (p.beta * state.mem).add_(syn)
-    if f.reset != "none":
-        reset = reset_signal(state.mem, f)
-        mem = mem - reset * (f.threshold if f.reset == "subtract" else mem)
+    reset = reset_signal(state.mem, f)
+    mem = after_reset(mem, reset, f)
     if f.state_quant is not None:
         mem, syn = f.state_quant(mem), f.state_quant(syn)
     spk = fire(mem, f)
     if not f.reset_delay and f.reset != "none":
         mem = reset_now(mem, spk, reset, f)
     return spk, SynapticState(syn, mem)
+
+
+def synaptic_filter(alpha: Tensor, beta: Tensor) -> LinearFilter:
+    """Give the sub-threshold dynamics of (syn, mem) as a linear filter.
+
+    Parameters
+    ----------
+    alpha, beta : torch.Tensor
+        Decay per step, in [0, 1], scalar or per neuron.
+
+    Returns
+    -------
+    LinearFilter
+        With two variables.
+    """
+    return make_filter([[alpha, 0.0], [alpha, beta]], [1.0, 1.0], [0.0, 1.0])
 
 
 class Synaptic(FiringNeuron, namesakes.Synaptic):
@@ -160,21 +182,13 @@ class Synaptic(FiringNeuron, namesakes.Synaptic):
         dt: float = 1.0,
     ) -> None:
         super().__init__(
-            threshold,
-            spike_grad=spike_grad,
-            surrogate_disable=surrogate_disable,
-            init_hidden=init_hidden,
-            inhibition=inhibition,
-            learn_threshold=learn_threshold,
-            reset_mechanism=reset_mechanism,
-            state_quant=state_quant,
-            output=output,
-        )
+            threshold, spike_grad, surrogate_disable, init_hidden, inhibition, learn_threshold,
+            reset_mechanism, state_quant, output,
+        )  # fmt: skip
         self.reset_delay = reset_delay
         # In snnTorch's order, which an optimiser's checkpoint knows them by.
-        self._own("beta", as_decay(beta, tau_mem, dt), learn_beta)
-        alpha = as_decay(alpha, tau_syn, dt, name="alpha", tau_name="tau_syn")
-        self._own("alpha", alpha, learn_alpha)
+        self._own_decay("beta", beta, "tau_mem", tau_mem, dt, learn_beta)
+        self._own_decay("alpha", alpha, "tau_syn", tau_syn, dt, learn_alpha)
 
     def step_function(self, current: Tensor) -> StepFunction:
         """Bind the parameters to ``synaptic_step``; see ``SpikingNeuron.step_function``."""
@@ -183,8 +197,7 @@ class Synaptic(FiringNeuron, namesakes.Synaptic):
 
     def filter(self) -> LinearFilter:
         """Give the filter of (syn, mem); see ``SpikingNeuron.filter``."""
-        alpha, beta = self.alpha.clamp(0, 1), self.decay()
-        return make_filter([[alpha, 0.0], [alpha, beta]], [1.0, 1.0], [0.0, 1.0])
+        return synaptic_filter(self.alpha.clamp(0, 1), self.decay())
 
     def init_synaptic(self) -> Any:
         """Do as ``reset_mem``; snnTorch's older name of it."""

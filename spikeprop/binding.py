@@ -51,7 +51,9 @@ def bind_network(
             f"({'T, B' if time_inside else 'B'}, *features): {error}"
         ) from error
     generator = torch.Generator().manual_seed(seed)
-    drawn = rule.draw([block.features for block in blocks], generator)
+    shapes = [block.features for block in blocks]
+    drawn = rule.draw(shapes, generator)
+    drawn.update(rule.draw_input(shape, shapes, generator))
     tensors = {name: value.to(like) for name, value in drawn.items()}
     if rule.homeostasis is not None or rule.stream_homeostasis is not None:
         give_thresholds(blocks)

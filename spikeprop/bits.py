@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-__all__ = ["QuantizeConfig", "measure_bits"]
+if TYPE_CHECKING:
+    from spikeprop.learner import ForwardLearner
+
+__all__ = ["QuantizeConfig", "fine_tuned", "measure_bits"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class QuantizeConfig:
     bits: Annotated[tuple[int, ...], tyro.conf.arg(metavar="2..8")] = (8, 6, 4)
     """Bits of the weights, one result each."""
 
-    epochs: int = 1
+    epochs: int = 2
     """Passes of fine-tuning by the run's own rule; 0 for none."""
 
     lr: float = 1e-5
@@ -64,11 +68,8 @@ def measure_bits(config: QuantizeConfig) -> list[dict[str, Any]]:
     FileNotFoundError, ValueError
         If the run or its data are missing or damaged, or a block cannot be quantised.
     """
-    import torch
-
     from spikeprop import inference, runs
     from spikeprop.assemble import open_data
-    from spikeprop.quantize import quantized
 
     learner, train_config, _ = inference.load(config.run, on=config.device)
     if config.data_dir is not None:
@@ -82,17 +83,10 @@ def measure_bits(config: QuantizeConfig) -> list[dict[str, Any]]:
     print(f"{'bits':>6}{'rounded':>10}{'tuned':>10}  test accuracy, %")
     print(_line(results[0]), flush=True)
     for bits in config.bits:
-        small = quantized(
-            learner,
-            bits,
-            optimizer=lambda parameters: torch.optim.Adam(parameters, lr=config.lr, fused=True),
-            rounding=config.rounding,
+        rounded, tuned = fine_tuned(
+            learner, bits, data.train, data.test, config.lr, config.epochs, config.rounding
         )
-        result: dict[str, Any] = {"bits": bits, "tuned": None}
-        result["rounded"] = small.evaluate(data.test).accuracy
-        if config.epochs:
-            small.fit(data.train, epochs=config.epochs)
-            result["tuned"] = small.evaluate(data.test).accuracy
+        result = {"bits": bits, "rounded": rounded, "tuned": tuned}
         results.append(result)
         print(_line(result), flush=True)
     path = Path(config.run) / "quantized.json"
@@ -100,6 +94,59 @@ def measure_bits(config: QuantizeConfig) -> list[dict[str, Any]]:
     runs.write_json(path, {**settings, "results": results})
     print(path)
     return results
+
+
+def fine_tuned(
+    learner: ForwardLearner,
+    bits: int,
+    train: Iterable[Any],
+    judge: Iterable[Any],
+    lr: float,
+    epochs: int,
+    rounding: str = "nearest",
+) -> tuple[float, float | None]:
+    """Quantise a copy of a learner, fine-tune it, and measure it before and after.
+
+    Parameters
+    ----------
+    learner : ForwardLearner
+        A trained learner; it is left as it is.
+    bits : int
+        Bits of the weights, 2 to 8.
+    train, judge : iterable of (x, label)
+        What it learns from, and what it is measured on.
+    lr : float
+        Step size of Adam at the start; it falls to zero along a half cosine.
+    epochs : int
+        Passes over ``train``; 0 for none.
+    rounding : {"nearest", "stochastic"}
+        As :class:`~spikeprop.quantize.OnGrid`.
+
+    Returns
+    -------
+    rounded, tuned : float
+        Accuracies from 0 to 1; ``tuned`` is None without an epoch.
+
+    Raises
+    ------
+    ValueError
+        If a block cannot be quantised, or an argument is outside its range.
+    """
+    import torch
+
+    from spikeprop.quantize import quantized
+
+    small = quantized(
+        learner,
+        bits,
+        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=lr, fused=True),
+        rounding=rounding,
+    )
+    rounded = small.evaluate(judge).accuracy
+    if not epochs:
+        return rounded, None
+    small.fit(train, epochs=epochs)
+    return rounded, small.evaluate(judge).accuracy
 
 
 def _line(result: dict[str, Any]) -> str:

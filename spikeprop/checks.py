@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spikeprop.blocks import Block
 from spikeprop.datasets import EventBatch
+from spikeprop.kernels import available, sparse
 from spikeprop.names import meant
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
@@ -57,6 +59,17 @@ def labels(x: Tensor | EventBatch, label: Tensor, num_classes: int) -> Tensor:
     return _labels(label, x.shape[1], num_classes, f"x of shape {tuple(x.shape)}", x.shape[0])
 
 
+def vectors(label: Tensor, n: int, size: int, like: Tensor) -> Tensor:
+    """Check the vectors that a batch of ``n`` is to be mapped to; return them typed as ``like``."""
+    if not isinstance(label, Tensor) or not label.is_floating_point():
+        raise TypeError(f"label has to be a floating-point tensor of vectors, got {label!r:.80}")
+    if label.shape != (n, size):
+        raise ValueError(f"label has to have shape ({n}, {size}), got {tuple(label.shape)}")
+    if not torch.isfinite(label).all():
+        raise ValueError("label has values that are not finite")
+    return label.to(like)
+
+
 def single_step(
     x_t: Tensor | EventBatch, label: Tensor | None, num_classes: int, net: nn.Module
 ) -> Tensor | None:
@@ -94,6 +107,8 @@ def _input(name: str, x: Tensor, net: nn.Module) -> None:
 
 def _events(name: str, x: EventBatch) -> None:
     """Refuse sparse events that do not fit together: compiled code trusts their indices."""
+    if _fit(x):
+        return
     offsets, channels, values = x.offsets, x.channels, x.values
     if x.time_steps < 1 or len(offsets) < 2 or (len(offsets) - 1) % x.time_steps:
         raise ValueError(
@@ -129,6 +144,20 @@ def _events(name: str, x: EventBatch) -> None:
             )
         if not torch.isfinite(values).all():
             raise ValueError(f"{name}.values have an entry that is not finite")
+
+
+def _fit(x: EventBatch) -> bool:
+    """Tell, in one compiled look at them, whether binary events fit together."""
+    offsets, channels, steps = x.offsets, x.channels, x.time_steps
+    if not available() or x.values is not None or channels.device.type != "cpu":
+        return False
+    if offsets.dtype != torch.int64 or channels.dtype != torch.int32 or offsets.dim() != 1:
+        return False
+    count = offsets.shape[0] - 1
+    if channels.dim() != 1 or steps < 1 or count < 1 or count % steps:
+        return False
+    found = channels.numpy().view(np.uint32)
+    return bool(sparse.fit(offsets.numpy(), found, math.prod(x.features)))
 
 
 def _labels(

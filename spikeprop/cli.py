@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from spikeprop import data_cli, neurons_cli, presets, rules_cli, stream_cli
+from spikeprop import data_cli, dreams, neurons_cli, presets, rules_cli, stream_cli
 from spikeprop._version import __version__
 from spikeprop.bits import QuantizeConfig, measure_bits
 from spikeprop.comparison.config import CompareConfig
@@ -90,6 +90,7 @@ COMMANDS: dict[str, type] = {
     "neurons": NeuronsConfig,
     "rules": rules_cli.RulesConfig,
     "compare": CompareConfig,
+    "dream": dreams.DreamConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
 """Commands that have commands of their own."""
@@ -243,6 +244,8 @@ def _run(config: Any) -> None:
             from spikeprop.comparison.command import run
 
             run(config)
+        elif isinstance(config, dreams.DreamConfig):
+            dreams.run(config)
         else:
             data_cli.run(config)
 

@@ -50,7 +50,20 @@ LossName = Literal[
     "contrast-top-k",
     "contrast-soft",
 ]
-SignalName = Literal["propagated", "projection"]
+SignalName = Literal[
+    "propagated",
+    "projection",
+    "learned",
+    "synapse",
+    "drawn",
+    "context-input",
+    "concatenated",
+    "overlaid",
+]
+CodingName = Literal["constant", "rate", "latency", "pattern"]
+PlacementName = Literal["parallel", "interleaved", "leading", "trailing"]
+ClassSignals = Literal["all", "batch"]
+OutputName = Literal["nearest", "trained"]
 PotentialName = Literal["free", "membrane", "spikes"]
 SmoothName = Literal["atan", "fast-sigmoid", "sigmoid"]
 ReadoutName = Literal["last", "vote"]
@@ -136,7 +149,22 @@ class TrainConfig:
     """sigprop: compare a smooth function of the evidence instead, with --no-rectify."""
 
     signal: SignalName = "propagated"
-    """sigprop: class signals pass the shared weights, or a random projection for each layer."""
+    """sigprop: how the signal enters, from a projection to an overlay on the input."""
+
+    coding: CodingName = "constant"
+    """sigprop: the signal's code along time."""
+
+    placement: PlacementName = "parallel"
+    """sigprop: beside the recording, in turns with it, or in steps before or after it."""
+
+    signal_steps: int = 5
+    """sigprop: length of a leading or trailing signal [time steps]."""
+
+    class_signals: ClassSignals = "all"
+    """sigprop: signals of all classes, or of those in the batch alone."""
+
+    readout: OutputName = "nearest"
+    """sigprop: predict the nearest signal, or by an output layer trained on each layer."""
 
     signal_scale: float = 0.3
     """sigprop: standard deviation of the class signal's current [thresholds]."""
@@ -258,6 +286,11 @@ SIGPROP_OPTIONS = (
     "rectify",
     "smooth",
     "signal",
+    "coding",
+    "placement",
+    "signal_steps",
+    "class_signals",
+    "readout",
     "signal_scale",
     "homeostasis",
     "homeostasis_gain",
@@ -274,6 +307,7 @@ COUNTS = (
     "batch_size",
     "update_every",
     "top_k",
+    "signal_steps",
 )
 """Options that count something, from 1."""
 

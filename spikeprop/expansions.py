@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikeprop.neurons import DelayedLinear
 from spikeprop.synapses import NORMS
 
 __all__ = ["check_expansion", "collect", "expand"]
@@ -31,11 +32,11 @@ def check_expansion(
     Raises
     ------
     ValueError
-        For another module than ``Linear``, ``Conv1d``, ``Conv2d`` and batch norms, and for a chain
-        that mixes neurons.
+        For another module than ``Linear``, ``DelayedLinear``, ``Conv1d``, ``Conv2d`` and batch
+        norms, and for a chain that mixes neurons.
     """
     mixing = [m for m, _ in chain if not isinstance(m, _SAME_SHAPE)]
-    if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, *NORMS)) and not mixing:
+    if isinstance(module, (nn.Linear, DelayedLinear, nn.Conv1d, nn.Conv2d, *NORMS)) and not mixing:
         return
     what = type(mixing[0] if mixing else module).__name__
     raise ValueError(
@@ -59,6 +60,11 @@ def expand(module: nn.Module, x: Tensor) -> Tensor:
         flat = x.reshape(len(x), -1, x.shape[-1])
         copies = flat.shape[1]
         return flat if copies == 1 else flat.repeat_interleave(module.out_features, dim=1)
+    if isinstance(module, DelayedLinear):
+        flat = x.reshape(*x.shape[:2], -1, x.shape[-1])  # rows, taps, copies, inputs
+        own = sum(module.at(tap) * flat[:, k, :, None] for k, tap in enumerate(module.taps))
+        assert isinstance(own, Tensor), "there is at least one tap"
+        return own.flatten(1, 2)
     if isinstance(module, NORMS):
         return x.reshape(len(x), -1, 1)
     return _patches(module, x)
@@ -86,6 +92,8 @@ def collect(module: nn.Module, name: str, gradient: Tensor) -> Tensor:
     """Return the gradient of a parameter from that of each neuron's synapses, ``(J, P)``."""
     shape = getattr(module, name).shape
     channels = shape[0]
-    if isinstance(module, nn.Linear) and len(gradient) != channels:  # copies share the weight
+    if (
+        isinstance(module, (nn.Linear, DelayedLinear)) and len(gradient) != channels
+    ):  # copies share the weight
         return gradient.reshape(-1, channels, gradient.shape[1]).sum(dim=0).reshape(shape)
     return gradient.reshape(channels, -1, gradient.shape[1]).sum(dim=1).reshape(shape)

@@ -227,7 +227,8 @@ def _epoch(
         metrics = learner.update(x, label)
         n = len(label)
         samples += n
-        right += int((metrics.prediction.cpu() == label.cpu()).sum())
+        if not learner.rule.regression:
+            right += int((metrics.prediction.cpu() == label.cpu()).sum())
         per_block = torch.stack([metrics.loss, metrics.accuracy, metrics.rate]).cpu()
         sums = sums + n * per_block
         for callback in callbacks:
@@ -268,6 +269,10 @@ def evaluate(
     ValueError
         If ``data`` is empty or a label is out of range.
     """
+    if learner.rule.regression:
+        raise ValueError(
+            "a regression has no accuracy: compare learner.predict(x) with the vectors"
+        )
     classes = learner.rule.num_classes
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     right = torch.zeros(())

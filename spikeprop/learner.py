@@ -14,6 +14,7 @@ from spikeprop import checks
 from spikeprop.binding import bind_network
 from spikeprop.blocks import Block
 from spikeprop.checkpoint import load_state, save_state
+from spikeprop.classes import add_class
 from spikeprop.datasets import EventBatch
 from spikeprop.engines import (
     ENGINES,
@@ -21,19 +22,22 @@ from spikeprop.engines import (
     Choice,
     Passage,
     StepwiseEngine,
+    StreamChoice,
     choose,
+    choose_for_stream,
     density_of,
 )
 from spikeprop.engines.chain import NotAChain
 from spikeprop.engines.passage import Seen
-from spikeprop.evidence import Evidence, as_filters
+from spikeprop.evidence import Evidence
 from spikeprop.metrics import Metrics, final_logits, mean_logits, measure, read_out
 from spikeprop.neurons import reset
 from spikeprop.norms import following_statistics
 from spikeprop.rules import LocalRule, Rule
 from spikeprop.saving import restore, state_of
+from spikeprop.streams import LiveStream, StepwiseStream, Stream
 from spikeprop.surroundings import flushed_denormals, mode, randomness
-from spikeprop.thresholds import StreamRates, keep_rates
+from spikeprop.thresholds import keep_rates
 
 if TYPE_CHECKING:
     from spikeprop.fit import Callback, EpochResult, Evaluation
@@ -143,14 +147,13 @@ class ForwardLearner:
         self.input_shape: torch.Size | None = None
         self.time_steps = 1
         #: The engine of the last ``update`` or prediction, and why; None before the first.
-        self.engine_choice: Choice | None = None
+        self.engine_choice: Choice | StreamChoice | None = None
         #: Density of the first input: what "auto" chose by, kept with the state so that a learner
         #: that goes on makes the same choice, to the same bits.
         self.density: float | None = None
         self._reference: StepwiseEngine | None = None
         self._chosen: Choice | None = None
-        self._stream: Passage[Any] | None = None
-        self._stream_rates: StreamRates | None = None
+        self._stream: Stream | None = None
         self._waiting_schedules: list[dict[str, Any]] = []
 
     # ------------------------------------------------------------------ the network
@@ -199,6 +202,23 @@ class ForwardLearner:
         ]
         self.set_scheduler(self._make_scheduler)
 
+    def set_optimizer(self, optimizer: OptimizerFactory) -> None:
+        """Give every block another optimiser from here on; it ends a stream.
+
+        Raises
+        ------
+        RuntimeError
+            Before the input's shape is known.
+        TypeError
+            If it makes no ``torch.optim.Optimizer``.
+        """
+        blocks = self.blocks
+        self.reset()
+        self._make_optimizer = optimizer
+        self.optimizers = [self._made(b.parameters) if b.trained else None for b in blocks]
+        self._chosen = self.engine_choice = None
+        self.set_scheduler(self._make_scheduler)
+
     def _made(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         optimizer = self._make_optimizer(parameters)
         if not isinstance(optimizer, torch.optim.Optimizer):
@@ -236,8 +256,8 @@ class ForwardLearner:
 
     def to(self, device: torch.device | str) -> ForwardLearner:
         """Move the network, the class signals and the optimisers' state to ``device``."""
-        self.net.to(device)
         self.reset()
+        self.net.to(device)
         if self._reference is not None:
             self._chosen = None
             for name, value in self._reference.tensors.items():
@@ -254,10 +274,6 @@ class ForwardLearner:
     def device(self) -> torch.device:
         """Where the network's parameters are."""
         return next(self.net.parameters()).device
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.net.parameters()).dtype
 
     def bound(self) -> StepwiseEngine:
         """Return the engine that knows the blocks.
@@ -318,6 +334,11 @@ class ForwardLearner:
         choice.engine.run(x, passage)
         return passage
 
+    def adopt(self, rule: Rule, engine: StepwiseEngine) -> None:
+        """Go on with another version of the rule, and the engine that has its tensors."""
+        self.rule, self._reference, self._chosen = rule, engine, None
+        self.reset()
+
     # ------------------------------------------------------------------ learning
 
     def update(self, x: Tensor | EventBatch, label: Tensor) -> Metrics:
@@ -329,7 +350,8 @@ class ForwardLearner:
             ``(T, B, *features)``, time first; floating-point as the network, or integer counts; or
             the same as sparse events, which never become dense in an event-driven engine.
         label : Tensor
-            Classes ``(B,)``, integers from 0 to ``num_classes - 1``.
+            Classes ``(B,)``, integers from 0 to ``num_classes - 1``; vectors ``(B, num_classes)``
+            for a rule of regression.
 
         Returns
         -------
@@ -343,7 +365,12 @@ class ForwardLearner:
         FloatingPointError
             If a block's loss becomes NaN or infinite; the message names the block.
         """
-        label = checks.sequence(x, label, self.rule.num_classes, self.net)
+        if self.rule.regression:
+            checks.sequence(x, None, self.rule.num_classes, self.net)
+            like = next(self.net.parameters())
+            label = checks.vectors(label, x.shape[1], self.rule.num_classes, like)
+        else:
+            label = checks.sequence(x, label, self.rule.num_classes, self.net)
         checks.finite_weights(self.net)
         self._ready(x.shape[2:], x.shape[0])
         label = label.to(self.device)
@@ -354,10 +381,16 @@ class ForwardLearner:
             randomness(self.seed, self.updates, self.device),
             flushed_denormals(),
         ):
-            passage = self._run(x, as_filters(self.rule.evidence), label, self.optimizers)
+            passage = self._run(x, self.rule.filters(x.shape[0]), label, self.optimizers)
         self.updates += 1
         reset(self.net)
-        metrics = measure(passage, label, self.rule.predict_from, last_step=False)
+        metrics = measure(
+            passage,
+            label,
+            self.rule.predict_from,
+            last_step=False,
+            regression=self.rule.regression,
+        )
         checks.finite_loss(metrics.loss, self.blocks, self.updates)
         if self.rule.homeostasis is not None:
             keep_rates(self.rule.homeostasis, passage)
@@ -371,6 +404,12 @@ class ForwardLearner:
         Memory does not grow with the number of steps. Evidence and homeostasis are the rule's
         stream versions. The stream begins at the first call, and anew after :meth:`reset` or after
         any ``update``, ``predict`` or ``logits``.
+
+        With plain SGD, an update at every step and a chain of ``Linear`` blocks, the event engine
+        (:mod:`spikeprop.engines.live`) learns at every step but writes weights later, when their
+        input fires or some steps are over. They are up to date wherever the learner or a module
+        of the network is asked for them (``state_dict``, ``save``, ``reset``, ``predict``, calling
+        the network); before you read a weight's numbers yourself, call :meth:`flush`.
 
         Parameters
         ----------
@@ -392,44 +431,73 @@ class ForwardLearner:
         FloatingPointError
             If a block's loss becomes NaN or infinite.
         """
+        label = checks.single_step(x_t, label, self.rule.num_classes, self.net)
+        return self._steps(x_t if isinstance(x_t, EventBatch) else x_t[None], label)
+
+    def steps(self, x: Tensor | EventBatch, label: Tensor | None = None) -> Metrics:
+        """Take several time steps of a stream at once; the same numbers as :meth:`step` on each.
+
+        Learns at every one of them, if there are labels. Less work surrounds a step, so that this
+        is for recordings that are played through a stream.
+
+        Parameters
+        ----------
+        x : Tensor or EventBatch
+            ``(T, B, *features)``.
+        label : Tensor, optional
+            ``(B,)``, for all the steps.
+
+        Returns
+        -------
+        Metrics
+            Means over the steps; ``logits`` and ``prediction`` are those of the last.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError
+            As :meth:`step`.
+        """
+        given = checks.sequence(x, label, self.rule.num_classes, self.net)
+        return self._steps(x, None if label is None else given)
+
+    def _steps(self, x: Tensor | EventBatch, label: Tensor | None) -> Metrics:
         if self.time == "inside":
             raise ValueError(
                 "step needs a network that maps one time step and keeps its state "
                 "(init_hidden=True); with time='inside' the network runs whole sequences only"
             )
-        label = checks.single_step(x_t, label, self.rule.num_classes, self.net)
-        if isinstance(x_t, EventBatch):
-            x_t = x_t.to_dense(self._dtype)[0]
-        engine = self._ready(x_t.shape[1:])
-        x_t = x_t.to(self.device)
-        if self._stream is None:
-            reset(self.net)
-            self._stream = engine.begin(
-                len(x_t),
-                as_filters(self.rule.stream_evidence),
-                None,
-                self.optimizers,
-                self.update_every,
+        if not self.rule.streams:
+            raise ValueError(
+                f"{type(self.rule).__name__} cannot follow a stream: its signals depend on labels "
+                f"that are known for a whole sequence, or stand in time steps of their own; use "
+                f"update, or class signals with placement='parallel'"
             )
-            control = self.rule.stream_homeostasis
-            self._stream_rates = None if control is None else StreamRates(control)
-        checks.same_stream(len(x_t), self._stream.n_recordings)
-        label = None if label is None else label.to(self.device)
-        for item in self._stream.blocks:
-            item.begin_step(label)
-        with (
-            mode(self.net, training=label is not None),
-            randomness(self.seed, self.updates, self.device),
-            flushed_denormals(),
-        ):
-            engine.step(x_t, self._stream)
-        metrics = measure(self._stream, label, self.rule.predict_from, last_step=True)
+        steps, n, *features = x.shape
+        reference = self._ready(torch.Size(features))
+        if self._stream is None:
+            self._stream = self._begin_stream(reference, n)
+        checks.same_stream(n, self._stream.n_recordings)
+        metrics = self._stream.steps(x, label, self.updates)
         if label is not None:
-            self.updates += 1
+            self.updates += steps
             checks.finite_loss(metrics.loss, self.blocks, self.updates)
-            if self._stream_rates is not None:
-                self._stream_rates.follow(self._stream)
         return metrics
+
+    def _begin_stream(self, reference: StepwiseEngine, n: int) -> Stream:
+        checks.finite_weights(self.net)
+        reset(self.net)
+        choice = choose_for_stream(self.engine, reference, self.optimizers, self.update_every)
+        stream: Stream | None = None
+        if choice.name != "reference":
+            try:
+                stream = LiveStream(choice, n, self.optimizers)
+            except NotAChain as error:  # a reason that may go away
+                choice = StreamChoice("reference", f"a stream, and {error}", reference)
+        if stream is None:
+            stream = StepwiseStream(choice, n, self.optimizers, self.update_every, self.seed)
+        self.engine_choice = choice
+        _LOG.info("%s", choice)
+        return stream
 
     def fit(
         self,
@@ -483,7 +551,25 @@ class ForwardLearner:
 
     def predict(self, x: Tensor | EventBatch, *, final: bool = False) -> Tensor:
         """Return the class of each recording, ``(B,)``; parameters as :meth:`logits`."""
-        return read_out(self.logits(x, final=final), self.rule.predict_from)
+        logits = self.logits(x, final=final)
+        return read_out(logits, self.rule.predict_from, self.rule.regression)
+
+    def add_class(self) -> int:
+        """Let the network learn one class more from now on, without a restart; return its number.
+
+        Weights, optimisers, schedules and counters go on. The rule draws a signal for the new class
+        (and an output at zero, where one is trained); :meth:`save` keeps all of it, for a learner
+        made with a rule of the larger ``num_classes``. A running stream begins anew.
+
+        Raises
+        ------
+        RuntimeError
+            Before the input's shape is known.
+        TypeError
+            If the rule's number of classes is fixed.
+        """
+        add_class(self)
+        return self.rule.num_classes - 1
 
     def evaluate(
         self, data: Iterable[Any] | tuple[Tensor, Tensor], *, batch_size: int = 50
@@ -544,15 +630,22 @@ class ForwardLearner:
         # One empty recording: the class signals beside it do not depend on it.
         x = like.detach().new_zeros((time_steps, 1, *(self.input_shape or ())))
         self.reset()
-        passage = engine.begin(1, as_filters(self.rule.evidence))
+        passage = engine.begin(1, self.rule.filters(time_steps))
         with mode(self.net, training=False):
             engine.run(x, passage)
         self.reset()
         last = passage.blocks[-1]
         return self.rule.linear_readout(last.block.index, last.evidence, 1, engine.tensors)
 
+    def flush(self) -> None:
+        """Write the weight updates of a stream that still wait (see :meth:`step`)."""
+        if self._stream is not None:
+            self._stream.flush()
+
     def reset(self) -> None:
-        """Forget the stream: hidden state, traces and evidence."""
+        """Forget the stream: hidden state, traces and evidence; what it has learned stays."""
+        if self._stream is not None:
+            self._stream.close()
         self._stream = None
         reset(self.net)
 
@@ -562,7 +655,7 @@ class ForwardLearner:
         self._ready(x.shape[2:], x.shape[0])
         self.reset()
         with mode(self.net, training=False), flushed_denormals():
-            passage = self._run(x, as_filters(self.rule.evidence), None, None)
+            passage = self._run(x, self.rule.filters(x.shape[0]), None, None)
         reset(self.net)
         return passage
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from spikeprop.kernels import cosine, share, spans, triton_runs_on, worth
 
-__all__ = ["Cosine", "Dot", "LocalLoss", "LossValue", "SquaredDistance"]
+__all__ = ["Comparison", "Cosine", "Dot", "LocalLoss", "LossValue", "SquaredDistance"]
 
 #: Below this norm a centred feature vector has no direction: it gives logits and gradients of zero.
 SMALLEST_NORM = 1e-8
@@ -45,6 +45,27 @@ class LossValue(NamedTuple):
     logits: Tensor
     delta_h: Tensor
     delta_s: Tensor
+
+
+class Comparison(NamedTuple):
+    """A cosine loss in numbers, for compiled loops.
+
+    Attributes
+    ----------
+    vectors : Tensor or None
+        Fixed class vectors ``(C, F)``; None for those that follow the recordings.
+    tau : float
+        Temperature.
+    rectify : bool
+        Whether recordings are compared by ``max(evidence, 0)``.
+    smallest : float
+        Norm below which a vector has no direction.
+    """
+
+    vectors: Tensor | None
+    tau: float
+    rectify: bool
+    smallest: float
 
 
 class LocalLoss(Protocol):
@@ -137,6 +158,10 @@ class Cosine:
             through_directions(delta @ s_dir, h_dir, h_inv),
             through_directions(delta.mT @ h_dir, s_dir, s_inv),
         )
+
+    def in_numbers(self, vectors: Tensor | None, *, rectify: bool) -> Comparison:
+        """Return what compiled loops need to know."""
+        return Comparison(vectors, self.tau, rectify, SMALLEST_NORM)
 
     def overwrite(
         self, evidence: Tensor, labels: Tensor, vectors: Tensor | None, *, rectify: bool

@@ -28,7 +28,7 @@ class Metrics(NamedTuple):
         Scores ``(n_blocks, B, C)``: the mean over time of an ``update``, those of the present
         evidence in a ``step``.
     prediction : Tensor
-        Predicted classes ``(B,)``.
+        Predicted classes ``(B,)``; vectors ``(B, C)`` in a regression, whose accuracy is NaN.
     """
 
     loss: Tensor
@@ -39,7 +39,12 @@ class Metrics(NamedTuple):
 
 
 def measure(
-    passage: Passage[Seen], label: Tensor | None, predict_from: str, *, last_step: bool
+    passage: Passage[Seen],
+    label: Tensor | None,
+    predict_from: str,
+    *,
+    last_step: bool,
+    regression: bool = False,
 ) -> Metrics:
     """Return the metrics of a passage: of all its time steps, or of the last one alone."""
     if last_step:
@@ -52,10 +57,11 @@ def measure(
     accuracy = torch.full_like(loss, float("nan"))
     if label is not None:
         loss = torch.stack([torch.as_tensor(item.loss_sum) for item in passage.blocks]) / steps
-        accuracy = (logits.argmax(dim=2) == label).to(logits.dtype).mean(dim=1)
+        if not regression:
+            accuracy = (logits.argmax(dim=2) == label).to(logits.dtype).mean(dim=1)
     rate = torch.stack([item.to(logits.dtype).mean() for item in spikes])
     rate /= steps * passage.n_recordings
-    return Metrics(loss, accuracy, rate, logits, read_out(logits, predict_from))
+    return Metrics(loss, accuracy, rate, logits, read_out(logits, predict_from, regression))
 
 
 def mean_logits(passage: Passage[Seen]) -> Tensor:
@@ -68,7 +74,12 @@ def final_logits(passage: Passage[Seen]) -> Tensor:
     return torch.stack([torch.as_tensor(item.logits) for item in passage.blocks])
 
 
-def read_out(logits: Tensor, predict_from: str) -> Tensor:
-    """Return the predicted classes ``(B,)`` by the last block or by the sum of all blocks."""
+def read_out(logits: Tensor, predict_from: str, regression: bool = False) -> Tensor:
+    """Return the predicted classes ``(B,)`` by the last block or by the sum of all blocks.
+
+    In a regression the predicted vectors ``(B, C)``, by the last block or the mean of all.
+    """
+    if regression:
+        return logits[-1] if predict_from == "last" else logits.mean(dim=0)
     chosen = logits[-1] if predict_from == "last" else logits.sum(dim=0)
     return chosen.argmax(dim=1)

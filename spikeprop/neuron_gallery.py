@@ -20,6 +20,9 @@ from spikeprop.plots import COLOURS, GREY
 
 __all__ = ["InputKind", "Record", "draw", "page", "record", "write_gallery"]
 
+#: Heading of the figures in the docs, which no command draws.
+MEASURED = "\n## Measured\n"
+
 InputKind = Literal["step", "ramp", "noise"]
 Series = NDArray[np.float64]
 
@@ -195,7 +198,8 @@ def write_gallery(path: Path) -> list[Path]:
     Parameters
     ----------
     path : Path
-        The Markdown file; the pictures go into a folder of its name beside it.
+        The Markdown file; the pictures go into a folder of its name beside it. What an older page
+        there has behind the heading ``Measured`` is kept.
 
     Returns
     -------
@@ -215,9 +219,16 @@ def write_gallery(path: Path) -> list[Path]:
     for name in names():
         files.append(folder / f"{_file(name)}.png")
         draw(name, files[-1])
-    text = page(folder.name)
+    text = page(folder.name) + measured(path)
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
     return [*files, path]
+
+
+def measured(path: Path) -> str:
+    """Return what a page has behind the gallery, from its heading on; nothing without a page."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    _, heading, figures = text.partition(MEASURED)
+    return heading + figures
 
 
 def page(folder: str) -> str:

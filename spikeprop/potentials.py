@@ -17,14 +17,18 @@ it and the second 0.2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from spikeprop.blocks import Block
-from spikeprop.membranes import filter_of, spikes
-from spikeprop.neurons import LinearFilter
+from spikeprop.membranes import filter_of, layer_filter, spikes
+from spikeprop.neurons import LinearFilter, RecurrentNeuron, SpikingNeuron
 
-__all__ = ["FreePotential", "free_potential"]
+__all__ = ["FilterModule", "FreePotential", "free_potential", "in_filter", "recurrence_of"]
 
 
 class FreePotential:
@@ -34,15 +38,31 @@ class FreePotential:
     ----------
     dynamics : LinearFilter
         The neurons' filter: one for the layer, or one a neuron.
+    recurrent : callable, optional
+        Current of the neuron's own spikes of the step before.
     """
 
-    def __init__(self, dynamics: LinearFilter) -> None:
-        self._dynamics = dynamics
+    def __init__(
+        self, dynamics: LinearFilter, recurrent: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        #: May be replaced between two time steps, when the neuron's parameters have moved.
+        self.dynamics = dynamics
+        self._recurrent = recurrent
+        self._spk: Tensor | None = None
         self._z: Tensor | None = None
 
-    def advance(self, current: Tensor) -> Tensor:
-        """Take a time step's current ``(R, *features)`` and return ``u`` of the same shape."""
-        A, B, C = (entry.to(current) for entry in self._dynamics)
+    def advance(self, current: Tensor, spk: Tensor | None = None) -> Tensor:
+        """Take a time step's current, and spikes of a recurrent neuron, ``(R, *features)`` each.
+
+        Returns
+        -------
+        Tensor
+            ``u``, of the same shape.
+        """
+        if self._recurrent is not None:
+            before = torch.zeros_like(current) if self._spk is None else self._spk
+            current, self._spk = current + self._recurrent(before), spk
+        A, B, C = (entry.to(current) for entry in self.dynamics)
         driven = B.reshape(len(B), *_lead(B, 1, current)) * current
         if self._z is None:
             self._z = driven.clone()
@@ -60,15 +80,52 @@ def _lead(entry: Tensor, variables: int, current: Tensor) -> torch.Size:
     return torch.Size([*[1] * (current.dim() - len(per)), *per])
 
 
-def free_potential(block: Block) -> FreePotential | None:
+def free_potential(block: Block, traces: str) -> FreePotential | None:
     """Return the free potential of a block, or None where its voltage has to do.
 
-    That is: for nonlinear dynamics, which have no filter; where the neuron's own parameters are
-    trained, whose effect on the voltage is what they learn from; for a recurrent synapse within
-    the neuron, whose current is not seen; and for neurons that never reset.
+    That is: for nonlinear dynamics, which have no filter (unless ``traces="layer"`` gives them
+    one); where a parameter of the neuron is trained that is not in its filter, such as a threshold,
+    which learns from what it does to the voltage; for a synapse within a user's own neuron, whose
+    current is not seen; and for neurons that never reset.
     """
     neuron = block.neuron
-    if block.neuron_parameters or any(site.inside for site in block.sites) or not spikes(neuron):
+    unseen = any(site.inside for site in block.sites) and recurrence_of(neuron) is None
+    if unseen or not spikes(neuron):
+        return None
+    if not all(in_filter(neuron, name) for name in block.neuron_parameters):
         return None
     dynamics = filter_of(neuron)
-    return None if dynamics is None else FreePotential(dynamics)
+    if dynamics is None:
+        if traces != "layer":
+            return None
+        weight: Any = block.synapse.weight
+        dynamics = layer_filter(neuron, block.features, weight.detach())
+    return FreePotential(dynamics, recurrence_of(neuron))
+
+
+def recurrence_of(neuron: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Return what makes a current of a neuron's own spikes, past all hooks; None if nothing."""
+    return neuron.recurrent.forward if isinstance(neuron, RecurrentNeuron) else None
+
+
+def in_filter(neuron: nn.Module, name: str) -> bool:
+    """Tell whether a neuron's linear filter depends on one of its parameters."""
+    if not isinstance(neuron, SpikingNeuron) or not neuron.exact:
+        return False
+    values = {f"neuron.{n}": p.detach() for n, p in neuron.named_parameters()}
+    values[f"neuron.{name}"] = values[f"neuron.{name}"].clone().requires_grad_()
+    with torch.enable_grad():
+        entries = functional_call(FilterModule(neuron), values, ())
+    return any(entry.requires_grad for entry in entries)
+
+
+class FilterModule(nn.Module):
+    """A neuron's filter as a module's ``forward``, as ``functional_call`` wants it."""
+
+    def __init__(self, neuron: SpikingNeuron) -> None:
+        super().__init__()
+        self.neuron = neuron
+
+    def forward(self) -> tuple[Tensor, ...]:
+        """Return A, B and C."""
+        return tuple(self.neuron.filter())

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from spikeprop import checks
 from spikeprop.blocks import Block
 from spikeprop.evidence import Evidence, as_filters
-from spikeprop.membranes import filter_of, output_of, visible
+from spikeprop.membranes import output_of, visible
 from spikeprop.neurons import LinearFilter, reset
 from spikeprop.parametrizations import bake
-from spikeprop.potentials import FreePotential, free_potential
+from spikeprop.potentials import FreePotential, free_potential, recurrence_of
 from spikeprop.spike_readout import fit_spike_readout, spike_rates
 
 if TYPE_CHECKING:
@@ -99,15 +99,23 @@ class ExportedNetwork(nn.Module):
         """Return class scores ``(B, C)`` for recordings ``x`` ``(T, B, *features)``."""
         if self._reads == "spikes":
             return self._scores(spike_rates(self.network, x))
+        return self._scores(self.evidence(x))
+
+    def evidence(self, x: Tensor) -> Tensor:
+        """Return what a readout by voltage sees at the end of recordings, ``(B, F)``."""
         evidence: list[Tensor] = []
-        free = None if self._dynamics is None else FreePotential(self._dynamics)
+        neuron = self.network.get_submodule(self._neuron)
+        free = None
+        if self._dynamics is not None:
+            free = FreePotential(self._dynamics, recurrence_of(neuron))
         step = 0
 
         def read(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             nonlocal evidence, step
             step += 1
-            mem, _ = visible(module, output_of(module, output, inputs[0])[1])
-            flat = (mem if free is None else free.advance(inputs[0])).flatten(1)
+            spk, mem = output_of(module, output, inputs[0])
+            mem, _ = visible(module, mem)
+            flat = (mem if free is None else free.advance(inputs[0], spk)).flatten(1)
             evidence = evidence or [torch.zeros_like(flat) for _ in self._filters]
             evidence = [
                 value.lerp(flat, item.weight(step))
@@ -115,7 +123,7 @@ class ExportedNetwork(nn.Module):
             ]
 
         reset(self.network)
-        handle = self.network.get_submodule(self._neuron).register_forward_hook(read)
+        handle = neuron.register_forward_hook(read)
         try:
             if self._time_inside:
                 self.network(x)
@@ -126,7 +134,7 @@ class ExportedNetwork(nn.Module):
             handle.remove()
             reset(self.network)
         features = torch.cat(evidence, dim=1)
-        return self._scores(features.clamp_min(0) if self._rectify else features)
+        return features.clamp_min(0) if self._rectify else features
 
     def _scores(self, features: Tensor) -> Tensor:
         scores: Tensor = self.readout(features)
@@ -195,7 +203,7 @@ def export(
                 )
     if data is not None:
         weight, bias = fit_spike_readout(network, data, learner.rule.num_classes, weight)
-    free = learner.rule.potential == "free" and free_potential(block) is not None
+    free = free_potential(block, learner.traces) if learner.rule.potential == "free" else None
     layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
     with torch.no_grad():
         layer.weight.copy_(weight)
@@ -208,7 +216,7 @@ def export(
         rectify=rectify,
         time_inside=learner.time == "inside",
         reads=readout,
-        dynamics=filter_of(block.neuron) if free else None,
+        dynamics=None if free is None else free.dynamics,
     )
     return exported.eval()
 

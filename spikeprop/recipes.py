@@ -9,6 +9,7 @@ from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.rules import SigProp
 from spikeprop.smooth import ATan, FastSigmoid, Sigmoid, Smooth
+from spikeprop.time_codes import Constant, Latency, Pattern, Rate, TimeCode
 
 __all__ = ["sigprop_of"]
 
@@ -30,6 +31,12 @@ def sigprop_of(config: TrainConfig, num_classes: int) -> SigProp:
         "fast-sigmoid": FastSigmoid(),
         "sigmoid": Sigmoid(),
     }
+    codings: dict[str, TimeCode] = {
+        "constant": Constant(),
+        "rate": Rate(),
+        "latency": Latency(),
+        "pattern": Pattern(),
+    }
     filters: dict[str, Evidence] = {
         "running-mean": RunningMean(),
         "instantaneous": Instantaneous(),
@@ -46,6 +53,11 @@ def sigprop_of(config: TrainConfig, num_classes: int) -> SigProp:
         smooth=smooth[config.smooth],
         signal=config.signal,
         signal_scale=config.signal_scale,
+        coding=codings[config.coding],
+        placement=config.placement,
+        signal_steps=config.signal_steps,
+        labels=config.class_signals,
+        readout=config.readout,
         homeostasis=homeostasis,
         predict_from=config.predict_from,
         potential=config.potential,

@@ -16,6 +16,13 @@ RULE_NAMES: tuple[str, ...] = (
     "sigprop",
     "sp-voltage",
     "sp-surrogate",
+    # Its siblings in the authors' tutorial.
+    "efp",
+    "forward-forward",
+    "forward-forward-trace",
+    "forward-forward-rate",
+    "csdp",
+    "pff",
     # What people compare with.
     "traces-propagation",
     "decolle",

@@ -7,13 +7,15 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 if TYPE_CHECKING:
     from spikeprop.live import Counters, Follower, Report
     from spikeprop.live.view import View
+
+SGD_RATE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,12 @@ class StreamConfig:
     speed: float = 1.0
     """Play a file so many times faster than real time; 0 is as fast as can be."""
 
+    optimizer: Literal["trained", "sgd"] = "trained"
+    """That of the training (Adam), which touches every weight at every step, or plain gradient
+    steps, by which the event engine keeps up with a million events a second."""
+
     lr: float | None = None
-    """Learning rate, constant; None is that at the start of the training."""
+    """Learning rate, constant; None is that at the start of the training, and 0.0001 for sgd."""
 
     update_every: int | None = None
     """Update the weights after every so many time steps; None is as in training [time steps]."""
@@ -75,6 +81,9 @@ def run(config: StreamConfig) -> None:
         If the run, the source or an option is wrong, or a file cannot be written.
     """
     from contextlib import ExitStack
+    from functools import partial
+
+    import torch
 
     from spikeprop import inference
     from spikeprop.live import Counters, Follower, Reorder
@@ -94,9 +103,13 @@ def run(config: StreamConfig) -> None:
         if config.update_every < 1:
             raise ValueError(f"update_every must be at least 1, got {config.update_every}")
         learner.update_every = config.update_every
-    rate = trained.lr if config.lr is None else config.lr
+    as_trained = config.optimizer == "trained"
+    rate = (trained.lr if as_trained else SGD_RATE) if config.lr is None else config.lr
     if not 0 < rate < math.inf:
         raise ValueError(f"lr must be above 0, got {config.lr}")
+    kept = learner.optimizers
+    if not as_trained:
+        learner.set_optimizer(partial(torch.optim.SGD, lr=rate))
     # A schedule leaves the rate of a finished training at or near zero.
     for optimizer in learner.optimizers:
         for group in [] if optimizer is None else optimizer.param_groups:
@@ -146,6 +159,8 @@ def run(config: StreamConfig) -> None:
         seconds = time.monotonic() - begun
     _print_result(follower, counters, seconds, right)
     if config.save is not None:
+        learner.reset()
+        learner.optimizers = kept  # the file is one of the training's kind
         learner.save(config.save)
         print(config.save)
 

@@ -2,7 +2,8 @@
 
 A synapse is a chain of modules that are linear in their input, of which one is trained:
 
-    current = A_n(... A_1(trained(x)))       trained: Linear, Conv, ConvTranspose;  A: pooling, ...
+    current = A_n(... A_1(trained(x)))       trained: Linear, Conv, ConvTranspose, DelayedLinear;
+                                             A: pooling, ...
 
 The gradient of a local loss at the current, ``delta``, reaches the trained module through the
 transposes of the ``A`` (:func:`pull_back`), and its weight as the vector-Jacobian product at the
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import grad as closed
 
+from spikeprop.neurons import DelayedLinear
 from spikeprop.norms import without_mean
 
 __all__ = [
@@ -157,6 +159,24 @@ def _rsqrt(module: nn.BatchNorm1d | nn.BatchNorm2d) -> Tensor:
     return torch.rsqrt(module.running_var + module.eps)
 
 
+def _delayed_weight(module: DelayedLinear, gradient: Tensor, delta: Tensor, trace: Tensor) -> None:
+    outputs = delta.reshape(-1, delta.shape[-1]).T
+    for tap, traced in zip(module.taps, trace.unbind(1), strict=True):
+        gradient += module.at(tap) * (outputs @ traced.reshape(-1, traced.shape[-1]))
+
+
+def _check_delayed(name: str, module: DelayedLinear) -> None:
+    if not module.init_hidden:
+        raise ValueError(
+            f"synapse '{name}': a DelayedLinear has to keep its line inside, where its trace is "
+            f"made; give it init_hidden=True"
+        )
+
+
+def _seen(module: DelayedLinear, x: Tensor) -> Tensor:
+    return module.seen(x)
+
+
 _CONV = Synapse(_conv_weight, _channel_sum, _check_conv)
 _CONV_TRANSPOSE = Synapse(_conv_transpose_weight, _channel_sum, _check_conv)
 _NORM = Synapse(_norm_weight, _channel_sum, check_norm, _normalised)
@@ -169,6 +189,7 @@ SYNAPSES: dict[type[nn.Module], Synapse] = {
     nn.ConvTranspose2d: _CONV_TRANSPOSE,
     nn.BatchNorm1d: _NORM,
     nn.BatchNorm2d: _NORM,
+    DelayedLinear: Synapse(_delayed_weight, _linear_bias, _check_delayed, _seen),
 }
 
 

@@ -12,21 +12,21 @@ from spikeprop.engines.passage import Passage, Seen
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.membranes import has_threshold, set_thresholds
 
-__all__ = ["StreamRates", "give_thresholds", "keep_rates"]
+__all__ = ["StreamRates", "give_thresholds", "keep_rates", "thresholds_of"]
 
 
 def give_thresholds(blocks: Sequence[Block]) -> None:
     """Give every spiking neuron a threshold of its own, per channel in a convolutional layer."""
     for block in blocks:
         if has_threshold(block.neuron):
-            _thresholds(block)
+            thresholds_of(block)
 
 
 def keep_rates(control: Homeostasis, passage: Passage[Seen]) -> None:
     """Move the thresholds once, by the rates of a batch of whole sequences."""
     for item in passage.blocks:
         if has_threshold(item.block.neuron):
-            threshold = _thresholds(item.block)
+            threshold = thresholds_of(item.block)
             rate = torch.as_tensor(item.spike_sum) / (passage.n_recordings * item.t)
             control.adjust_(threshold, _per_threshold(rate, threshold))
 
@@ -49,7 +49,7 @@ class StreamRates:
         for item in passage.blocks:
             if not has_threshold(item.block.neuron):
                 continue
-            threshold = _thresholds(item.block)
+            threshold = thresholds_of(item.block)
             now = torch.as_tensor(item.spikes) / passage.n_recordings
             now = _per_threshold(now, threshold)
             # It starts at the target: the first steps, before any neuron can fire, move nothing.
@@ -59,7 +59,8 @@ class StreamRates:
             self._control.adjust_(threshold, rate)
 
 
-def _thresholds(block: Block) -> Tensor:
+def thresholds_of(block: Block) -> Tensor:
+    """Give a spiking block thresholds of its own, if it has none, and return them."""
     channels, *space = block.features
     return set_thresholds(block.neuron, torch.Size([channels, *[1] * len(space)]))
 

@@ -17,7 +17,7 @@ from spikeprop.config import TrainConfig
 from spikeprop.datasets import write_events
 from spikeprop.monitor import CsvLog
 
-COMMANDS = ("train", "evaluate", "predict", "stream", "quantize", "data")
+COMMANDS = ("train", "evaluate", "predict", "stream", "quantize", "dream", "data")
 DATA_COMMANDS = ("list", "download", "check", "show", "convert")
 
 
@@ -101,7 +101,7 @@ def test_help_shows_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> No
         (
             ["tran"],
             "there is no command 'tran': choose one of train, evaluate, predict, stream, quantize, "
-            "neurons, rules, compare, data",
+            "neurons, rules, compare, dream, data",
         ),
         (["train", "--bogus", "3"], "--bogus"),
         (["train", "--epochs", "many"], "--epochs"),

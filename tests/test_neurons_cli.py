@@ -11,7 +11,7 @@ from PIL import Image
 
 from spikeprop import neuron_gallery, neurons
 from spikeprop.cli import main
-from spikeprop.neuron_gallery import current_of, draw, page, record, write_gallery
+from spikeprop.neuron_gallery import current_of, draw, measured, page, record, write_gallery
 from spikeprop.neuron_table import NEURONS, find, names
 from spikeprop.neurons import SpikingNeuron
 from spikeprop.nir.neurons import PLAIN
@@ -125,10 +125,14 @@ def test_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "](page/lif.png)" in text
     for picture in pictures:
         assert picture.is_file()
+    written.write_text("# An older page\n\n## Measured\n\n| a | b |\n", encoding="utf-8")
+    write_gallery(written)
+    assert written.read_text(encoding="utf-8") == text + "\n## Measured\n\n| a | b |\n"
 
 
 def test_the_gallery_in_the_docs_is_up_to_date() -> None:
-    assert (DOCS / "neurons.md").read_text(encoding="utf-8") == page("neurons")
+    path = DOCS / "neurons.md"
+    assert path.read_text(encoding="utf-8") == page("neurons") + measured(path)
     pictures = {f"{name.lower().replace(':', '-')}.png" for name in names()}
     assert {path.name for path in (DOCS / "neurons").iterdir()} == pictures
 

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeprop.datasets import EventBatch
 from spikeprop.experiments.benchmarks import cases
 from spikeprop.experiments.benchmarks.bptt_peers import LEARNING_RATE
 from spikeprop.experiments.benchmarks.timing import interleave
 from spikeprop.experiments.benchmarks.workload import BETA, DENSITIES, Batch, synthetic, weights
+from spikeprop.learner import ForwardLearner
 from spikeprop.losses import Cosine
 from spikeprop.signals import class_codes, random_projection
 
@@ -88,6 +90,7 @@ def streams(
         for recipe in cases.RECIPES:
             for engine in engines:
                 works[f"{engine}/{recipe}"] = _ours(engine, recipe, batch, matrices)
+            works[f"auto/{recipe}, {length} at once"] = _at_once(recipe, batch, matrices)
         samples = interleave(works, rounds)
         events = len(batch.events.channels)
         for name, own in samples.items():
@@ -116,16 +119,34 @@ def _dense(batch: Batch, matrices: Sequence[Tensor]) -> Callable[[], None]:
     return run
 
 
-def _ours(engine: str, recipe: str, batch: Batch, matrices: Sequence[Tensor]) -> Callable[[], None]:
-    learner = cases.Ours(
+def _learner(engine: str, recipe: str, matrices: Sequence[Tensor]) -> ForwardLearner:
+    return cases.Ours(
         cases.Spec(engine, recipe, "step"), matrices, 10, 1,
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=LEARNING_RATE),
     ).learner  # fmt: skip
-    frames, label = list(batch.dense), batch.label
+
+
+def _ours(engine: str, recipe: str, batch: Batch, matrices: Sequence[Tensor]) -> Callable[[], None]:
+    """Go step by step, as events come live."""
+    learner = _learner(engine, recipe, matrices)
+    steps = [EventBatch.from_dense(x_t[None]) for x_t in batch.dense]
 
     def run() -> None:
         learner.reset()
-        for x_t in frames:
-            learner.step(x_t, label)
+        for x_t in steps:
+            learner.step(x_t, batch.label)
+        learner.flush()
+
+    return run
+
+
+def _at_once(recipe: str, batch: Batch, matrices: Sequence[Tensor]) -> Callable[[], None]:
+    """Take a recording in one call, with an update at every step all the same."""
+    learner = _learner("auto", recipe, matrices)
+
+    def run() -> None:
+        learner.reset()
+        learner.steps(batch.events, batch.label)
+        learner.flush()
 
     return run

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from spikeprop.engines.choice import ENGINES, Choice, choose, density_of
+from spikeprop.engines.choice import (
+    ENGINES,
+    Choice,
+    StreamChoice,
+    choose,
+    choose_for_stream,
+    density_of,
+)
 from spikeprop.engines.credit import TRACES
 from spikeprop.engines.kinds import stepwise
 from spikeprop.engines.passage import Passage
@@ -16,7 +23,9 @@ __all__ = [
     "Passage",
     "ReferenceEngine",
     "StepwiseEngine",
+    "StreamChoice",
     "choose",
+    "choose_for_stream",
     "density_of",
     "stepwise",
 ]

@@ -143,7 +143,7 @@ class BackpropEngine(StepwiseEngine):
     def _read(self, spk: Tensor, passage: _Unrolled) -> None:
         """Read the last block's spikes out, and learn where a window ends."""
         window, kappa = passage.window, self.rule.kappa
-        z = (1.0 - kappa) * spk
+        z = spk
         window.z = z if window.z is None else kappa * window.z + z
         weight, bias = self.tensors["readout.weight"], self.tensors["readout.bias"]
         y = nn.functional.linear(window.z, weight, bias)

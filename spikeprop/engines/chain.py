@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spikeprop.blocks import Block
 from spikeprop.membranes import learnable
-from spikeprop.neurons import LI, LIF
+from spikeprop.neurons import LI, LIF, DelayedLinear
 from spikeprop.neurons.surrogates import is_step
 from spikeprop.norms import batch_norms
 
@@ -158,6 +158,8 @@ def _check_block(block: Block) -> None:
     synapse: Any = block.synapse
     if not block.single:
         raise NotAChain(f"neuron '{block.neuron_name}' has more than one trained module")
+    if isinstance(synapse, DelayedLinear):
+        raise NotAChain(f"synapse '{block.name}' is a DelayedLinear, which keeps its last inputs")
     if block.trained and not synapse.weight.requires_grad:
         raise NotAChain(f"synapse '{block.name}' trains its bias alone")
     if getattr(type(neuron), "step_function", None) not in (LIF.step_function, LI.step_function):

@@ -6,6 +6,7 @@ a name takes that engine, or says why it cannot.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +14,14 @@ from torch import Tensor
 
 from spikeprop import kernels
 from spikeprop.datasets import EventBatch
-from spikeprop.engines.chain import Link, NotAChain, chain_of
+from spikeprop.engines.chain import Link, NotAChain, chain_of, membrane_of
+from spikeprop.engines.live import LiveEngine, plain_steps
 from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.engines.windows import WindowedEngine
+from spikeprop.evidence import as_filters
 from spikeprop.rules import LocalRule
 
-__all__ = ["ENGINES", "Choice", "choose", "density_of"]
+__all__ = ["ENGINES", "Choice", "StreamChoice", "choose", "choose_for_stream", "density_of"]
 
 #: What ``ForwardLearner(engine=...)`` accepts.
 ENGINES = ("auto", "reference", "chunked", "event")
@@ -45,6 +48,28 @@ class Choice:
     name: str
     reason: str
     engine: StepwiseEngine | WindowedEngine
+
+    def __str__(self) -> str:
+        return f"{self.name} engine: {self.reason}"
+
+
+@dataclass(frozen=True)
+class StreamChoice:
+    """The same for a stream.
+
+    Attributes
+    ----------
+    name : str
+        "reference" or "event".
+    reason : str
+        One sentence for the log.
+    engine : StepwiseEngine or LiveEngine
+        The engine.
+    """
+
+    name: str
+    reason: str
+    engine: StepwiseEngine | LiveEngine
 
     def __str__(self) -> str:
         return f"{self.name} engine: {self.reason}"
@@ -89,6 +114,59 @@ def choose(wanted: str, reference: StepwiseEngine, density: float, update_every:
     return _chunked(reference, links, shown)
 
 
+def choose_for_stream(
+    wanted: str,
+    reference: StepwiseEngine,
+    optimizers: Sequence[torch.optim.Optimizer | None],
+    update_every: int,
+) -> StreamChoice:
+    """Choose the engine for ``reference``'s network step by step.
+
+    That is the event engine's live form (:mod:`spikeprop.engines.live`) for ``"auto"`` and
+    ``"event"`` where it can be, and the reference everywhere else; the choice says why.
+    """
+    if wanted == "reference":
+        return StreamChoice("reference", "as asked for", reference)
+    try:
+        if wanted == "chunked":
+            raise NotAChain("a stream is no chunk of time steps")
+        links = _links(reference)
+        rule = reference.rule
+        assert isinstance(rule, LocalRule), "the links were refused else"
+        _check_live(reference, links, rule, optimizers, update_every)
+    except NotAChain as error:
+        return StreamChoice("reference", f"a stream, and {error}", reference)
+    engine = LiveEngine(reference.net, links, rule, reference.tensors)
+    return StreamChoice(
+        "event", "a stream of plain gradient steps, which wait in its windows", engine
+    )
+
+
+def _check_live(
+    reference: StepwiseEngine,
+    links: list[Link],
+    rule: LocalRule,
+    optimizers: Sequence[torch.optim.Optimizer | None],
+    update_every: int,
+) -> None:
+    if not kernels.available():
+        raise NotAChain("numba is absent")
+    if reference.device.type != "cpu":
+        raise NotAChain(f"the event engine runs on the CPU, not on {reference.device}")
+    if update_every != 1:
+        raise NotAChain(f"it is to update every {update_every} steps only")
+    if len(as_filters(rule.stream_evidence)) != 1:
+        raise NotAChain("its evidence has several filters")
+    for link, optimizer in zip(links, optimizers, strict=True):
+        if not link.flat:
+            raise NotAChain(f"'{link.block.name}' is no Linear synapse on plain vectors")
+        if membrane_of(link.block) is None:
+            raise NotAChain(f"neuron '{link.block.neuron_name}' is not compiled")
+        reason = None if optimizer is None else plain_steps(optimizer)
+        if reason is not None:
+            raise NotAChain(reason)
+
+
 def density_of(x: Tensor | EventBatch) -> float:
     """Return the share of cells that are not zero, 0 to 1; of a dense batch a sample of steps."""
     if isinstance(x, EventBatch):
@@ -100,10 +178,8 @@ def density_of(x: Tensor | EventBatch) -> float:
 def _links(reference: StepwiseEngine) -> list[Link]:
     if not isinstance(reference.rule, LocalRule):
         raise NotAChain(f"{type(reference.rule).__name__} steps through time with all blocks")
-    if reference.rule.needs_context:
-        raise NotAChain(f"{type(reference.rule).__name__} looks at the signals at a block's input")
-    if reference.rule.potential == "spikes":
-        raise NotAChain(f"{type(reference.rule).__name__} looks at spikes")
+    if reference.rule.unwindowed is not None:
+        raise NotAChain(f"{type(reference.rule).__name__} {reference.rule.unwindowed}")
     if reference.own_optimizer is not None:
         raise NotAChain(f"{type(reference.rule).__name__} learns tensors of its own")
     if reference.time_inside:

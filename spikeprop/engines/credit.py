@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from spikeprop.blocks import Block
-from spikeprop.engines.parameters import ParameterPass
+from spikeprop.engines.parameters import FreeParameterPass, ParameterPass
 from spikeprop.engines.sites import ChunkTraces, SharedTraces, SitePass, SynapseTraces
 from spikeprop.evidence import Evidence
 from spikeprop.expansions import check_expansion
@@ -58,6 +58,10 @@ class Credit:
     dynamics : LinearFilter or callable, optional
         What inputs go through in place of the neuron's own dynamics: a filter that serves the whole
         layer, or a function that gives each step's filter when :meth:`advance` asks for it.
+    free : bool
+        Whether the loss looks at the free potential.
+    signal_rows : bool
+        Whether signal rows pass the first block's synapse, too.
     """
 
     def __init__(
@@ -67,6 +71,9 @@ class Credit:
         n_recordings: int,
         traces: str,
         dynamics: LinearFilter | Callable[[], LinearFilter] | None = None,
+        *,
+        free: bool = False,
+        signal_rows: bool = False,
     ) -> None:
         self._block, self._filters = block, filters
         neuron = block.neuron
@@ -88,8 +95,9 @@ class Credit:
             self._chunk = []
         self.sites: list[SitePass] = []
         for site in block.sites:
-            # The first block's signal current is S c, not W x: its signal rows say nothing of W.
-            outside = block.index == 0 and not site.inside
+            # The first block's signal current is S c, not W x: its signal rows say nothing of W
+            # (unless they pass W as well).
+            outside = block.index == 0 and not site.inside and not signal_rows
             rows = slice(n_recordings) if outside else slice(None)
             if shared:
                 assert own is not None, "the shared one"
@@ -100,8 +108,9 @@ class Credit:
                 if site.trained:
                     check_expansion(site.name, block.neuron_name, site.module, site.chain)
                 self.sites.append(SynapseTraces(site, filters, rows))
+        kind = FreeParameterPass if free else ParameterPass
         self._parameters = [
-            ParameterPass(neuron, name, filters)  # type: ignore[arg-type]
+            kind(neuron, name, filters)  # type: ignore[arg-type]
             for name in block.neuron_parameters
         ]
         self._trained: list[SitePass | ParameterPass] = [*self.sites, *self._parameters]

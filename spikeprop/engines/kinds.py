@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from spikeprop.engines.backprop import BackpropEngine
+from spikeprop.engines.contrast import ContrastEngine
 from spikeprop.engines.reference import ReferenceEngine
 from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.engines.three_factor import ThreeFactorEngine
-from spikeprop.rules import BPTT, LocalRule, Rule, ThreeFactorRule
+from spikeprop.rules import BPTT, ContrastRule, LocalRule, Rule, ThreeFactorRule
 
 __all__ = ["KINDS", "stepwise"]
 
@@ -14,6 +15,7 @@ __all__ = ["KINDS", "stepwise"]
 KINDS: tuple[tuple[type[Rule], type[StepwiseEngine]], ...] = (
     (LocalRule, ReferenceEngine),
     (ThreeFactorRule, ThreeFactorEngine),
+    (ContrastRule, ContrastEngine),
     (BPTT, BackpropEngine),
 )
 

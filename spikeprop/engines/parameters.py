@@ -10,6 +10,10 @@ One forward-mode derivative of the neuron's step gives it, whatever the neuron. 
 threshold (with the reset "subtract": what a reset takes away is differentiated, when it happens is
 not). The gradient is ``delta_t e_t``, with ``e_t`` this trace seen through the evidence filter,
 summed over all that shares the parameter. Memory: one state and K evidences per parameter.
+
+Where the loss looks at the free potential (:mod:`spikeprop.potentials`), the same is done to that:
+
+    z_t = A z_{t-1} + B current_t,   u_t = C z_t,   with A, B and C the filter at ``p``.
 """
 
 from __future__ import annotations
@@ -23,8 +27,9 @@ from torch.func import functional_call, jvp
 
 from spikeprop.evidence import Evidence
 from spikeprop.neurons import SpikingNeuron
+from spikeprop.potentials import FilterModule, recurrence_of
 
-__all__ = ["DECAYS", "ParameterPass"]
+__all__ = ["DECAYS", "FreeParameterPass", "ParameterPass"]
 
 #: Parameters that neurons clamp to [0, 1]; outside, they would have no gradient to come back by.
 DECAYS = ("alpha", "beta", "rho")
@@ -86,7 +91,9 @@ class ParameterPass:
             return after
 
         self._tangent = jvp(flow, (value, *state), (torch.ones_like(value), *self._tangent))[1]
-        moved = self._tangent[self._mem]
+        self._see(self._tangent[self._mem], follows)
+
+    def _see(self, moved: Tensor, follows: Tensor | None) -> None:
         moved = moved if follows is None else moved * follows
         for evidence, kept in zip(self._filters, self._eligibility, strict=True):
             kept.lerp_(moved, evidence.weight(self._steps))
@@ -105,3 +112,42 @@ class ParameterPass:
         if self._name in DECAYS:
             self._parameter.detach().clamp_(0, 1)
         self._gradient.zero_()
+
+
+class FreeParameterPass(ParameterPass):
+    """The same for a loss that looks at the free potential; parameters as the base."""
+
+    def __init__(self, neuron: SpikingNeuron, name: str, filters: Sequence[Evidence]) -> None:
+        super().__init__(neuron, name, filters)
+        self._filter = FilterModule(neuron)
+        self._recurrent = recurrence_of(neuron)
+
+    def advance(self, current: Tensor, state: Any, follows: Tensor | None) -> None:
+        """Move the trace on by a step of the filter; ``follows`` has no say in it."""
+        self._steps += 1
+        if self._recurrent is not None:
+            fresh = state is None or state.spk.shape != current.shape
+            spk = torch.zeros_like(current) if fresh else state.spk
+            current = current + self._recurrent(spk)
+        value = self._parameter.detach()
+        if self._tangent is None:
+            order = self._step.neuron.filter().order
+            zeros = current.new_zeros((order, *current.shape))
+            self._z, self._tangent = zeros, (zeros,)
+            self._eligibility = [torch.zeros_like(current) for _ in self._filters]
+
+        def flow(value: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+            A, B, C = functional_call(self._filter, {f"neuron.{self._name}": value}, ())
+            A, B, C = (_per_row(entry, n, current) for entry, n in ((A, 2), (B, 1), (C, 1)))
+            z = (A * z).sum(dim=1) + B * current
+            return z, (C * z).sum(dim=0)
+
+        moved = jvp(flow, (value, self._z), (torch.ones_like(value), *self._tangent))
+        self._z, self._tangent = moved[0][0], moved[1][:1]
+        self._see(moved[1][1], None)
+
+
+def _per_row(entry: Tensor, variables: int, current: Tensor) -> Tensor:
+    """Let a filter's entry, one a layer or a neuron, broadcast with ``(R, *features)``."""
+    lead, per = entry.shape[:variables], entry.shape[variables:]
+    return entry.reshape(*lead, *[1] * (current.dim() - len(per)), *per)

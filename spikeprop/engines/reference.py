@@ -26,14 +26,15 @@ from torch import Tensor, nn
 from spikeprop.blocks import Block
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.credit import Credit
+from spikeprop.engines.own import OwnTensors
 from spikeprop.engines.passage import Passage
 from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.evidence import Evidence
-from spikeprop.membranes import output_of, visible
+from spikeprop.membranes import filter_of, output_of, visible
 from spikeprop.potentials import free_potential
 from spikeprop.rules import LocalRule
 
-__all__ = ["BlockPass", "ReferenceEngine"]
+__all__ = ["BlockPass", "ReferenceEngine", "follow"]
 
 
 @dataclass
@@ -61,16 +62,26 @@ class BlockPass:
     optimizer: torch.optim.Optimizer | None
     update_every: int
     traces: str = "synapse"
+    own: OwnTensors | None = None
     t: int = 0
     _pending: int = 0
     _evidence: list[Tensor] = field(default_factory=list)
     _context: Tensor | None = None
 
     def __post_init__(self) -> None:
+        self._free = None
+        if self.rule.potential == "free":
+            self._free = free_potential(self.block, self.traces)
         self.credit = None
         if self.optimizer is not None:
-            self.credit = Credit(self.block, self.filters, self.n_recordings, self.traces)
-        self._free = free_potential(self.block) if self.rule.potential == "free" else None
+            self.credit = Credit(
+                self.block,
+                self.filters,
+                self.n_recordings,
+                self.traces,
+                free=self._free is not None,
+                signal_rows=self.rule.enters_synapse,
+            )
         self.calls = [0] * len(self.block.sites)
         self.logits_sum: Tensor | float = 0.0
         self.loss_sum: Tensor | float = 0.0
@@ -88,8 +99,10 @@ class BlockPass:
         self.calls[place] += 1
         if self.credit is not None:
             self.credit.sites[place].take(x)
-        if place == 0 and self.block.index > 0 and self.rule.needs_context:
-            self.take_context(x[self.n_recordings :])
+        if place == 0 and self.rule.needs_context:
+            first = self.block.index == 0
+            if not first or self.rule.current(self.tensors, self.t + 1) is None:
+                self.take_context(x[self.n_recordings :])
 
     def take_context(self, signal: Tensor) -> None:
         """Note the signal rows ``(C, *inputs)`` of a time step as they enter the block."""
@@ -114,6 +127,8 @@ class BlockPass:
                 self.block.index, features, self.labels, tensors
             )
             self.loss_sum = self.loss_sum + value
+            if self.own is not None:
+                self.own.learn(self.block.index, features, self.labels, delta, tensors)
             self.learn(delta)
         self.flush_if_due()
         self.logits_sum = self.logits_sum + self.logits
@@ -140,14 +155,18 @@ class BlockPass:
             self._evidence = [torch.zeros_like(u) for _ in self.filters]
         for value, evidence in zip(self._evidence, self.filters, strict=True):
             value.lerp_(u, evidence.weight(self.t))
-        self.spikes = (spk[: self.n_recordings] != 0).sum(dim=0)
+        self.spikes = self.fired(spk)
         self.spike_sum = self.spike_sum + self.spikes
+
+    def fired(self, spk: Tensor) -> Tensor:
+        """Return the number of spikes of each neuron, summed over the recordings."""
+        return (spk[: self.n_recordings] != 0).sum(dim=0)
 
     def compared(self, current: Tensor, spk: Tensor, mem: Tensor) -> Tensor:
         """Return what the evidence is made of."""
         if self.rule.potential == "spikes":
             return spk
-        return mem if self._free is None else self._free.advance(current)
+        return mem if self._free is None else self._free.advance(current, spk)
 
     def learn(self, delta: Tensor) -> None:
         """Add what a modulator ``(R, F)`` says to the gradient."""
@@ -179,8 +198,17 @@ class BlockPass:
         self.credit.hand_over()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.credit.forget()
+        self.begin_sum()
+
+    def begin_sum(self) -> None:
+        """Start new sums, after the optimiser's step."""
         self._pending = 0
+        if self.credit is not None:
+            self.credit.forget()
+        if self._free is not None and self.block.neuron_parameters:
+            dynamics = filter_of(self.block.neuron)
+            assert dynamics is not None, "linear neurons stay linear"
+            self._free.dynamics = dynamics
 
 
 @dataclass(frozen=True)
@@ -202,17 +230,30 @@ class ReferenceEngine(StepwiseEngine):
     ) -> Passage[BlockPass]:
         """Start a batch of sequences, or a stream; blocks with an optimiser learn from labels."""
         chosen = optimizers if optimizers is not None else [None] * len(self.blocks)
+        tensors = self.rule.begin(self.tensors, labels)
+        own: OwnTensors | None = None
+        if self.own_optimizer is not None and optimizers is not None:
+            own = OwnTensors(
+                self.rule,
+                self.tensors,
+                self.own_optimizer,
+                self.blocks,
+                filters,
+                n_recordings,
+                update_every,
+            )
         passes = [
             BlockPass(
                 block,
                 self.rule,
-                self.tensors,
+                tensors,
                 filters,
                 n_recordings,
                 labels,
                 optimizer,
                 update_every,
                 self.traces,
+                own,
             )
             for block, optimizer in zip(self.blocks, chosen, strict=True)
         ]
@@ -222,14 +263,20 @@ class ReferenceEngine(StepwiseEngine):
         """Run whole sequences ``(T, B, *features)``, then let what is left over be learned."""
         if isinstance(x, EventBatch):
             x = x.to_dense(self.dtype)
+        tensors = passage.blocks[0].tensors
+        x = self.rule.arrange(x, tensors)
         with torch.no_grad(), self._hooked(passage):
+            steps = (self._with_signal_rows(x_t, tensors, t) for t, x_t in enumerate(x, start=1))
             if self.time_inside:
-                self.net(self._with_signal_rows(x, dim=1))
+                self.net(torch.stack(list(steps)))
             else:
-                for x_t in x:
-                    self.net(self._with_signal_rows(x_t, dim=0))
+                for rows in steps:
+                    self.net(rows)
             for block_pass in passage.blocks:
                 block_pass.flush()
+            own = passage.blocks[0].own
+            if own is not None:
+                own.flush()
         for block_pass in passage.blocks:
             if block_pass.t != len(x):
                 raise ValueError(
@@ -240,34 +287,41 @@ class ReferenceEngine(StepwiseEngine):
 
     def step(self, x_t: Tensor, passage: Passage[BlockPass]) -> None:
         """Run one time step ``(B, *features)`` of a stream."""
+        tensors = passage.blocks[0].tensors
         with torch.no_grad(), self._hooked(passage):
-            self.net(self._with_signal_rows(x_t, dim=0))
+            self.net(self._with_signal_rows(x_t, tensors, passage.steps + 1))
 
-    def _with_signal_rows(self, x: Tensor, dim: int) -> Tensor:
-        """Append a row of zeros per class signal: a place for it in every later layer's batch."""
-        x = x.to(self.dtype)
-        signal = self.rule.current(self.tensors, 1)
-        if signal is None:
-            return x
-        shape = list(x.shape)
-        shape[dim] = len(signal)
-        return torch.cat([x, x.new_zeros(shape)], dim=dim)
+    def _with_signal_rows(self, x_t: Tensor, tensors: dict[str, Tensor], t: int) -> Tensor:
+        """Append the signal rows' input: zeros, where a place in every later batch is all."""
+        x_t = x_t.to(self.dtype)
+        rows = self.rule.inputs(x_t, tensors, t)
+        return x_t if rows is None else torch.cat([x_t, rows.to(x_t)])
 
     @contextmanager
     def _hooked(self, passage: Passage[BlockPass]) -> Iterator[None]:
         n = passage.n_recordings
 
         def enter(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            signal = self.rule.current(self.tensors, passage.steps + 1)
+            current, t, first = inputs[0], passage.steps + 1, passage.blocks[0]
+            if first.own is not None:
+                first.own.enter(first.tensors, t)
+            own = self.rule.own_current(first.tensors, t)
+            if own is not None:
+                current = current.clone()
+                current[:n] += own.reshape(n, *current.shape[1:])
+            signal = self.rule.current(first.tensors, t)
             if signal is None:
-                return inputs
+                return current, *inputs[1:]
             if self.rule.needs_context:
-                passage.blocks[0].take_context(signal)
-            return torch.cat([inputs[0][:n], signal.to(inputs[0].dtype)]), *inputs[1:]
+                first.take_context(signal)
+            signal = signal.to(current.dtype).reshape(-1, *current.shape[1:])
+            if self.rule.enters_synapse:
+                signal = signal + current[n:]
+            return torch.cat([current[:n], signal]), *inputs[1:]
 
         handles = [self.blocks[0].neuron.register_forward_pre_hook(enter)]
         for block_pass in passage.blocks:
-            handles += _follow(block_pass)
+            handles += follow(block_pass)
         try:
             yield
         finally:
@@ -275,7 +329,8 @@ class ReferenceEngine(StepwiseEngine):
                 handle.remove()
 
 
-def _follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
+def follow(block_pass: BlockPass) -> list[torch.utils.hooks.RemovableHandle]:
+    """Set the hooks through which a pass sees its block."""
     block, credit = block_pass.block, block_pass.credit
 
     def taking(place: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:

@@ -176,7 +176,7 @@ class WindowedEngine:
         weight: Any = link.block.synapse.weight
         in_triton = kernels.triton_runs_on(weight.device)
         membrane = membrane_of(link.block) if self.compiled or in_triton else None
-        free = free_potential(link.block) if self.rule.potential == "free" else None
+        free = free_potential(link.block, "synapse") if self.rule.potential == "free" else None
         if membrane is None:
             return TorchScan(link.block, n_rows, n_recordings, filters, free)
         if in_triton:

@@ -7,6 +7,7 @@ numba's own threading is not used, whose thread pools do not survive a fork.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 import os
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 __all__ = ["available", "can_run_on", "kernel", "share", "spans", "triton_runs_on", "worth"]
@@ -90,10 +92,32 @@ def kernel(function: _F) -> _F:
     options["error_model"] = "numpy"  # no checks for a zero divisor, which keep loops scalar
     try:
         compiled = numba.njit(cache=True, **options)(function)
+        _depend_on_all_kernels(compiled)
     except RuntimeError:  # numba found no folder that it may write to
         compiled = numba.njit(**options)(function)
     result: _F = compiled
     return result
+
+
+def _depend_on_all_kernels(compiled: Any) -> None:
+    """Let cached machine code count as old when any kernel's source has changed.
+
+    numba looks at the file of a function alone, not at those of the functions that it calls: it
+    would go on with machine code that has an older version of them built in.
+    """
+    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(file, "_source_stamp"):
+        file._source_stamp = (file._source_stamp, _fingerprint())
+
+
+@lru_cache(maxsize=1)
+def _fingerprint() -> str:
+    """Return a hash of all sources of kernels."""
+    whole = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        whole.update(path.name.encode())
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
 
 
 @lru_cache(maxsize=1)

@@ -24,6 +24,7 @@ __all__ = [
     "advance",
     "count_dense",
     "fill_dense",
+    "fit",
     "gather",
     "pack",
     "sort_events",
@@ -204,6 +205,22 @@ def advance(
                 else:
                     for i in range(starts[step, r], ends[step, r]):
                         e[channels[i]] += c
+
+
+@kernel
+def fit(offsets: Array, channels: Array, size: int) -> bool:
+    """Tell whether offsets grow from 0 to the number of channels, and all of these are below size.
+
+    ``channels`` are int32 seen as uint32: a negative one is a large one.
+    """
+    if offsets[0] != 0 or offsets[offsets.size - 1] != channels.size:
+        return False
+    good = True
+    for r in range(offsets.size - 1):
+        good &= offsets[r] <= offsets[r + 1]
+    for i in range(channels.size):
+        good &= channels[i] < size
+    return good
 
 
 @kernel

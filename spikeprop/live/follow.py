@@ -7,13 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from spikeprop.datasets import Events
+from spikeprop.datasets import EventBatch, Events
 from spikeprop.learner import ForwardLearner
 from spikeprop.live.order import Counters
 
 MAX_SILENCE = 1_000
 """Time steps without events that are run through; what is longer is passed over."""
+MANY = 1 << 16
+"""Events of a time step that are kept as they are, on a small sensor; more are counted."""
 
 
 class Report(NamedTuple):
@@ -93,10 +96,10 @@ class Follower:
         self.steps = 0
         self.report: Report | None = None
         self._start: int | None = None  # of the open step
-        shape = (1, self.polarities, self.height, self.width)
-        self._frame = torch.zeros(shape)
-        self._cells = self._frame.view(-1).numpy()
-        self._filled = False
+        self._features = torch.Size((self.polarities, self.height, self.width))
+        self._parts: list[NDArray[np.int64]] = []  # cells of the open step's events
+        self._waiting = 0  # their number
+        self._counts: NDArray[np.int64] | None = None  # of those that were too many to keep
         self._target = torch.zeros(1, dtype=torch.int64)
         self._labels: list[tuple[int, int | None]] = []
 
@@ -129,7 +132,10 @@ class Follower:
         begin = self._start
         for part, first in zip(np.split(cell, ends), step[np.r_[0, ends]], strict=True):
             self.advance(begin + int(first) * self.step_us)
-            self._fill(part)
+            self._parts.append(part)
+            self._waiting += len(part)
+            if self._waiting > max(MANY, self._features.numel()):
+                self._count()
 
     def set_label(self, time: int, label: int | None) -> None:
         """Let a label hold from ``time`` on; None ends it. Kept until the stream is there."""
@@ -160,15 +166,32 @@ class Follower:
 
     def finish(self) -> None:
         """Close the open time step."""
-        if self._start is not None and self._filled:
+        if self._start is not None and (self._parts or self._counts is not None):
             self._close()
 
-    def _fill(self, cell: np.ndarray) -> None:
-        if self.binary:
-            self._cells[cell] = 1.0
-        else:
-            np.add.at(self._cells, cell, 1.0)
-        self._filled = True
+    def _count(self) -> NDArray[np.int64]:
+        """Replace the open step's events by their number in each cell of the sensor."""
+        size = self._features.numel()
+        found = np.zeros(size, np.int64) if self._counts is None else self._counts
+        for part in self._parts:
+            found += np.bincount(part, minlength=size)
+        self._parts, self._waiting, self._counts = [], 0, found
+        return found
+
+    def _frame(self) -> EventBatch:
+        """Return the open step as sparse events, each cell once."""
+        if self._counts is not None or 16 * self._waiting > self._features.numel():
+            found = self._count()
+            cells = np.flatnonzero(found)
+            counts = found[cells]
+        else:  # sorting few events beats counting all the sensor's cells
+            cells = np.concatenate(self._parts) if self._parts else np.empty(0, np.int64)
+            cells, counts = np.unique(cells, return_counts=True)
+        self._parts, self._waiting, self._counts = [], 0, None
+        values = None if self.binary else torch.from_numpy(counts.astype(np.float32))
+        offsets = torch.from_numpy(np.array([0, len(cells)]))
+        channels = torch.from_numpy(cells.astype(np.int32))
+        return EventBatch(offsets, channels, values, 1, self._features)
 
     def _close(self) -> None:
         assert self._start is not None
@@ -178,16 +201,14 @@ class Follower:
         if self.learn and self.label is not None:
             self._target[0] = self.label
             target = self._target
-        metrics = self.learner.step(self._frame, target)
-        if self._filled:
-            self._frame.zero_()
-            self._filled = False
+        metrics = self.learner.step(self._frame(), target)
         self._start += self.step_us
         self.steps += 1
         last = self.learner.rule.predict_from == "last"
-        scores = (metrics.logits[-1] if last else metrics.logits.sum(dim=0))[0]
-        shares = torch.softmax(scores, dim=0)
-        best = int(shares.argmax())
-        self.report = Report(self.steps, self._start, best, float(shares[best]), self.label)
+        logits = metrics.logits.numpy(force=True)
+        scores = (logits[-1] if last else logits.sum(axis=0))[0]
+        best = int(scores.argmax())
+        share = 1.0 / float(np.exp(scores - scores[best]).sum())
+        self.report = Report(self.steps, self._start, best, share, self.label)
         if self.on_step is not None:
             self.on_step(self.report)

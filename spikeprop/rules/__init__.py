@@ -6,12 +6,21 @@ from typing import Any
 
 from spikeprop.rules.base import Constraints, LocalRule, Modulation, Rule
 from spikeprop.rules.bptt import BPTT, TBPTT
+from spikeprop.rules.contrast import ContrastRule, Rows, Seen, Wire
+from spikeprop.rules.csdp import CSDP
 from spikeprop.rules.decolle import DECOLLE
 from spikeprop.rules.drtp import DRTP, ETLP
+from spikeprop.rules.efp import ErrorForwardPropagation
 from spikeprop.rules.eprop import EProp, EPropRandom
 from spikeprop.rules.feedback_alignment import DFA, FeedbackAlignment
+from spikeprop.rules.forward_forward import (
+    ForwardForward,
+    ForwardForwardRate,
+    ForwardForwardTrace,
+)
 from spikeprop.rules.ostl import OSTL, OSTTP
 from spikeprop.rules.ottt import OTTT
+from spikeprop.rules.pff import PredictiveForwardForward
 from spikeprop.rules.pseudo import ATan, FastSigmoid, Sigmoid, Triangle
 from spikeprop.rules.readout_only import ReadoutOnly
 from spikeprop.rules.readout_rule import ReadoutRule
@@ -28,6 +37,13 @@ RULES: dict[str, type[Any]] = {
     "sigprop": SigProp,
     "sp-voltage": SPVoltage,
     "sp-surrogate": SPSurrogate,
+    # Its siblings in the authors' tutorial.
+    "efp": ErrorForwardPropagation,
+    "forward-forward": ForwardForward,
+    "forward-forward-trace": ForwardForwardTrace,
+    "forward-forward-rate": ForwardForwardRate,
+    "csdp": CSDP,
+    "pff": PredictiveForwardForward,
     # What people compare with.
     "traces-propagation": TracesPropagation,
     "decolle": DECOLLE,
@@ -53,6 +69,7 @@ RULES: dict[str, type[Any]] = {
 
 __all__ = [
     "BPTT",
+    "CSDP",
     "DECOLLE",
     "DFA",
     "DRTP",
@@ -69,23 +86,32 @@ __all__ = [
     "TESS",
     "ATan",
     "Constraints",
+    "ContrastRule",
     "EProp",
     "EPropRandom",
+    "ErrorForwardPropagation",
     "FastSigmoid",
     "FeedbackAlignment",
+    "ForwardForward",
+    "ForwardForwardRate",
+    "ForwardForwardTrace",
     "LocalRule",
     "Modulation",
     "OwnState",
+    "PredictiveForwardForward",
     "ReadoutOnly",
     "ReadoutRule",
     "RewardSTDP",
+    "Rows",
     "Rule",
     "SPSurrogate",
     "SPVoltage",
+    "Seen",
     "SigProp",
     "Sigmoid",
     "ThreeFactorRule",
     "Trace",
     "TracesPropagation",
     "Triangle",
+    "Wire",
 ]

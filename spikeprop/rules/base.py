@@ -14,8 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from spikeprop.evidence import Evidence, Instantaneous
+from spikeprop.evidence import Evidence, Instantaneous, as_filters
 from spikeprop.homeostasis import Homeostasis
+from spikeprop.losses import Comparison
 
 __all__ = ["ONCE", "Constraints", "LocalRule", "Modulation", "Rule"]
 
@@ -110,6 +111,38 @@ class Rule(ABC):
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the rule's tensors for blocks whose voltages are shaped as ``shapes``."""
 
+    @property
+    def regression(self) -> bool:
+        """Whether labels are vectors ``(B, num_classes)``, and predictions, too."""
+        return False
+
+    @property
+    def streams(self) -> bool:
+        """Whether the rule can follow a stream, where labels come as time goes on."""
+        return True
+
+    def filters(self, steps: int) -> tuple[Evidence, ...]:
+        """Return the filters of the evidence for recordings of so many time steps."""
+        return as_filters(self.evidence)
+
+    def draw_input(
+        self, shape: torch.Size, shapes: Sequence[torch.Size], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Draw what depends on the input's ``shape``, too, after :meth:`draw`."""
+        return {}
+
+    def with_class(
+        self, tensors: dict[str, Tensor], generator: torch.Generator
+    ) -> tuple[Rule, dict[str, Tensor]]:
+        """Return the rule for one class more, and those of its tensors that grow.
+
+        Raises
+        ------
+        TypeError
+            If the rule's number of classes is fixed.
+        """
+        raise TypeError(f"{type(self).__name__} takes no further class")
+
     def learned(self, tensors: dict[str, Tensor]) -> list[str]:
         """Return the names of those tensors that are trained: an optimiser of their own steps."""
         return []
@@ -135,12 +168,54 @@ class LocalRule(Rule):
         """
         return False
 
-    @abstractmethod
+    @property
+    def unwindowed(self) -> str | None:
+        """What keeps faster engines from this rule, in words; None where nothing does.
+
+        All that follows here, up to :meth:`current`, is asked by the reference engine alone.
+        """
+        if self.needs_context:
+            return "looks at the signals at a block's input"
+        return "looks at spikes" if self.potential == "spikes" else None
+
+    @property
+    def enters_synapse(self) -> bool:
+        """Whether signal rows pass the first synapse, and :meth:`current` adds to its current."""
+        return False
+
+    def begin(self, tensors: dict[str, Tensor], labels: Tensor | None) -> dict[str, Tensor]:
+        """Return the tensors for one batch: those of :meth:`draw`, and what depends on labels."""
+        return tensors
+
+    def arrange(self, x: Tensor, tensors: dict[str, Tensor]) -> Tensor:
+        """Return recordings ``(T, B, ...)`` with the time steps that the signal needs."""
+        return x
+
+    def inputs(self, x_t: Tensor, tensors: dict[str, Tensor], t: int) -> Tensor | None:
+        """Return the inputs of the signal rows; None for no rows. Zeros unless overridden."""
+        signal = self.current(tensors, t)
+        return None if signal is None else x_t.new_zeros(len(signal), *x_t.shape[1:])
+
+    def own_current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
+        """Return what a signal adds to the recordings' own current in the first block."""
+        return None
+
+    def code(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
+        """Return the codes that ``tensors["projection"]`` projects, if that is learned."""
+        return None
+
+    def own_gradients(
+        self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return gradients of the learned tensors that a block's evidence alone gives, by name."""
+        return {}
+
     def current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
         """Return the current of the signal rows in the first block at step ``t`` (from 1).
 
         Shape ``(C, *features)``; None for a rule that sends no signal through the network.
         """
+        return None
 
     @abstractmethod
     def modulate(
@@ -187,8 +262,21 @@ class LocalRule(Rule):
         """Return the scores ``(L, B, C)`` of several time steps, ``evidence`` ``(L, R, F)``."""
         return torch.stack([self.logits(block, item, n_recordings, tensors) for item in evidence])
 
-    @abstractmethod
+    def comparison(self, block: int, size: int, tensors: dict[str, Tensor]) -> Comparison | None:
+        """Return the block's loss on ``size`` features in numbers, for compiled loops.
+
+        None, as here, if there is no such form: :meth:`modulate` is called at each step then.
+        """
+        return None
+
     def linear_readout(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, bool]:
-        """Return weight ``(C, F)``, bias ``(C,)`` and "rectify first" of an equivalent readout."""
+        """Return weight ``(C, F)``, bias ``(C,)`` and "rectify first" of an equivalent readout.
+
+        Raises
+        ------
+        TypeError
+            If the rule has none.
+        """
+        raise TypeError(f"{type(self).__name__} has no linear readout")

@@ -3,7 +3,7 @@ r"""Surrogate-gradient backpropagation through time, whole or truncated: the bou
 .. math::
 
     \nabla_W \; \text{CE}\Big(\frac1T \sum_t y_t,\; y^*\Big), \quad
-    y_t = W^{out} z_t + b^{out}, \quad z_t = \kappa z_{t-1} + (1 - \kappa) s^L_t
+    y_t = W^{out} z_t + b^{out}, \quad z_t = \kappa z_{t-1} + s^L_t
 
 by autograd through the whole unrolled network, each spike differentiated by a surrogate and resets
 held as inputs (as in snnTorch). Truncated: the same over windows of ``window`` steps, after each of

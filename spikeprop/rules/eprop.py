@@ -3,7 +3,7 @@ r"""e-prop: eligibility propagation, with symmetric or random feedback of the ou
 .. math::
 
     \Delta W_{ji} = -\eta \sum_t L_j^t\, \bar e_{ji}^t, \quad
-    \bar e^t = \kappa \bar e^{t-1} + (1 - \kappa) e^t, \quad
+    \bar e^t = \kappa \bar e^{t-1} + e^t, \quad
     e_{ji}^t = \psi_j^t\, \bar z_i^t \;\text{(LIF)}, \quad
     L_j^t = \sum_k B_{jk} (\pi_k^t - \pi_k^{*,t})
 
@@ -87,8 +87,12 @@ class EProp(ReadoutRule):
         return step.transport(error @ self.readout(step))
 
     def modulate(self, view: View, signal: Tensor) -> tuple[Tensor, ...]:
-        """Return the signal; the own state's eligibility holds the pseudo-derivative already."""
-        return (signal if self.filtered else (1.0 - self.kappa) * signal * view.psi,)
+        """Return the signal; the own state's eligibility holds the pseudo-derivative already.
+
+        That eligibility is a mean over time, with ``1 - kappa`` of each new value, and the readout
+        a sum.
+        """
+        return (signal / (1.0 - self.kappa) if self.filtered else signal * view.psi,)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ r"""What most three-factor rules share: a trained linear readout of the last blo
 
 .. math::
 
-    z_t = \kappa z_{t-1} + (1 - \kappa) s^L_t, \quad y_t = W^{out} z_t + b^{out}, \quad
+    z_t = \kappa z_{t-1} + s^L_t, \quad y_t = W^{out} z_t + b^{out}, \quad
     \epsilon_t = \text{softmax}(y_t) - y^*, \quad
     \Delta W^{out}_t \propto -\epsilon_t \otimes z_t
 
@@ -92,7 +92,7 @@ class ReadoutRule(ThreeFactorRule):
         for view in step.views:
             self.observe(view)
         last = step.views[-1]
-        z = last.follow("readout", last.spk, self.kappa, 1.0 - self.kappa)
+        z = last.follow("readout", last.spk, self.kappa)
         gain = self.readout_gain
         bias = gain * step.tensors["readout.bias"].detach()
         y = nn.functional.linear(z, self.readout(step), bias)
@@ -110,7 +110,7 @@ class ReadoutRule(ThreeFactorRule):
 
     def top(self, step: Step, error: Tensor) -> Tensor:
         """Return the error at the last block's spikes of this step, through the readout."""
-        return (1.0 - self.kappa) * error @ self.readout(step)
+        return error @ self.readout(step)
 
     def readout(self, step: Step) -> Tensor:
         """Return the weights from the last block's low-passed spikes to the logits, ``(C, F)``."""

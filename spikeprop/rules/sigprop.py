@@ -24,7 +24,7 @@ outer product).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -34,17 +34,27 @@ from spikeprop import kernels
 from spikeprop.contrast import BatchContrast
 from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_filters
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.losses import Cosine, Dot, LocalLoss
+from spikeprop.losses import Comparison, Cosine, Dot, LocalLoss, LossValue, SquaredDistance
 from spikeprop.names import meant
+from spikeprop.output_layer import draw_outputs, output_gradients, outputs
+from spikeprop.placements import PLACEMENTS
 from spikeprop.rules.base import Constraints, LocalRule, Modulation, Rule
-from spikeprop.signals import class_codes, random_projection
+from spikeprop.signal_path import SIGNALS, SignalPath
+from spikeprop.signals import class_codes
 from spikeprop.smooth import ATan, Smooth
+from spikeprop.time_codes import Constant, TimeCode
 
 __all__ = ["SPSurrogate", "SPVoltage", "SigProp"]
 
-SIGNALS = ("propagated", "projection")
-READOUTS = ("last", "vote")
-POTENTIALS = ("free", "membrane", "spikes")
+#: Options that are names, and what they may be.
+NAMED = {
+    "signal": tuple(SIGNALS),
+    "placement": PLACEMENTS,
+    "labels": ("all", "batch", "vectors"),
+    "readout": ("nearest", "trained"),
+    "predict_from": ("last", "vote"),
+    "potential": ("free", "membrane", "spikes"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class SigProp(LocalRule):
     Parameters
     ----------
     num_classes : int
-        Number of classes C, at least 2.
+        Number of classes C, at least 2; for ``labels="vectors"`` their size, at least 1.
     loss : LocalLoss
         :class:`~spikeprop.losses.Cosine`, :class:`~spikeprop.losses.Dot`,
         :class:`~spikeprop.losses.SquaredDistance`, :class:`~spikeprop.contrast.BatchContrast`, or
@@ -75,13 +85,27 @@ class SigProp(LocalRule):
         (:mod:`spikeprop.potentials`), the voltage itself, or the neuron's spikes (their trace, by
         the evidence filter; then without ``rectify``). For spikes the update is an approximation:
         the voltage's trace stands in for that of the spikes.
-    signal : {"propagated", "projection"}
-        Class signals that go through the shared weights behind the batch, or one fixed random
-        vector per class and layer (then nothing but the recordings runs through the network).
+    signal : str
+        How the signal enters: ``"propagated"``, ``"learned"``, ``"synapse"``, ``"drawn"``,
+        ``"context-input"``, ``"concatenated"``, ``"overlaid"`` or ``"projection"``; see
+        :mod:`spikeprop.signal_path`. Those with a row a recording need a loss of pairs
+        (``BatchContrast``, ``SquaredDistance``) and ``readout="trained"``.
     signal_scale : float
-        Standard deviation of the random projection ``S``, above 0.
+        Standard deviation of the random projection, above 0.
     codes : Tensor, optional
         Class codes ``(C, D)``; one-hot if not given.
+    coding : TimeCode
+        The code along the time axis (:mod:`spikeprop.time_codes`); constant unless given.
+    placement : {"parallel", "interleaved", "leading", "trailing"}
+        Where along the time axis the signal stands (:mod:`spikeprop.placements`); all but the
+        first need ``signal="propagated"``, a loss of pairs and a single evidence filter.
+    signal_steps : int
+        Time steps of a leading or trailing signal, at least 1.
+    labels : {"all", "batch", "vectors"}
+        Signals of all classes, of those in the batch alone, or regression: a label is a vector,
+        and the code of its recording's own signal row.
+    readout : {"nearest", "trained"}
+        Predict the nearest class signal, or by an output layer trained on the block's evidence.
     homeostasis : Homeostasis, optional
         Control of the thresholds after each sequence; None for none.
     predict_from : {"last", "vote"}
@@ -93,7 +117,7 @@ class SigProp(LocalRule):
     Raises
     ------
     ValueError
-        If a parameter is outside its range.
+        If a parameter is outside its range, or does not go with another.
     """
 
     constraints: ClassVar[Constraints | None] = Constraints(
@@ -122,6 +146,11 @@ class SigProp(LocalRule):
     signal: str = "propagated"
     signal_scale: float = 0.3
     codes: Tensor | None = None
+    coding: TimeCode = Constant()  # noqa: RUF009 - frozen
+    placement: str = "parallel"
+    signal_steps: int = 5
+    labels: str = "all"
+    readout: str = "nearest"
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
     predict_from: str = "last"
     potential: str = "free"
@@ -129,19 +158,18 @@ class SigProp(LocalRule):
     stream_homeostasis: Homeostasis | None = Homeostasis(gain=0.005)  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
-        if self.num_classes < 2:
-            raise ValueError(f"num_classes has to be at least 2, got {self.num_classes}")
-        for name, allowed in (
-            ("signal", SIGNALS),
-            ("predict_from", READOUTS),
-            ("potential", POTENTIALS),
-        ):
+        least = 1 if self.regression else 2
+        if self.num_classes < least:
+            raise ValueError(f"num_classes has to be at least {least}, got {self.num_classes}")
+        for name, allowed in NAMED.items():
             given = getattr(self, name)
             if given not in allowed:
                 near = meant(given, allowed)
                 raise ValueError(f"{name} has to be one of {allowed}, got {given!r}{near}")
         if not self.signal_scale > 0.0:
             raise ValueError(f"signal_scale has to be above 0, got {self.signal_scale}")
+        if self.signal_steps < 1:
+            raise ValueError(f"signal_steps has to be at least 1, got {self.signal_steps}")
         if self.rectify and self.smooth is not None:
             raise ValueError("rectify and smooth are two views of the voltage: set rectify=False")
         if self.rectify and self.potential == "spikes":
@@ -149,42 +177,203 @@ class SigProp(LocalRule):
                 "potential='spikes' needs rectify=False: a neuron that has not fired would never "
                 "learn"
             )
-        as_filters(self.evidence)
         as_filters(self.stream_evidence)
         class_codes(self.num_classes, self.codes)
+        self._check_pairs(len(as_filters(self.evidence)))
 
-    def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw ``S`` (propagated), or one class vector per layer (projection)."""
-        codes = class_codes(self.num_classes, self.codes)
-        shapes = shapes[:1] if self.signal == "propagated" else shapes
-        return {
-            f"signal.{block}": random_projection(codes, shape, self.signal_scale, generator)
-            for block, shape in enumerate(shapes)
-        }
+    def _check_pairs(self, n_filters: int) -> None:
+        """Refuse what does not go with a signal of each recording's own."""
+        rows, placed = self.path.way.rows, self.placement != "parallel"
+        if rows == "recordings" and self.readout == "nearest":
+            raise ValueError(
+                f"signal={self.signal!r}, labels={self.labels!r} have a signal a recording and none"
+                f" a class, so that no nearest one can be found: set readout='trained'"
+            )
+        if (rows == "recordings" or placed) and not isinstance(
+            self.loss, (BatchContrast, SquaredDistance)
+        ):
+            raise ValueError(
+                f"signal={self.signal!r}, placement={self.placement!r}, labels={self.labels!r} "
+                f"compare pairs of recording and signal: loss has to be BatchContrast(...) or "
+                f"SquaredDistance(), got {self.loss!r}"
+            )
+        if placed and (self.signal != "propagated" or self.labels != "all" or n_filters > 1):
+            raise ValueError(
+                f"placement={self.placement!r} needs signal='propagated', labels='all' and one "
+                f"evidence filter"
+            )
+        if self.signal == "projection" and not (
+            self.labels == "all" and isinstance(self.coding, Constant)
+        ):
+            raise ValueError(
+                "signal='projection' sends nothing through the network: labels has to be 'all' and "
+                "coding Constant()"
+            )
+        if self.regression and (
+            self.signal not in ("propagated", "learned") or not isinstance(self.coding, Constant)
+        ):
+            raise ValueError(
+                "labels='vectors' needs signal='propagated' or 'learned' and coding Constant()"
+            )
 
-    def current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
-        """Return ``S c`` for every class, the same at every step; None for projections."""
-        return tensors["signal.0"] if self.signal == "propagated" else None
+    # ------------------------------------------------------------------------- the signal's way
+
+    @property
+    def path(self) -> SignalPath:
+        """The signal's way into the network."""
+        return SignalPath(
+            self.signal,
+            self.signal_scale,
+            self.coding,
+            self.placement,
+            self.signal_steps,
+            self.labels,
+        )
+
+    @property
+    def regression(self) -> bool:
+        """Whether labels and predictions are vectors."""
+        return self.labels == "vectors"
+
+    @property
+    def streams(self) -> bool:
+        """Whether signals need nothing of labels that a stream brings later."""
+        return self.path.way.rows != "recordings" and self.placement == "parallel"
 
     @property
     def needs_context(self) -> bool:
         """Whether the loss makes its targets of the signals at a block's input."""
-        return isinstance(self.loss, BatchContrast) and self.signal == "propagated"
+        sends = self.path.way.rows != "none" and self.placement == "parallel"
+        return sends and isinstance(self.loss, BatchContrast)
+
+    @property
+    def unwindowed(self) -> str | None:
+        """What only the reference engine does."""
+        if self.placement != "parallel":
+            return "puts the signal into time steps of its own"
+        if self.enters_synapse or self.path.way.rows == "recordings":
+            return "sends signals that depend on the batch, or through the first synapse"
+        return "sends the batch's classes only" if self.labels == "batch" else super().unwindowed
+
+    @property
+    def enters_synapse(self) -> bool:
+        """Whether signal rows pass the first synapse."""
+        return self.path.way.by_synapse
+
+    def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw projections and codes along time, and the output layers, which begin at zero."""
+        tensors = self.path.draw(class_codes(self.num_classes, self.codes), shapes, generator)
+        if self.readout == "trained":
+            filters = len(as_filters(self.evidence))
+            tensors |= draw_outputs(self.num_classes, shapes, filters)
+        return tensors
+
+    def draw_input(
+        self, shape: torch.Size, shapes: Sequence[torch.Size], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Draw what is shaped as the input."""
+        return self.path.draw_input(class_codes(self.num_classes, self.codes), shape, generator)
+
+    def learned(self, tensors: dict[str, Tensor]) -> list[str]:
+        """Return the learned projection, and the output layers."""
+        names = ["projection"] if self.path.way.learned else []
+        return names + [name for name in tensors if name.startswith("output.")]
+
+    def filters(self, steps: int) -> tuple[Evidence, ...]:
+        """Return the evidence filters: for recording and signal, where they take turns."""
+        return self.path.filters(as_filters(self.evidence), steps)
+
+    def begin(self, tensors: dict[str, Tensor], labels: Tensor | None) -> dict[str, Tensor]:
+        """Return the tensors with the batch's classes or labels, where signals depend on them."""
+        return self.path.begin(tensors, labels)
+
+    def arrange(self, x: Tensor, tensors: dict[str, Tensor]) -> Tensor:
+        """Return ``x`` with time steps for the signal."""
+        return self.path.arrange(x, tensors)
+
+    def inputs(self, x_t: Tensor, tensors: dict[str, Tensor], t: int) -> Tensor | None:
+        """Return the signal rows' inputs: of their own, or zeros."""
+        return (
+            self.path.inputs(x_t, tensors, t)
+            if self.enters_synapse
+            else super().inputs(x_t, tensors, t)
+        )
+
+    def current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
+        """Return ``S c_t`` of the signal rows; None for signals without."""
+        return self.path.currents(tensors, t)
+
+    def own_current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
+        """Return the signal's current on the recordings' own membranes."""
+        return self.path.own_currents(tensors, t)
+
+    def code(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
+        """Return the signal rows' codes."""
+        return self.path.code(tensors, t)
+
+    def with_class(
+        self, tensors: dict[str, Tensor], generator: torch.Generator
+    ) -> tuple[Rule, dict[str, Tensor]]:
+        """Return the rule for one class more, with a signal drawn for it and an output at zero.
+
+        Raises
+        ------
+        TypeError
+            For codes of the user's own, and for vectors.
+        """
+        if self.codes is not None or self.regression:
+            raise TypeError("a class can be added where codes are one-hot, and labels classes")
+        grown = self.path.with_class(tensors, generator)
+        for name, value in tensors.items():
+            if name.startswith("output."):
+                grown[name] = torch.cat([value.detach(), torch.zeros_like(value[:1])])
+        return replace(self, num_classes=self.num_classes + 1), grown
+
+    # ----------------------------------------------------------------------------------- comparing
 
     def modulate(
         self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
     ) -> Modulation:
         """Return the closed-form gradient of the local loss with respect to the evidence."""
-        h, s, slope_h, slope_s = self._seen(block, evidence, len(labels), tensors)
-        if isinstance(self.loss, BatchContrast):
-            value, logits, delta_h, delta_s = self.loss(h, s, labels, tensors.get("context"))
-        else:
-            value, logits, delta_h, delta_s = self.loss(h, s, labels)
+        n = len(labels)
+        h, s, slope_h, slope_s = self._seen(block, evidence, n, tensors)
+        value, logits, delta_h, delta_s = self._compare(h, s, labels, tensors)
+        if self.readout == "trained" or self.placement != "parallel":
+            logits = self.logits(block, evidence, n, tensors)
+        elif "classes" in tensors:
+            whole = logits.new_full((n, self.num_classes), -torch.inf)
+            logits = whole.index_copy_(1, tensors["classes"], logits)
         delta_h = delta_h if slope_h is None else delta_h * slope_h
         if self.signal == "projection":
             return Modulation(value, logits, delta_h)
         delta_s = delta_s if slope_s is None else delta_s * slope_s
-        return Modulation(value, logits, torch.cat([delta_h, delta_s], -2))
+        if self.placement == "parallel":
+            return Modulation(value, logits, torch.cat([delta_h, delta_s], -2))
+        # Filters side by side; the class rows are there to be compared with, and teach nothing.
+        delta = torch.cat([delta_h, delta_s], -1)
+        return Modulation(value, logits, torch.cat([delta, torch.zeros_like(evidence[n:])]))
+
+    def _compare(
+        self, h: Tensor, s: Tensor, labels: Tensor, tensors: dict[str, Tensor]
+    ) -> LossValue:
+        """Return the loss, each recording with the signal of its class or its own."""
+        own = labels
+        if self.placement != "parallel" or self.path.way.rows == "recordings":
+            own = torch.arange(len(h), device=h.device)
+        elif "classes" in tensors:
+            own = torch.searchsorted(tensors["classes"], labels)
+        if self.placement != "parallel" and not (bool(h.any()) and bool(s.any())):
+            # Before both have been seen there is nothing to compare.
+            nothing = torch.zeros_like(h)
+            return LossValue(h.new_zeros(()), h.new_zeros(()), nothing, torch.zeros_like(s))
+        if not isinstance(self.loss, BatchContrast):
+            return self.loss(h, s, own)
+        context = tensors.get("context")
+        if self.placement != "parallel":
+            context = (
+                tensors["codes"][0] if "codes" in tensors else tensors["signal.0"].flatten(1)
+            )[labels]
+        return self.loss(h, s, own, context)
 
     def modulate_window(
         self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
@@ -204,6 +393,15 @@ class SigProp(LocalRule):
             return self.modulate(block, evidence, labels, tensors)
         return super().modulate_window(block, evidence, labels, tensors)
 
+    def comparison(self, block: int, size: int, tensors: dict[str, Tensor]) -> Comparison | None:
+        """Return the loss in numbers, where it has such a form."""
+        in_numbers = getattr(self.loss, "in_numbers", None)
+        if in_numbers is None or self.smooth is not None or self.readout == "trained":
+            return None
+        vectors = self._vectors(block, size, tensors) if self.signal == "projection" else None
+        found: Comparison = in_numbers(vectors, rectify=self.rectify)
+        return found
+
     def logits_window(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> Tensor:
@@ -215,8 +413,23 @@ class SigProp(LocalRule):
     def logits(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
     ) -> Tensor:
-        """Return the similarity of each recording with each class signal."""
-        return self.loss.logits(*self._seen(block, evidence, n_recordings, tensors)[:2])
+        """Return the similarity of each recording with each class signal, or the output layer's."""
+        h, s, *_ = self._seen(block, evidence, n_recordings, tensors)
+        if self.readout == "trained":
+            return outputs(block, h, tensors)
+        if self.placement != "parallel":
+            s = evidence[n_recordings:, evidence.shape[1] // 2 :]
+            s = s if self.smooth is None else self.smooth(s)[0]
+        return self.loss.logits(h, s)
+
+    def own_gradients(
+        self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the delta rule of the block's output layer."""
+        if self.readout == "nearest":
+            return {}
+        h = self._seen(block, evidence, len(labels), tensors)[0]
+        return output_gradients(block, h, labels, tensors)
 
     def linear_readout(
         self, block: int, evidence: Tensor, n_recordings: int, tensors: dict[str, Tensor]
@@ -226,6 +439,14 @@ class SigProp(LocalRule):
             raise ValueError(
                 "classes are no linear layer on the voltage where the loss looks at a function of "
                 f"it or at spikes (smooth={self.smooth}, potential={self.potential!r})"
+            )
+        if self.placement != "parallel":
+            raise ValueError(f"placement={self.placement!r} has no class signal beside a recording")
+        if self.readout == "trained":
+            return (
+                tensors[f"output.{block}.weight"].detach(),
+                tensors[f"output.{block}.bias"].detach(),
+                self.rectify,
             )
         s = self._seen(block, evidence, n_recordings, tensors)[1]
         return *self.loss.linear_readout(s), self.rectify
@@ -238,6 +459,8 @@ class SigProp(LocalRule):
         A slope of None is 1.
         """
         h, s = evidence[..., :n_recordings, :], evidence[..., n_recordings:, :]
+        if self.placement != "parallel":
+            h, s = h.chunk(2, dim=-1)
         slope_h = slope_s = None
         if self.rectify:
             h = h.clamp_min(0)
@@ -267,6 +490,11 @@ class SigProp(LocalRule):
             "signal": self.signal,
             "signal_scale": self.signal_scale,
             "codes": None if self.codes is None else list(self.codes.shape),
+            "coding": describe(self.coding),
+            "placement": self.placement,
+            "signal_steps": self.signal_steps,
+            "labels": self.labels,
+            "readout": self.readout,
             "homeostasis": None if self.homeostasis is None else describe(self.homeostasis),
             "predict_from": self.predict_from,
             "potential": self.potential,

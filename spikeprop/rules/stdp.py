@@ -82,7 +82,7 @@ class STDP(ReadoutRule):
 
     surrogate: PseudoDerivative | None = None
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
-    readout_gain: float = 10.0
+    readout_gain: float = 3.0
     a_plus: float = 1.0
     a_minus: float = 1.0
     lambda_plus: float = 0.8

@@ -63,12 +63,11 @@ class STSF(ReadoutRule):
         "lr": (1e-4, 3e-5, 3e-4),
         "dropout": (0.0, 0.2),
         "feedback_scale": (1.0, 0.3),
-        "readout_gain": (10.0, 30.0),
+        "readout_gain": (1.0, 3.0),
     }
 
     surrogate: PseudoDerivative | None = None
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
-    readout_gain: float = 10.0
     feedback_scale: float = 1.0
 
     @property

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -201,3 +202,17 @@ def test_events_in_a_stream_and_in_a_prediction() -> None:
     torch.testing.assert_close(a.logits, b.logits)
     learner.reset()
     assert torch.equal(learner.predict(x), learner.predict(EventBatch.from_dense(x)))
+
+
+@pytest.mark.skipif(not kernels.available(), reason="needs numba")
+def test_cached_machine_code_is_old_when_any_kernel_has_changed(tmp_path: Path) -> None:
+    """numba itself looks at the file of the function alone, not at what is built in."""
+    from spikeprop.kernels import live
+
+    used: Any = live.advance._cache._cache_file  # type: ignore[attr-defined]
+    assert used._source_stamp[1] == kernels._fingerprint()
+    key, stamp = ("float32",), used._source_stamp
+    type(used)(str(tmp_path), "advance", stamp).save(key, "machine code")
+    assert type(used)(str(tmp_path), "advance", stamp).load(key) == "machine code"
+    changed = (stamp[0], "another fingerprint")
+    assert type(used)(str(tmp_path), "advance", changed).load(key) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -11,17 +12,21 @@ from torch import nn
 from spikeprop import ForwardLearner
 from spikeprop.datasets import EventBatch
 from spikeprop.evidence import Leaky, RunningMean
-from spikeprop.kernels import adam, cosine, neuron, sparse
+from spikeprop.homeostasis import Homeostasis
+from spikeprop.kernels import adam, cosine, deferred, live, neuron, sparse, table, vector
 from spikeprop.neurons import LIF
 from spikeprop.rules import SigProp
 
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (adam, cosine, neuron, sparse):
+    for module in (adam, cosine, deferred, live, neuron, sparse, table):
         for name, value in list(vars(module).items()):
             if hasattr(value, "py_func"):
                 monkeypatch.setattr(module, name, value.py_func)
+    monkeypatch.setattr(table, "array_at", table.plain_array_at)
+    for name, plainly in vector.PLAIN.items():
+        monkeypatch.setattr(deferred, name, plainly)
 
 
 def net(reset: str) -> nn.Sequential:
@@ -68,3 +73,28 @@ def test_plain_python_equals_the_reference(
     for a, b, before in zip(*found, [*start.parameters(), None], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
         assert before is None or not torch.equal(a, before)
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+@pytest.mark.parametrize("signal", ["propagated", "projection"])
+@pytest.mark.parametrize("gain", [0.01, 0.3])
+def test_a_stream_in_plain_python(reset: str, signal: str, gain: float) -> None:
+    x = (torch.rand(25, 1, 2, 3, generator=torch.Generator().manual_seed(1)) < 0.4).double()
+    x[::3] *= 2.0
+    label = torch.tensor([1])
+    rule = SigProp(3, signal=signal, stream_homeostasis=Homeostasis(gain=gain))
+    start = net(reset)
+    found = []
+    for engine in ("reference", "event"):
+        learner = ForwardLearner(
+            copy.deepcopy(start), rule, optimizer=partial(torch.optim.SGD, lr=0.05), engine=engine
+        )
+        for t, x_t in enumerate(x):
+            metrics = learner.step(x_t, None if t % 5 == 2 else label)
+        assert learner.engine_choice is not None
+        assert learner.engine_choice.name == engine
+        learner.flush()
+        found.append([*learner.net.state_dict().values(), metrics.logits, metrics.loss])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)

@@ -7,7 +7,7 @@ import pytest
 
 from spikeprop import kernels
 from spikeprop.kernels import sparse
-from spikeprop.kernels.vector import TILE, add_rows
+from spikeprop.kernels.vector import LANES, TILE, add_lanes, add_rows, add_scaled
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
 
@@ -35,6 +35,38 @@ def test_rows_are_summed(dtype: type, events: int, shift: int) -> None:
     np.testing.assert_array_equal(row, expected)
     assert (room[:shift] == 7.0).all()
     assert (room[shift + TILE :] == 7.0).all()
+
+
+@kernels.kernel
+def call_scaled(  # type: ignore[no-untyped-def]
+    lanes, table, column, index, factors, first, last, start, offset, row
+):
+    """Intrinsics can only be called from compiled code."""
+    if lanes:
+        add_lanes(table, column, index, factors, first, last, start, offset, row)
+    else:
+        add_scaled(table, column, index, factors, first, last, start, offset, row)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("events", [0, 1, 7, 40])
+@pytest.mark.parametrize("lanes", [False, True])
+def test_scaled_rows_are_summed(dtype: type, events: int, lanes: bool) -> None:
+    random = np.random.default_rng(0)
+    width = LANES if lanes else TILE
+    table = random.standard_normal((30, width + 9)).astype(dtype)
+    index = random.integers(30, size=events + 2).astype(np.int32)
+    factors = random.standard_normal(events + 2).astype(dtype)
+    start = random.standard_normal(width + 5).astype(dtype)
+    room = np.full(width + 8, 7.0, dtype)
+    row = room[3 : 3 + width]  # not aligned to anything
+    call_scaled(lanes, table, 9, index, factors, 1, 1 + events, start, 5, row)
+    expected = start[5:].astype(np.float64)
+    for i in range(1, 1 + events):
+        expected += np.float64(factors[i]) * table[index[i], 9:]
+    np.testing.assert_allclose(row, expected, rtol=0, atol=50 * np.finfo(dtype).eps)
+    assert (room[:3] == 7.0).all()
+    assert (room[3 + width :] == 7.0).all()
 
 
 def test_the_sum_may_begin_with_the_row_itself() -> None:

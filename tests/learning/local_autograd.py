@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner
 from spikeprop.evidence import as_filters
-from spikeprop.neurons import EIF, LIF, QIF, AdEx, Izhikevich, SpikingNeuron
+from spikeprop.neurons import (
+    EIF,
+    LIF,
+    QIF,
+    AdEx,
+    Izhikevich,
+    LinearFilter,
+    RecurrentNeuron,
+    SpikingNeuron,
+)
 from spikeprop.neurons.surrogates import heaviside
 from spikeprop.potentials import free_potential
 from spikeprop.rules import SigProp
@@ -80,6 +89,8 @@ class ReferenceStep(Reference):
     def advance(self, current: Tensor, cut: bool) -> tuple[Tensor, Tensor]:
         if cut and self.state is not None:
             self.state = type(self.state)(*[value.detach() for value in self.state])
+        fresh = torch.zeros_like(current)
+        self.spk_before = fresh if self.state is None else getattr(self.state, "spk", fresh)
         spk, self.state = self.neuron.step(current, self.state)
         mem = self.state.mem
         if isinstance(self.neuron, (EIF, AdEx, QIF, Izhikevich)):  # cut at the peak
@@ -87,18 +98,35 @@ class ReferenceStep(Reference):
         return spk, mem
 
     def free(self, current: Tensor, cut: bool) -> Tensor:
-        if not self.neuron.exact:
-            return self.mems[-1]  # nonlinear dynamics have no other
-        A, B, C = (entry.detach() for entry in self.neuron.filter())
+        dynamics = self.dynamics(current)
+        if dynamics is None:
+            return self.mems[-1]
+        A, B, C = dynamics
         if A.dim() > 2:  # a filter a neuron, the same for all rows
             A, B, C = A.unsqueeze(2), B.unsqueeze(1), C.unsqueeze(1)
         else:
             ones = [1] * current.dim()
             A, B, C = A.reshape(*A.shape, *ones), B.reshape(-1, *ones), C.reshape(-1, *ones)
+        if isinstance(self.neuron, RecurrentNeuron):
+            current = current + self.neuron.recurrent(self.spk_before.detach())
         driven = B * current
         z = getattr(self, "z", torch.zeros_like(driven))
         self.z = (A * (z.detach() if cut else z)).sum(dim=1) + driven
         return (C * self.z).sum(dim=0)
+
+    def dynamics(self, current: Tensor) -> LinearFilter | None:
+        return self.neuron.filter() if self.neuron.exact else None
+
+
+class ReferenceLayer(ReferenceStep):
+    """Nonlinear dynamics whose potential is that of their linearisation where they start."""
+
+    def dynamics(self, current: Tensor) -> LinearFilter:
+        rest = current.new_zeros(1, *current.shape[1:])
+        own = self.neuron.linearize(rest, self.neuron.initial_state(rest))
+        return LinearFilter(
+            *[entry.flatten(len(entry.shape) - rest.dim()).mean(-1) for entry in own]
+        )
 
 
 class ReferenceFilter(ReferenceStep):
@@ -172,7 +200,7 @@ def local_gradients(
     found = []
     for k, block in enumerate(learner.blocks):
         reference = references[block.neuron_name]
-        free = rule.potential == "free" and free_potential(block) is not None
+        free = rule.potential == "free" and free_potential(block, learner.traces) is not None
         mems = reference.frees if free else reference.mems
         assert len(mems) == len(x)
         total = torch.zeros((), dtype=torch.float64)

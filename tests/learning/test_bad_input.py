@@ -145,7 +145,7 @@ class WholeSequence(nn.Module):
         (nn.Sequential(nn.Linear(INPUTS, 4), nn.ReLU(), lif()), r"'1' \(ReLU\).*Move it behind"),
         (nn.Sequential(nn.Linear(INPUTS, 4), nn.ReLU(inplace=True), lif()), "Move it behind"),
         (nn.Sequential(nn.Linear(INPUTS, 4), nn.Dropout(0.5), lif()), "Dropout"),
-        (nn.Sequential(nn.Linear(INPUTS, 4), nn.ReLU()), "no trainable block"),
+        (nn.Sequential(nn.Linear(INPUTS, 4), nn.Sigmoid()), "no trainable block"),
         (nn.Sequential(nn.Linear(INPUTS, 4).requires_grad_(False), lif()), "requires_grad=False"),
         (nn.Sequential(nn.Linear(INPUTS, 4), lif(), lif()), "has no synapse"),
         (nn.Sequential(nn.Identity(), lif()), "could not be followed back"),

@@ -13,6 +13,7 @@ from families import FAMILIES
 from local_autograd import (
     Reference,
     ReferenceFilter,
+    ReferenceLayer,
     ReferenceLIF,
     ReferenceStep,
     local_gradients,
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner
 from spikeprop.evidence import Leaky, RunningMean
-from spikeprop.neurons import ALIF, LIF, SpikingNeuron, Synaptic
+from spikeprop.neurons import ALIF, LIF, PLIF, RSynaptic, SpikingNeuron, Synaptic
 from spikeprop.rules import SigProp
 
 C, B, T = 3, 4, 7
@@ -88,6 +89,22 @@ def test_every_family_equals_autograd(name: str, traces: str) -> None:
         compare(net, events(12), ReferenceFilter, parameters=ReferenceStep, traces=traces)
     else:
         compare(net, events(12), traces=traces)
+
+
+NONLINEAR = [name for name, build in FAMILIES.items() if not build(init_hidden=True).exact]
+
+
+@pytest.mark.parametrize("name", NONLINEAR)
+def test_the_filter_of_rest_gives_the_exact_gradient_of_its_own_potential(name: str) -> None:
+    torch.manual_seed(1)
+    build = FAMILIES[name]
+    net = nn.Sequential(
+        nn.Linear(12, 5), build(init_hidden=True), nn.Linear(5, 5), build(init_hidden=True)
+    ).double()
+    with torch.no_grad():
+        for synapse in (net[0], net[2]):
+            synapse.weight.mul_(LARGER.get(name, 3.0))
+    compare(net, events(12), ReferenceLayer, traces="layer")
 
 
 def spread(low: float, high: float, *shape: int) -> Tensor:
@@ -184,6 +201,16 @@ LEARNED: dict[str, Callable[[int], SpikingNeuron]] = {
     "ALIF": lambda n: ALIF(
         0.8, 0.9, 0.1, 0.2, 0.3, learn_rho=True, learn_gamma=True, init_hidden=True
     ),
+    "PLIF": lambda n: PLIF(spread(2.0, 9.0, n), threshold=0.1, init_hidden=True),
+    "RSynaptic": lambda n: RSynaptic(
+        0.5,
+        0.8,
+        linear_features=n,
+        threshold=0.3,
+        learn_alpha=True,
+        learn_beta=True,
+        init_hidden=True,
+    ),
 }
 
 
@@ -227,6 +254,18 @@ def test_explicit_state_learns_as_hidden_state_does() -> None:
     assert len(seen[0]) == 3
     for a, b in zip(*seen, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_the_free_potential_follows_a_time_constant_that_learns() -> None:
+    torch.manual_seed(8)
+    net = nn.Sequential(nn.Linear(12, 9), PLIF(5.0, threshold=0.1, init_hidden=True))
+    sgd = lambda p: torch.optim.SGD(p, lr=0.1)  # noqa: E731
+    learner = ForwardLearner(net, SigProp(C, stream_homeostasis=None), optimizer=sgd)
+    for x_t in events(12).float():
+        learner.step(x_t, LABELS)
+    free = learner._stream.blocks[0]._free  # type: ignore[union-attr]
+    assert net[1].decay().item() != pytest.approx(0.8)
+    assert free.dynamics.A.item() == net[1].decay().item()
 
 
 def test_decays_stay_where_they_have_a_gradient() -> None:

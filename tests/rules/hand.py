@@ -69,8 +69,8 @@ class Hand:
             self.u[k] = BETA * self.u[k] + current - THETA * (self.u[k] > THETA)
             self.s[k] = (self.u[k] > THETA) * 1.0
             x = self.s[k]
-        # z_t = kappa z_{t-1} + (1 - kappa) s_t,  y_t = R z_t + c
-        self.z = KAPPA * self.z + (1 - KAPPA) * self.s[-1][:2]
+        # z_t = kappa z_{t-1} + s_t,  y_t = R z_t + c
+        self.z = KAPPA * self.z + self.s[-1][:2]
         y = self.z @ self.tensors["readout.weight"].T + self.tensors["readout.bias"]
         self.error = (softmax(y) - ONEHOT) / 2
 
@@ -112,8 +112,8 @@ def down(h: Hand, top: Any, between: Any) -> list[Any]:
 
 
 def ottt(h: Hand, decay: float = BETA) -> Gradients:
-    """dL_t/ds_2 = (1 - kappa) error R, and below it by W_2; times psi; on the trace."""
-    L = down(h, (1 - KAPPA) * h.error @ h.tensors["readout.weight"], h.W[1])
+    """dL_t/ds_2 = error R, and below it by W_2; times psi; on the trace."""
+    L = down(h, h.error @ h.tensors["readout.weight"], h.W[1])
     return outer(h, [L[k] * h.psi(k) for k in range(2)], decay)
 
 
@@ -134,8 +134,8 @@ def own_state(h: Hand, L: list[Any], smoothing: float, reset: bool) -> Gradients
         eps = d[:, :, None] * h.kept.get(f"eps{k}", 0.0) + h.x[k][:, None, :]
         one = d * h.kept.get(f"one{k}", 0.0) + 1.0
         h.kept[f"eps{k}"], h.kept[f"one{k}"] = eps, one
-        e = h.keep(f"e{k}", (1 - smoothing) * psi[:, :, None] * eps, smoothing)
-        e1 = h.keep(f"e1{k}", (1 - smoothing) * psi * one, smoothing)
+        e = h.keep(f"e{k}", psi[:, :, None] * eps, smoothing)
+        e1 = h.keep(f"e1{k}", psi * one, smoothing)
         gW.append(np.einsum("bj,bji->ji", L[k], e))
         gb.append((L[k] * e1).sum(axis=0))
     return gW, gb, h.readout
@@ -153,7 +153,7 @@ def eprop_random(h: Hand) -> Gradients:
 
 def ostl(h: Hand) -> Gradients:
     """Spatial backpropagation, and the state's own recursion with its reset."""
-    top = (1 - KAPPA) * h.error @ h.tensors["readout.weight"]
+    top = h.error @ h.tensors["readout.weight"]
     return own_state(h, down(h, top, h.W[1]), 0.0, True)
 
 
@@ -205,7 +205,7 @@ def stdp_like(h: Hand, L: list[Any]) -> Gradients:
 
 def stllr(h: Hand) -> Gradients:
     """The learning signal by spatial backpropagation."""
-    L = down(h, (1 - KAPPA) * h.error @ h.tensors["readout.weight"], h.W[1])
+    L = down(h, h.error @ h.tensors["readout.weight"], h.W[1])
     return stdp_like(h, L)
 
 

@@ -113,7 +113,7 @@ def loss_at_every_step(
 ) -> Tensor:
     total, z = torch.zeros(()).double(), torch.zeros(()).double()
     for x_t in x:
-        z = kappa * z + (1.0 - kappa) * network(x_t).flatten(1)
+        z = kappa * z + network(x_t).flatten(1)
         total = total + nn.functional.cross_entropy(readout(tensors, z), labels)
     return total
 
@@ -370,7 +370,7 @@ def test_bptt_is_autograd_over_the_sequence(neuron: str) -> None:
     def by_autograd(tensors: dict[str, Tensor]) -> Tensor:
         total, z = torch.zeros(()).double(), torch.zeros(()).double()
         for x_t in x:
-            z = 0.9 * z + 0.1 * network(x_t)
+            z = 0.9 * z + network(x_t)
             total = total + readout(tensors, z)
         return nn.functional.cross_entropy(total / T, labels)
 
@@ -393,7 +393,7 @@ def test_truncated_bptt_moves_after_each_window() -> None:
     for start in (0, 3, 6):
         window, total = x[start : start + 3], torch.zeros(()).double()
         for x_t in window:
-            z = 0.9 * z + 0.1 * twin(x_t)
+            z = 0.9 * z + twin(x_t)
             total = total + z @ weight.T + bias
         loss = nn.functional.cross_entropy(total / len(window), labels)
         parameters = [*twin.parameters(), weight, bias]
