@@ -16,6 +16,7 @@ RULE_NAMES: tuple[str, ...] = (
     "sigprop",
     "sp-voltage",
     "sp-surrogate",
+    "hebbian",
     # Its siblings in the authors' tutorial.
     "efp",
     "forward-forward",

@@ -18,6 +18,7 @@ from spikeprop.rules.forward_forward import (
     ForwardForwardRate,
     ForwardForwardTrace,
 )
+from spikeprop.rules.hebbian import Hebbian
 from spikeprop.rules.ostl import OSTL, OSTTP
 from spikeprop.rules.ottt import OTTT
 from spikeprop.rules.pff import PredictiveForwardForward
@@ -37,6 +38,7 @@ RULES: dict[str, type[Any]] = {
     "sigprop": SigProp,
     "sp-voltage": SPVoltage,
     "sp-surrogate": SPSurrogate,
+    "hebbian": Hebbian,
     # Its siblings in the authors' tutorial.
     "efp": ErrorForwardPropagation,
     "forward-forward": ForwardForward,
@@ -95,6 +97,7 @@ __all__ = [
     "ForwardForward",
     "ForwardForwardRate",
     "ForwardForwardTrace",
+    "Hebbian",
     "LocalRule",
     "Modulation",
     "OwnState",

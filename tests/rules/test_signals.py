@@ -13,13 +13,16 @@ from golden_torch import cross, hold, network, softmax
 from torch import Tensor, nn
 
 from spikeprop import ForwardLearner
+from spikeprop.config import TrainConfig
 from spikeprop.contrast import BatchContrast, SoftDistance
 from spikeprop.evidence import Instantaneous, Leaky, RunningMean
 from spikeprop.glyphs import glyphs
 from spikeprop.losses import Dot, SquaredDistance
 from spikeprop.neurons import LIF
-from spikeprop.placements import During, arranged, placed_filters
+from spikeprop.placements import PLACEMENTS, During, arranged, placed_filters
+from spikeprop.recipes import sigprop_of
 from spikeprop.rules import SigProp
+from spikeprop.signal_path import SIGNALS
 from spikeprop.time_codes import Constant, Latency, Pattern, Rate
 
 PLAIN: dict[str, Any] = {
@@ -419,7 +422,7 @@ def test_regression_learns_and_predicts_vectors() -> None:
     [
         ({"signal": "overlaid"}, "set readout='trained'"),
         ({"signal": "overlaid", "readout": "trained"}, "compare pairs of recording and signal"),
-        ({"placement": "leading"}, r"loss has to be BatchContrast\(...\) or SquaredDistance"),
+        ({"placement": "leading"}, r"loss has to be BatchContrast\(...\) .* or SquaredDistance"),
         (
             {"placement": "leading", "loss": SquaredDistance(), "signal": "learned"},
             "needs signal='propagated'",
@@ -467,3 +470,20 @@ def test_more_refusals() -> None:
     placed.update(x, labels)
     with pytest.raises(ValueError, match="has no class signal beside a recording"):
         placed.class_readout(8)
+
+
+def test_every_choice_has_a_name_on_the_command_line() -> None:
+    def built(**options: Any) -> SigProp:
+        return sigprop_of(TrainConfig(**options), 3)
+
+    for name, way in SIGNALS.items():
+        pairs = {"loss": "contrast-soft", "readout": "trained"} if way.rows == "recordings" else {}
+        assert built(signal=name, **pairs).path.way == way
+    for name, code in (("rate", Rate()), ("latency", Latency()), ("pattern", Pattern())):
+        assert built(coding=name).coding == code
+    for name in PLACEMENTS:
+        found = built(placement=name, loss="contrast-maximum", signal_steps=3)
+        assert (found.placement, found.signal_steps) == (name, 3)
+    assert built(class_signals="batch").labels == "batch"
+    with pytest.raises(ValueError, match="did you mean 'concatenated'"):
+        TrainConfig(signal="concatenate")
