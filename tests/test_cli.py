@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -235,6 +236,27 @@ def test_evaluate(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     written = json.loads(output.read_text())
     assert written["confusion_matrix"] == metrics["confusion_matrix"]
     assert written["test_accuracy"] == metrics["test_accuracy"]
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        "--signal learned --coding pattern",
+        "--signal concatenated --loss contrast-top-k --readout trained",
+        "--placement trailing --loss contrast-soft",
+        "--rule hebbian",
+    ],
+)
+def test_choices_of_signal_propagation_train_and_evaluate_alike(
+    choices: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*tiny_arguments(data, tmp_path), "--name", "run", *choices.split()]) == 0
+    trained = re.search(r"test accuracy [0-9.]+ %", capsys.readouterr().out)
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    evaluated = re.search(r"test accuracy [0-9.]+ %", capsys.readouterr().out)
+    assert trained is not None
+    assert evaluated is not None
+    assert trained[0] == evaluated[0]
 
 
 def test_evaluate_with_data_elsewhere(
