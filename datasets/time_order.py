@@ -52,7 +52,7 @@ class TimeOrder(EventDataset):
             )
         classes = [*recordings.classes, *(f"{name}, backward" for name in recordings.classes)]
         super().__init__(
-            train=recordings.train,
+            train=getattr(recordings, "train", True),
             classes=classes,
             sensor_size=recordings.sensor_size,
             duration=window,
@@ -74,13 +74,13 @@ class TimeOrder(EventDataset):
         kept = (t >= 0) & (t < self.duration)
         lengths = np.bincount(whole.row[kept], minlength=whole.batch)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        parts = [t[kept], whole.x[kept], whole.y[kept], whole.p[kept]]
+        t, x, y, p = t[kept], whole.x[kept], whole.y[kept], whole.p[kept]
         for row in np.flatnonzero(self.backward[indices]):
             part = slice(offsets[row], offsets[row + 1])
-            for values in parts:
+            for values in (t, x, y, p):
                 values[part] = values[part][::-1].copy()
-            parts[0][part] = self.duration - 1 - parts[0][part]
-        return EventColumns(*parts, offsets)
+            t[part] = self.duration - 1 - t[part]
+        return EventColumns(t, x, y, p, offsets)
 
     def _columns(self, indices: NDArray[np.int64]) -> EventColumns:
         many = getattr(self.recordings, "columns", None)
