@@ -310,6 +310,7 @@ def test_steps_before_the_first_one_count_for_eligibilities_alone(name: str) -> 
         ("bptt", {"window": 0}, "window has to be"),
         ("bptt", {"kappa": -1.0}, "kappa has to be"),
         ("bptt", {"first_step": 0}, "first_step has to be"),
+        ("ottt", {"readout_gain": 0.0}, "readout_gain has to be"),
         ("ottt", {"first_step": 0}, "first_step has to be"),
         ("bptt", {"num_classes": 1}, "num_classes has to be"),
     ],
