@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner
 from spikeprop.datasets import Binning, EventBatch
-from spikeprop.experiments.neuron_presets import EXCEPTED, PRESETS, Preset
+from spikeprop.experiments.neuron_presets import PRESETS, Preset
 from spikeprop.experiments.recordings import (
     Recordings,
     Split,
@@ -308,7 +308,7 @@ def shortfalls(results: Mapping[str, Any], points: float = 3.0) -> list[str]:
     for name, figures in results.items():
         learned, frozen = figures["learned"]["accuracy"], figures["frozen"]["accuracy"]
         behind = 100 * (results["LIF"]["learned"]["accuracy"] - learned) if "LIF" in results else 0
-        if behind > points and name not in EXCEPTED:
+        if behind > points:
             found.append(f"{name} is {behind:.1f} points behind LIF")
         if learned <= frozen:
             found.append(f"{name} does not beat its frozen twin")
@@ -329,9 +329,6 @@ def main() -> int:
         return 2
     if results:
         print(table(results))
-        for name, reason in EXCEPTED.items():
-            if name in results:
-                print(f"excepted: {name} {reason}")
         for line in shortfalls(results):
             print(f"falls short: {line}")
     print(config.out / "results.json")
