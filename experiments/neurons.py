@@ -287,16 +287,17 @@ class NeuronsExperiment:
 
 def table(results: Mapping[str, Any]) -> str:
     """Return the figures as a Markdown table."""
-    lif = results["LIF"]["learned"]["accuracy"] if "LIF" in results else float("nan")
+    lif = results["LIF"]["learned"]["accuracy"] if "LIF" in results else None
     lines = [
         "| neuron | eligibility | step size | accuracy | against LIF | hidden weights frozen |",
         "|---|---|---|---|---|---|",
     ]
     for name, figures in results.items():
         learned, frozen = figures["learned"], figures["frozen"]
+        against = "" if lif is None else f"{100 * (learned['accuracy'] - lif):+.1f}"
         lines.append(
             f"| {name} | {figures['eligibility']} | {learned['lr']:g} | "
-            f"{100 * learned['accuracy']:.1f} | {100 * (learned['accuracy'] - lif):+.1f} | "
+            f"{100 * learned['accuracy']:.1f} | {against} | "
             f"{100 * frozen['accuracy']:.1f} |"
         )
     return "\n".join(lines)

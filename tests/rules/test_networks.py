@@ -205,15 +205,15 @@ def test_saved_learner_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", RIVALS)
 def test_rules_learn_a_toy_problem(name: str) -> None:
     x, labels = recordings(60, 8)
-    adam = partial(torch.optim.Adam, lr=5e-3)
+    # Nothing holds plain STDP's hidden layers back but a small step.
+    adam = partial(torch.optim.Adam, lr=2e-4 if name == "stdp" else 5e-3)
     learner = ForwardLearner(network(), RULES[name](CLASSES), optimizer=adam, update_every=1)
     first = learner.update(x, labels).loss[-1]
     for _ in range(25):
         last = learner.update(x, labels).loss[-1]
     assert last < first
     accuracy = (learner.predict(x) == labels).float().mean()
-    # STDP hears of no labels: its hidden layers drift under the readout, which has to follow.
-    assert accuracy > (0.34 if name == "stdp" else 0.75)
+    assert accuracy > 0.75
 
 
 def test_stream_learns_by_steps_and_needs_no_end() -> None:
