@@ -41,18 +41,21 @@ def _draw(rows: Sequence[Row], title: str) -> Figure:
     figure.suptitle(title)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     places = range(len(rows))
-    axes[0].barh(
-        places,
-        [100 * row.accuracy for row in rows],
-        xerr=[0.0 if isnan(row.spread) else 100 * row.spread for row in rows],
-        color=["0.55" if row.rule == BASELINE else "tab:blue" for row in rows],
-        label="trained",
-    )
+    for place, row in zip(places, rows, strict=True):
+        axes[0].errorbar(
+            100 * row.accuracy,
+            place,
+            xerr=0.0 if isnan(row.spread) else 100 * row.spread,
+            fmt="o",
+            capsize=3,
+            color="0.45" if row.rule == BASELINE else "tab:blue",
+        )
+    axes[0].grid(axis="x", alpha=0.3)
     frozen = [(i, 100 * row.frozen_accuracy) for i, row in enumerate(rows) if row.frozen]
     if frozen:
         where, values = zip(*frozen, strict=True)
         axes[0].plot(values, where, "k|", markersize=12, label="hidden layers frozen")
-        axes[0].legend(loc="lower right")
+        axes[0].legend(loc="upper left", bbox_to_anchor=(0.0, -0.12), frameon=False)
     axes[0].set_yticks(list(places), [row.rule for row in rows])
     axes[0].invert_yaxis()
     lowest = min([100 * row.accuracy for row in rows] + [value for _, value in frozen])
