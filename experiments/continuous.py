@@ -39,9 +39,7 @@ def build(seed: int, optimizer: OptimizerFactory) -> ForwardLearner:
             linear.weight *= 1.0 - rate.beta
             linear.bias.zero_()
         layers += [linear, rate]
-    return ForwardLearner(
-        nn.Sequential(*layers), Hebbian(10), optimizer=optimizer, update_every=STEPS, seed=seed
-    )
+    return ForwardLearner(nn.Sequential(*layers), Hebbian(10), optimizer=optimizer, seed=seed)
 
 
 def main(arguments: Sequence[str] | None = None) -> float:
