@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,7 +54,7 @@ class TimeOrder(EventDataset):
             )
         classes = [*recordings.classes, *(f"{name}, backward" for name in recordings.classes)]
         super().__init__(
-            train=recordings.train,
+            train=getattr(recordings, "train", True),  # a store does not know its part
             classes=classes,
             sensor_size=recordings.sensor_size,
             duration=window,
@@ -74,13 +76,13 @@ class TimeOrder(EventDataset):
         kept = (t >= 0) & (t < self.duration)
         lengths = np.bincount(whole.row[kept], minlength=whole.batch)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        parts = [t[kept], whole.x[kept], whole.y[kept], whole.p[kept]]
+        parts: list[NDArray[Any]] = [t[kept], whole.x[kept], whole.y[kept], whole.p[kept]]
         for row in np.flatnonzero(self.backward[indices]):
             part = slice(offsets[row], offsets[row + 1])
             for values in parts:
                 values[part] = values[part][::-1].copy()
             parts[0][part] = self.duration - 1 - parts[0][part]
-        return EventColumns(*parts, offsets)
+        return EventColumns(parts[0], parts[1], parts[2], parts[3], offsets)
 
     def _columns(self, indices: NDArray[np.int64]) -> EventColumns:
         many = getattr(self.recordings, "columns", None)

@@ -11,7 +11,7 @@ import torch
 from spikeprop import neurons
 from spikeprop.neurons import SpikingNeuron
 
-__all__ = ["EXCEPTED", "PRESETS", "Preset"]
+__all__ = ["PRESETS", "Preset"]
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,4 @@ PRESETS: dict[str, Preset] = {
     "AdEx": _of("AdEx", 10.0),
     "QIF": _of("QIF", 10.0, floor=-2.0),
     "Izhikevich": Preset("Izhikevich", (), {"floor": -90.0}, rectify=False, low=10.0, high=60.0),
-}
-
-#: Those that may stay further behind LIF, and why.
-EXCEPTED: dict[str, str] = {
-    "IF": "never forgets: its voltage is the sum of all input, and drifts out of any range",
-    "Izhikevich": "a bursting, reset-driven voltage in millivolts says little of its input",
 }

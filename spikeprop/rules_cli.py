@@ -91,5 +91,5 @@ def _show(rows: list[tuple[str, ...]]) -> None:
         shown.add_row(*row)
     console = Console(highlight=False)
     # In a pipe there is no width to fit into.
-    console = console if console.is_terminal else Console(highlight=False, width=260)
+    console = console if console.is_terminal else Console(highlight=False, width=400)
     console.print(shown)

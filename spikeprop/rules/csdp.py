@@ -21,8 +21,9 @@ Sources: Ororbia, "Contrastive signal-dependent plasticity", Science Advances 10
 arXiv 2303.18187, and the author's code, ago109/contrastive-signal-dependent-plasticity. As there:
 context at every step into every block, goodness of traces, batch of positives and negatives,
 labels at zero in a prediction, which a readout makes in a single pass. Otherwise: the presynaptic
-factor is the eligibility trace and not the last spike alone; goodness is a mean and not a sum;
-:math:`\theta` may be replaced by the paired contrast (:mod:`.goodness`); the readout learns from
+factor is the eligibility trace and not the last spike alone; the trace of a recording that ends is
+the mean since it began (:math:`\lambda = 1/t`), and leaky in a stream; goodness is a mean and not a
+sum; :math:`\theta` may be replaced by the paired contrast (:mod:`.goodness`); the readout learns from
 rows without a label, as it will be used; and there is no lateral inhibition, which a network that
 stays unchanged has no synapses for (:class:`~spikeprop.rules.PredictiveForwardForward` adds some).
 
@@ -41,7 +42,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from spikeprop.evidence import Evidence, Leaky
+from spikeprop.evidence import Evidence, Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.rules.base import Constraints, Modulation
 from spikeprop.rules.contrast import NONE, ContrastRule, Rows, Seen, Wire, check_rule, settings
@@ -69,7 +70,7 @@ class CSDP(ContrastRule):
     strength : float
         Height of the label's code, above 0.
     evidence, stream_evidence : Evidence
-        The filter that makes a trace of spikes.
+        The filter that makes a trace of spikes; ``Leaky(alpha)`` for one of constant memory.
     homeostasis, stream_homeostasis : Homeostasis, optional
         Control of the thresholds.
     predict_from : {"last", "vote"}
@@ -103,7 +104,7 @@ class CSDP(ContrastRule):
     alpha: float = 300.0
     theta: float = 0.02
     strength: float = 1.0
-    evidence: Evidence | tuple[Evidence, ...] = Leaky(0.1)  # noqa: RUF009 - frozen
+    evidence: Evidence | tuple[Evidence, ...] = RunningMean()  # noqa: RUF009 - frozen
     stream_evidence: Evidence | tuple[Evidence, ...] = Leaky(0.1)  # noqa: RUF009 - frozen
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
     stream_homeostasis: Homeostasis | None = Homeostasis(gain=0.005)  # noqa: RUF009 - frozen

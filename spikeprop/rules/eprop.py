@@ -84,7 +84,7 @@ class EProp(ReadoutRule):
 
     def signals(self, step: Step, error: Tensor) -> list[Tensor]:
         """Return the error carried down through readout and network."""
-        return step.transport(error @ step.tensors["readout.weight"].detach())
+        return step.transport(error @ self.readout(step))
 
     def modulate(self, view: View, signal: Tensor) -> tuple[Tensor, ...]:
         """Return the signal; the own state's eligibility holds the pseudo-derivative already.

@@ -48,6 +48,10 @@ class ReadoutRule(ThreeFactorRule):
     first_step : int
         First time step that is learned from, at least 1 (T_l of S-TLLR); eligibilities and the
         readout's low-pass run from the start.
+    readout_gain : float
+        What the readout's logits are multiplied by, above 0. An optimiser such as Adam, whose steps
+        do not know the size of a gradient, then moves the readout so many times as fast as the
+        network.
 
     Raises
     ------
@@ -61,6 +65,7 @@ class ReadoutRule(ThreeFactorRule):
     homeostasis: Homeostasis | None = None
     stream_homeostasis: Homeostasis | None = None
     first_step: int = 1
+    readout_gain: float = 1.0
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:
@@ -69,11 +74,14 @@ class ReadoutRule(ThreeFactorRule):
             raise ValueError(f"kappa has to be at least 0 and below 1, got {self.kappa}")
         if self.first_step < 1:
             raise ValueError(f"first_step has to be at least 1, got {self.first_step}")
+        if not self.readout_gain > 0.0:
+            raise ValueError(f"readout_gain has to be above 0, got {self.readout_gain}")
         set_parts(self)
 
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the readout, as ``nn.Linear`` is drawn."""
-        return draw_readout(self.num_classes, shapes[-1].numel(), generator)
+        drawn = draw_readout(self.num_classes, shapes[-1].numel(), generator)
+        return {name: value / self.readout_gain for name, value in drawn.items()}
 
     def learned(self, tensors: dict[str, Tensor]) -> list[str]:
         """Return the readout's names."""
@@ -85,20 +93,28 @@ class ReadoutRule(ThreeFactorRule):
             self.observe(view)
         last = step.views[-1]
         z = last.follow("readout", last.spk, self.kappa)
-        weight = step.tensors["readout.weight"].detach()
-        y = nn.functional.linear(z, weight, step.tensors["readout.bias"].detach())
+        gain = self.readout_gain
+        bias = gain * step.tensors["readout.bias"].detach()
+        y = nn.functional.linear(z, self.readout(step), bias)
         logits = [y] * len(step.views)
         if step.labels is None:
             return Lesson([y.new_zeros(())] * len(step.views), logits, [], {})
         value, error = cross_entropy(y, step.labels)
         signals = self.signals(step, error)
         deltas = [self.modulate(v, signal) for v, signal in zip(step.views, signals, strict=True)]
-        gradients = {"readout.weight": error.T @ z, "readout.bias": error.sum(dim=0)}
+        gradients = {
+            "readout.weight": gain * error.T @ z,
+            "readout.bias": gain * error.sum(dim=0),
+        }
         return Lesson([value] * len(step.views), logits, deltas, gradients)
 
     def top(self, step: Step, error: Tensor) -> Tensor:
         """Return the error at the last block's spikes of this step, through the readout."""
-        return error @ step.tensors["readout.weight"].detach()
+        return error @ self.readout(step)
+
+    def readout(self, step: Step) -> Tensor:
+        """Return the weights from the last block's low-passed spikes to the logits, ``(C, F)``."""
+        return self.readout_gain * step.tensors["readout.weight"].detach()
 
     @abstractmethod
     def signals(self, step: Step, error: Tensor) -> list[Tensor]:

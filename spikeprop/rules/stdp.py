@@ -72,7 +72,7 @@ class STDP(ReadoutRule):
         source="Song et al., Nat. Neurosci. 3, 919 (2000)",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
-        "lr": (3e-3, 1e-3, 1e-2),
+        "lr": (2e-4, 5e-5, 1e-3),
         "dropout": (0.0, 0.2),
         "a_minus": (1.0, 0.5),
         "w_max": (2.0, 4.0),
@@ -82,6 +82,7 @@ class STDP(ReadoutRule):
 
     surrogate: PseudoDerivative | None = None
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
+    readout_gain: float = 10.0
     a_plus: float = 1.0
     a_minus: float = 1.0
     lambda_plus: float = 0.8
@@ -135,7 +136,7 @@ class RewardSTDP(STDP):
         source="Florian, Neural Comput. 19, 1468 (2007)",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
-        "lr": (1e-3, 3e-4, 3e-3),
+        "lr": (1e-4, 3e-5, 3e-4),
         "dropout": (0.0, 0.2),
         "a_minus": (1.0, 0.5),
         "w_max": (2.0, 4.0),

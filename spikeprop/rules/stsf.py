@@ -60,10 +60,10 @@ class STSF(ReadoutRule):
         source="He et al., IEEE TNNLS (2025)",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
-        "lr": (1e-3, 3e-4, 1e-4),
+        "lr": (1e-4, 3e-5, 3e-4),
         "dropout": (0.0, 0.2),
         "feedback_scale": (1.0, 0.3),
-        "kappa": (0.9, 0.7),
+        "readout_gain": (1.0, 3.0),
     }
 
     surrogate: PseudoDerivative | None = None

@@ -54,7 +54,9 @@ def network() -> nn.Sequential:
 
 
 def learned(name: str, options: dict[str, Any], update_every: int) -> ForwardLearner:
-    if name not in ("stsf", "stdp", "r-stdp"):
+    if name in ("stsf", "stdp", "r-stdp"):
+        options = {"readout_gain": 1.0, **options}
+    else:
         options = {"surrogate": Triangle(), **options}
     learner = ForwardLearner(
         network(),

@@ -263,6 +263,17 @@ def test_without_a_memory_they_are_the_spatial_gradient(rule: Callable[..., Rule
     )
 
 
+def test_gain_of_the_readout_is_a_change_of_its_units() -> None:
+    network = net(nn.Linear(6, 5), lif())
+    x, labels = data(6)
+
+    def by_autograd(tensors: dict[str, Tensor]) -> Tensor:
+        larger = {name: 4.0 * value for name, value in tensors.items()}
+        return loss_at_every_step(network, x, labels, 0.7, larger)
+
+    moves(network, EProp(C, kappa=0.7, surrogate=PSI, readout_gain=4.0), x, labels, by_autograd)
+
+
 @pytest.mark.parametrize("rule", [OTTT, SLTT, EProp])
 def test_a_network_without_spikes_learns_by_its_true_gradient(rule: Callable[..., Rule]) -> None:
     """A ReLU has a derivative of its own, and the spatial gradient is backpropagation."""

@@ -205,15 +205,15 @@ def test_saved_learner_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", RIVALS)
 def test_rules_learn_a_toy_problem(name: str) -> None:
     x, labels = recordings(60, 8)
-    adam = partial(torch.optim.Adam, lr=5e-3)
+    # Nothing holds plain STDP's hidden layers back but a small step.
+    adam = partial(torch.optim.Adam, lr=2e-4 if name == "stdp" else 5e-3)
     learner = ForwardLearner(network(), RULES[name](CLASSES), optimizer=adam, update_every=1)
     first = learner.update(x, labels).loss[-1]
     for _ in range(25):
         last = learner.update(x, labels).loss[-1]
     assert last < first
     accuracy = (learner.predict(x) == labels).float().mean()
-    # STDP hears of no labels: its hidden layers drift under the readout, which has to follow.
-    assert accuracy > (0.34 if name == "stdp" else 0.75)
+    assert accuracy > 0.75
 
 
 def test_stream_learns_by_steps_and_needs_no_end() -> None:
@@ -310,6 +310,7 @@ def test_steps_before_the_first_one_count_for_eligibilities_alone(name: str) -> 
         ("bptt", {"window": 0}, "window has to be"),
         ("bptt", {"kappa": -1.0}, "kappa has to be"),
         ("bptt", {"first_step": 0}, "first_step has to be"),
+        ("ottt", {"readout_gain": 0.0}, "readout_gain has to be"),
         ("ottt", {"first_step": 0}, "first_step has to be"),
         ("bptt", {"num_classes": 1}, "num_classes has to be"),
     ],
