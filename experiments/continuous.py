@@ -44,7 +44,7 @@ def build(seed: int, optimizer: OptimizerFactory) -> ForwardLearner:
 
 def main(arguments: Sequence[str] | None = None) -> float:
     """Run the command, and return the mean test accuracy."""
-    run = stills.Run(build, steps=STEPS, epochs=10, batch_size=100, lr=1e-3)
+    run = stills.Run(build, steps=STEPS, epochs=8, batch_size=100, lr=1e-3)
     return stills.main("The Hebbian update on rate neurons.", run, arguments)
 
 
