@@ -39,14 +39,12 @@ def build(seed: int, optimizer: OptimizerFactory) -> ForwardLearner:
             linear.weight *= 1.0 - rate.beta
             linear.bias.zero_()
         layers += [linear, rate]
-    return ForwardLearner(
-        nn.Sequential(*layers), Hebbian(10), optimizer=optimizer, update_every=STEPS, seed=seed
-    )
+    return ForwardLearner(nn.Sequential(*layers), Hebbian(10), optimizer=optimizer, seed=seed)
 
 
 def main(arguments: Sequence[str] | None = None) -> float:
     """Run the command, and return the mean test accuracy."""
-    run = stills.Run(build, steps=STEPS, epochs=10, batch_size=100, lr=1e-3)
+    run = stills.Run(build, steps=STEPS, epochs=8, batch_size=100, lr=1e-3)
     return stills.main("The Hebbian update on rate neurons.", run, arguments)
 
 

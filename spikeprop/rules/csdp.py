@@ -23,9 +23,10 @@ context at every step into every block, goodness of traces, batch of positives a
 labels at zero in a prediction, which a readout makes in a single pass. Otherwise: the presynaptic
 factor is the eligibility trace and not the last spike alone; the trace of a recording that ends is
 the mean since it began (:math:`\lambda = 1/t`), and leaky in a stream; goodness is a mean and not a
-sum; :math:`\theta` may be replaced by the paired contrast (:mod:`.goodness`); the readout learns from
-rows without a label, as it will be used; and there is no lateral inhibition, which a network that
-stays unchanged has no synapses for (:class:`~spikeprop.rules.PredictiveForwardForward` adds some).
+sum; :math:`\theta` may be replaced by the paired contrast (:mod:`.goodness`); the readout learns
+from rows without a label, as it will be used; and there is no lateral inhibition, which a network
+that stays unchanged has no synapses for (:class:`~spikeprop.rules.PredictiveForwardForward` adds
+some).
 
 Local in time: yes. Local in space: yes. Surrogate needed: no. Feedback path, symmetric weights,
 layer-wise schedule: none. Change of the network: label synapses while it learns, a readout. Memory

@@ -11,17 +11,18 @@ output at the time step before, through a fixed random projection ``S``:
 
 .. math::
 
-    \Delta W_i \propto (t_i - h_i)\, \bar t_{i-1}^\top, \qquad y = V h_n + b
+    \Delta W_i \propto (t_i - h_i)\, 1[h_i > 0]\, \bar t_{i-1}^\top, \qquad y = V h_n + b
 
 with ``f(u) = max(u, 0)`` and :math:`\bar t` the presynaptic activity through the neuron's own time
 constant. Where the output errs, ``t`` is what ``h`` would be with more of the right class's
 direction in it, and the weights move ``h`` there; where it does not, ``t = h``, and nothing moves.
-The output layer learns by the delta rule from ``h_n`` alone.
+The output layer learns by the delta rule from ``h_n`` alone. The gate ``1[h > 0]`` is there because
+a rectified neuron that is silent can only be moved up: without it nearly all are active in the end.
 
 Sources: "train continuous time neural networks with Hebbian updates" (abstract of Kohan, Rietman,
 Siegelmann, arXiv 2204.01723) and ``t_{i-1} (t_i - h_i)`` on slide 23 of the authors' tutorial; the
 error as the signal is that of Error Forward-Propagation (Kohan et al., arXiv 1808.03357). The
-rectification, and the error of the time step before, are this project's choice.
+rectification, its gate, and the error of the time step before, are this project's choice.
 
 Local in time: yes. Local in space: yes, but for the output's error, which reaches the first layer.
 Surrogate needed: no. Symmetric weights, layer-wise schedule: none.
@@ -123,9 +124,9 @@ class Hebbian(LocalRule):
     def modulate(
         self, block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
     ) -> Modulation:
-        """Return ``-(t - h) / B`` for the second stream's rows, and nothing for the first's."""
+        """Return ``-(t - h) 1[h > 0] / B`` for the second stream, and nothing for the first."""
         h, t = evidence.clamp_min(0).chunk(2)
-        difference = t - h
+        difference = (t - h) * (h > 0)
         y = outputs(block, h, tensors)
         error = -torch.softmax(y, dim=1)
         error[torch.arange(len(labels), device=y.device), labels] += 1.0

@@ -67,11 +67,11 @@ def test_golden_five_steps_of_three_neurons() -> None:
                 for i in range(3):
                     out[k][c][i] += RATE * sum(errors[r][c] * rate[r][i] for r in (0, 1)) / 2
                 bias[k][c] += RATE * sum(errors[r][c] for r in (0, 1)) / 2
-            for i in range(3):  # W += lr (t - h) t_{i-1} / B
+            for i in range(3):  # W += lr (t - h) 1[h > 0] t_{i-1} / B
                 for j in range(len(q[k][0])):
-                    weights[k][i][j] += RATE * sum(
-                        (rate[r + 2][i] - rate[r][i]) * q[k][r + 2][j] for r in (0, 1)
-                    ) / 2  # fmt: skip
+                    for r in (0, 1):
+                        difference = rate[r + 2][i] - rate[r][i] if rate[r][i] > 0 else 0.0
+                        weights[k][i][j] += RATE * difference * q[k][r + 2][j] / 2
             x = rate
         error = errors
     learner = ForwardLearner(network(), Hebbian(2), optimizer=lambda p: torch.optim.SGD(p, lr=RATE))

@@ -487,3 +487,18 @@ def test_every_choice_has_a_name_on_the_command_line() -> None:
     assert built(class_signals="batch").labels == "batch"
     with pytest.raises(ValueError, match="did you mean 'concatenated'"):
         TrainConfig(signal="concatenate")
+
+
+@pytest.mark.parametrize("engine", ["chunked", "event"])
+def test_codes_along_time_are_the_same_on_every_engine(engine: str) -> None:
+    x, labels = events()
+    weights = []
+    for name in ("reference", engine):
+        learner = ForwardLearner(
+            small().double(), SigProp(3, coding=Pattern(3)), engine=name, update_every=3,
+            optimizer=lambda p: torch.optim.Adam(p, lr=3e-3),
+        )  # fmt: skip
+        learner.update(x.double(), labels)
+        weights.append([p.detach().clone() for p in learner.net.parameters()])
+    for a, b in zip(*weights, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
