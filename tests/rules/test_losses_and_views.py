@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import golden
 import pytest
 import snntorch.surrogate
 import torch
-from golden import LABELS, SIGNAL, WEIGHTS, Rows, X
-from golden_torch import cross, dot, hold, network, target_rows
+import worked
 from torch import Tensor, nn
+from worked import LABELS, SIGNAL, WEIGHTS, Rows, X
+from worked_torch import cross, dot, hold, network, target_rows
 
 from spikeprop import ForwardLearner
 from spikeprop.config import TrainConfig
@@ -37,7 +37,7 @@ def trained(rule: SigProp) -> list[Tensor]:
     net = network()
     for layer, W in zip((net[0], net[2]), WEIGHTS, strict=True):
         layer.weight.data = torch.tensor(W, dtype=torch.float64)
-    learner = ForwardLearner(net, rule, optimizer=lambda p: torch.optim.SGD(p, lr=golden.RATE))
+    learner = ForwardLearner(net, rule, optimizer=lambda p: torch.optim.SGD(p, lr=worked.RATE))
     learner.bind((2,))
     learner.bound().tensors["signal.0"] = torch.tensor(SIGNAL, dtype=torch.float64)
     learner.update(torch.tensor(X, dtype=torch.float64), torch.tensor(LABELS))
@@ -50,7 +50,7 @@ def trained(rule: SigProp) -> list[Tensor]:
 )
 def test_golden_batch_contrast(kind: str, targets: Any) -> None:
     # Two recordings of classes 0 and 1: row b of the batch has signal b.
-    wanted = golden.propagate(lambda k, h, s, c: cross(h, s, target_rows(kind, c)))
+    wanted = worked.propagate(lambda k, h, s, c: cross(h, s, target_rows(kind, c)))
     hold(trained(SigProp(2, loss=BatchContrast(targets), **PLAIN)), wanted)
 
 
@@ -60,9 +60,9 @@ def test_golden_random_maximum_is_the_maximum_where_nothing_ties() -> None:
         wanted = target_rows("maximum", c)
         assert k > 0 or wanted == [[1.0, 0.0], [0.0, 1.0]]
         # Silent signals of the second layer are alike, and no draw is wanted in this example.
-        return cross(h, s, wanted) if k == 0 else (golden.zeros(2, 3), golden.zeros(2, 3))
+        return cross(h, s, wanted) if k == 0 else (worked.zeros(2, 3), worked.zeros(2, 3))
 
-    wanted = golden.propagate(modulate)
+    wanted = worked.propagate(modulate)
     found = trained(SigProp(2, loss=BatchContrast(RandomMaximum()), **PLAIN))
     torch.testing.assert_close(found[0], torch.tensor(wanted[0], dtype=torch.float64))
 
@@ -86,7 +86,7 @@ def test_golden_sp_surrogate() -> None:
             for pair in zip(deltas, (h, s), strict=True)
         )
 
-    wanted = golden.propagate(modulate, lambda t: 1.0)  # the voltage of the present step
+    wanted = worked.propagate(modulate, lambda t: 1.0)  # the voltage of the present step
     hold(trained(SPSurrogate(2)), wanted)
 
 
@@ -102,13 +102,13 @@ def test_golden_rectified_squared_distance() -> None:
         ]
         return gated, [[-d for d in row] for row in difference]
 
-    wanted = golden.propagate(modulate)
+    wanted = worked.propagate(modulate)
     hold(trained(SigProp(2, loss=SquaredDistance(), **{**PLAIN, "rectify": True})), wanted)
 
 
 def test_golden_spike_trace() -> None:
     # The loss compares spikes seen through the filter; the voltage's trace stands in for theirs.
-    wanted = golden.propagate(
+    wanted = worked.propagate(
         lambda k, h, s, c: cross(h, s, [[1.0, 0.0], [0.0, 1.0]]), see_spikes=True
     )
     hold(trained(SigProp(2, loss=Dot(), **{**PLAIN, "potential": "spikes"})), wanted)
@@ -142,8 +142,8 @@ def test_golden_cosine() -> None:
 
     # In the second layer's first step some rows are constant, with no direction; a weight of 0
     # there would need cases, so that this example has one layer.
-    wanted = golden.propagate(
-        lambda k, h, s, c: modulate(k, h, s, c) if k == 0 else (golden.zeros(2, 3),) * 2
+    wanted = worked.propagate(
+        lambda k, h, s, c: modulate(k, h, s, c) if k == 0 else (worked.zeros(2, 3),) * 2
     )
     found = trained(SigProp(2, loss=Cosine(0.5), **PLAIN))
     torch.testing.assert_close(found[0], torch.tensor(wanted[0], dtype=torch.float64))

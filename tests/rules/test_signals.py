@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import golden
 import pytest
 import torch
-from golden import LABELS, WEIGHTS, Learned, Rows, X, zeros
-from golden_torch import cross, hold, network, softmax
+import worked
 from torch import Tensor, nn
+from worked import LABELS, WEIGHTS, Learned, Rows, X, zeros
+from worked_torch import cross, hold, network, softmax
 
 from spikeprop import ForwardLearner
 from spikeprop.config import TrainConfig
@@ -50,7 +50,7 @@ def learner_of(rule: SigProp, **tensors: Any) -> ForwardLearner:
     net = network()
     for layer, W in zip((net[0], net[2]), WEIGHTS, strict=True):
         layer.weight.data = double(W)
-    learner = ForwardLearner(net, rule, optimizer=lambda p: torch.optim.SGD(p, lr=golden.RATE))
+    learner = ForwardLearner(net, rule, optimizer=lambda p: torch.optim.SGD(p, lr=worked.RATE))
     learner.bind((2,))
     for name, value in tensors.items():
         held = learner.bound().tensors[name]
@@ -79,7 +79,7 @@ def test_golden_learned_projection(coded: bool) -> None:
     # S learns as any synapse: S_id -= lr sum_c delta_ci e_cd, e the code through both filters.
     codes = CODES if coded else CODES[:1]
     learned = Learned([list(row) for row in S], lambda t: codes[(t - 1) % len(codes)])
-    wanted = golden.propagate(own_classes, learned=learned)
+    wanted = worked.propagate(own_classes, learned=learned)
     learner = learner_of(SigProp(2, signal="learned", **PLAIN), codes=codes, projection=S)
     hold(update(learner), wanted)
     found = learner.bound().tensors["projection"].detach()
@@ -92,7 +92,7 @@ def test_golden_coded_signal() -> None:
         return [[sum(a * b for a, b in zip(row, c, strict=True)) for row in S]
                 for c in CODES[(t - 1) % 3]]  # fmt: skip
 
-    wanted = golden.propagate(own_classes, signal=current)
+    wanted = worked.propagate(own_classes, signal=current)
     rule = SigProp(2, coding=Pattern(3), **PLAIN)
     hold(update(learner_of(rule, codes=CODES, projection=S)), wanted)
 
@@ -100,7 +100,7 @@ def test_golden_coded_signal() -> None:
 def test_golden_signal_through_the_first_synapse() -> None:
     P = [[0.9, -0.4], [0.3, 1.1]]  # an input pattern of two pixels for each class
 
-    wanted = golden.propagate(own_classes, signal=None, inputs=lambda t: P)
+    wanted = worked.propagate(own_classes, signal=None, inputs=lambda t: P)
     rule = SigProp(2, signal="synapse", **PLAIN)
     hold(update(learner_of(rule, projection=P)), wanted)
 
@@ -115,7 +115,7 @@ def soft(k: int, h: Rows, s: Rows, c: Rows) -> tuple[Rows, Rows]:
 
 def test_golden_context_and_input() -> None:
     # Signal rows are the recordings once more, with S c of the label on top: W x + S c.
-    wanted = golden.propagate(
+    wanted = worked.propagate(
         soft, signal=lambda t: [[row[c] for row in S] for c in LABELS], inputs=lambda t: X[t - 1]
     )
     rule = SigProp(2, signal="context-input", **PAIRS)
@@ -124,7 +124,7 @@ def test_golden_context_and_input() -> None:
 
 def test_golden_concatenated() -> None:
     learned = Learned([list(row) for row in S], lambda t: [[1.0, 0.0], [0.0, 1.0]])
-    wanted = golden.propagate(soft, inputs=lambda t: X[t - 1], learned=learned)
+    wanted = worked.propagate(soft, inputs=lambda t: X[t - 1], learned=learned)
     learner = learner_of(SigProp(2, signal="concatenated", **PAIRS), projection=S)
     hold(update(learner), wanted)
     found = learner.bound().tensors["projection"].detach()
@@ -133,7 +133,7 @@ def test_golden_concatenated() -> None:
 
 def test_golden_overlaid() -> None:
     # Both inputs of the signal rows are the code: here nothing of the recording is left.
-    wanted = golden.propagate(soft, signal=None, inputs=lambda t: OWN)
+    wanted = worked.propagate(soft, signal=None, inputs=lambda t: OWN)
     hold(update(learner_of(SigProp(2, signal="overlaid", **PAIRS))), wanted)
 
 
@@ -161,7 +161,7 @@ def test_golden_signal_on_the_same_membrane(placement: str) -> None:
         delta_h, delta_s = cross(h, s, OWN)
         return [a + b for a, b in zip(delta_h, delta_s, strict=True)], zeros(2, 2 * size)
 
-    wanted = golden.propagate(
+    wanted = worked.propagate(
         modulate,
         weight(own_steps),
         weight(steps),
@@ -186,11 +186,11 @@ def test_golden_output_layer() -> None:
             errors.append([(p[i] - (i == label)) / 2 for i in (0, 1)])
         for i in (0, 1):  # the delta rule: V_ij -= lr sum_b error_bi h_bj
             for j in range(3):
-                V[k][i][j] -= golden.RATE * sum(errors[r][i] * h[r][j] for r in (0, 1))
-            b[k][i] -= golden.RATE * sum(errors[r][i] for r in (0, 1))
+                V[k][i][j] -= worked.RATE * sum(errors[r][i] * h[r][j] for r in (0, 1))
+            b[k][i] -= worked.RATE * sum(errors[r][i] for r in (0, 1))
         return cross(h, s, OWN)
 
-    golden.propagate(modulate, signal=lambda t: [[row[c] for row in S] for c in (0, 1)])
+    worked.propagate(modulate, signal=lambda t: [[row[c] for row in S] for c in (0, 1)])
     rule = SigProp(2, readout="trained", **PLAIN)
     learner = learner_of(rule, **{"signal.0": [[row[c] for row in S] for c in (0, 1)]})
     update(learner)
@@ -217,13 +217,13 @@ def test_golden_regression() -> None:
             ]
             for i in (0, 1):
                 for j in range(3):
-                    V[i][j] -= golden.RATE * sum(errors[r][i] * h[r][j] for r in (0, 1))
-                bias[i] -= golden.RATE * sum(errors[r][i] for r in (0, 1))
+                    V[i][j] -= worked.RATE * sum(errors[r][i] * h[r][j] for r in (0, 1))
+                bias[i] -= worked.RATE * sum(errors[r][i] for r in (0, 1))
         return soft(k, h, s, c)
 
     bias = [0.0, 0.0]
     currents = [[sum(a * y for a, y in zip(row, v, strict=True)) for row in S] for v in vectors]
-    wanted = golden.propagate(modulate, signal=lambda t: currents)
+    wanted = worked.propagate(modulate, signal=lambda t: currents)
     learner = learner_of(SigProp(2, labels="vectors", **PAIRS), projection=S)
     hold(update(learner, double(vectors)), wanted)
     torch.testing.assert_close(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import golden
 import torch
-from golden import WEIGHTS, Rows
+import worked
 from torch import Tensor, nn
+from worked import WEIGHTS, Rows
 
 from spikeprop.neurons import LIF
 
@@ -16,7 +16,7 @@ def network() -> nn.Sequential:
     layers: list[nn.Module] = []
     for W in WEIGHTS:
         linear = nn.Linear(len(W[0]), len(W), bias=False)
-        layers += [linear, LIF(beta=golden.BETA, threshold=golden.THRESHOLD, init_hidden=True)]
+        layers += [linear, LIF(beta=worked.BETA, threshold=worked.THRESHOLD, init_hidden=True)]
         linear.weight.data = torch.tensor(W)
     return nn.Sequential(*layers).double()
 
