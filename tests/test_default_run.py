@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from spikeprop.assemble import build_network
+from spikeprop.assemble import build_learner, build_network
 from spikeprop.config import TrainConfig
 from spikeprop.train import train
 
@@ -17,7 +17,8 @@ from spikeprop.train import train
 @pytest.mark.slow
 def test_the_default_run_learns_without_a_backward_pass(tmp_path: Path) -> None:
     config = TrainConfig(runs_dir=tmp_path, quiet=True)
-    assert (config.update_every, config.hidden, config.dataset) == (1, (256, 256), "saccade-digits")
+    assert (config.rule, config.hidden, config.dataset) == ("sigprop", (256, 256), "saccade-digits")
+    assert build_learner(config, (2, 34, 34), 10).update_every == 1
     folder = train(config)
     metrics = json.loads((folder.path / "metrics.json").read_text())
     assert metrics["test_accuracy"] >= 0.95

@@ -263,7 +263,7 @@ def test_the_free_potential_follows_a_time_constant_that_learns() -> None:
     learner = ForwardLearner(net, SigProp(C, stream_homeostasis=None), optimizer=sgd)
     for x_t in events(12).float():
         learner.step(x_t, LABELS)
-    free = learner._stream.blocks[0]._free  # type: ignore[union-attr]
+    free = learner._stream._passage.blocks[0]._free  # type: ignore[union-attr]
     assert net[1].decay().item() != pytest.approx(0.8)
     assert free.dynamics.A.item() == net[1].decay().item()
 
@@ -295,7 +295,7 @@ def test_a_stream_with_a_chunk_keeps_a_chunk_alone() -> None:
     start = net[0].weight.detach().clone()
     for t in range(20):
         learner.step(events(12)[0].float(), LABELS if t > 9 else None)
-        credit = learner._stream.blocks[0].credit  # type: ignore[union-attr]
+        credit = learner._stream._passage.blocks[0].credit  # type: ignore[union-attr]
         assert len(credit._chunk) < 3  # type: ignore[union-attr, arg-type]
         assert torch.equal(net[0].weight, start) == (t < 11)
 
