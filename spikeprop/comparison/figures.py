@@ -53,8 +53,8 @@ def _draw(rows: Sequence[Row], title: str) -> Figure:
     axes[0].grid(axis="x", alpha=0.3)
     frozen = [(i, 100 * row.frozen_accuracy) for i, row in enumerate(rows) if row.frozen]
     if frozen:
-        where, values = zip(*frozen, strict=True)
-        axes[0].plot(values, where, "k|", markersize=12, label="hidden layers frozen")
+        heights, values = zip(*frozen, strict=True)
+        axes[0].plot(values, heights, "k|", markersize=12, label="hidden layers frozen")
         axes[0].legend(loc="upper left", bbox_to_anchor=(0.0, -0.12), frameon=False)
     axes[0].set_yticks(list(places), [row.rule for row in rows])
     axes[0].invert_yaxis()
@@ -64,9 +64,9 @@ def _draw(rows: Sequence[Row], title: str) -> Figure:
     if costs:
         axes[1].axvline(1.0, color="0.8")
         for row in costs:
-            place = (1.0 / row.speed, 100 * row.accuracy)
-            axes[1].scatter(*place, s=60 * max(row.memory, 0.05), color="tab:blue", alpha=0.6)
-            axes[1].annotate(row.rule, place, xytext=(5, 3), textcoords="offset points", size=8)
+            point = (1.0 / row.speed, 100 * row.accuracy)
+            axes[1].scatter(*point, s=60 * max(row.memory, 0.05), color="tab:blue", alpha=0.6)
+            axes[1].annotate(row.rule, point, xytext=(5, 3), textcoords="offset points", size=8)
         axes[1].set_xscale("log")
         axes[1].set_xlabel(f"time per sample / {BASELINE} (area: memory / {BASELINE})")
         axes[1].set_ylabel("test accuracy, %")
