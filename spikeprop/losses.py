@@ -84,7 +84,7 @@ class LocalLoss(Protocol):
         ...
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy, and its gradient at the logits, ``(softmax - onehot) / B``."""
     log_p = torch.log_softmax(logits, dim=-1)
     own = labels.unsqueeze(-1).expand(*logits.shape[:-1], 1)
@@ -150,7 +150,7 @@ class Cosine:
         h_dir, h_inv = directions(h)
         s_dir, s_inv = directions(s)
         logits = h_dir @ s_dir.mT / self.tau
-        value, delta = _cross_entropy(logits, labels)
+        value, delta = cross_entropy(logits, labels)
         delta /= self.tau
         return LossValue(
             value,
@@ -258,7 +258,7 @@ class Dot:
     def __call__(self, h: Tensor, s: Tensor, labels: Tensor) -> LossValue:
         """Return value, logits and both gradients."""
         logits = self.logits(h, s)
-        value, delta = _cross_entropy(logits, labels)
+        value, delta = cross_entropy(logits, labels)
         delta /= self.tau
         return LossValue(value, logits, delta @ s, delta.mT @ h)
 

@@ -75,10 +75,10 @@ def run(config: NeuronsConfig) -> None:
 
 
 def _table() -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from spikeprop.neuron_table import NEURONS
+    from spikeprop.terminal import table_console
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("neuron", "a step (v is the voltage, I the current)", "parameters"):
@@ -89,7 +89,4 @@ def _table() -> None:
         table.add_row(
             e.name, e.dynamics, e.parameters, e.eligibility, e.nir or "-", e.snntorch or "-"
         )
-    console = Console(highlight=False)
-    # In a pipe there is no width to fit into.
-    console = console if console.is_terminal else Console(highlight=False, width=200)
-    console.print(table)
+    table_console(200).print(table)

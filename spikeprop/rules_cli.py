@@ -81,15 +81,13 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
 
 
 def _show(rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from spikeprop.terminal import table_console
 
     shown = Table(box=None, pad_edge=False, header_style="bold", caption=LEGEND)
     for heading in HEADINGS:
         shown.add_column(heading)
     for row in rows:
         shown.add_row(*row)
-    console = Console(highlight=False)
-    # In a pipe there is no width to fit into.
-    console = console if console.is_terminal else Console(highlight=False, width=400)
-    console.print(shown)
+    table_console(400).print(shown)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -58,10 +59,14 @@ class Cell:
     data_dir: str | None = None
     quick: bool = False
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON can write them; ``Cell(**fields)`` is the cell again."""
+        return {**asdict(self), "options": dict(self.options)}
+
     @property
     def key(self) -> str:
         """Name of the cell's file: readable, with a digest of all that determines the result."""
-        identity = asdict(self)
+        identity = self.as_dict()
         identity.pop("data_dir")
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         words = [self.rule.replace(":", "."), self.network.replace(":", "."), self.dataset]
@@ -165,11 +170,11 @@ def run_cell(cell: Cell) -> Result:
     data = open_cell(cell)
     learner = build_learner(cell, data)
     start = time.perf_counter()
-    train: Any = _First(data.train, 3) if cell.quick else data.train
+    train: Any = list(islice(data.train, 3)) if cell.quick else data.train
     learner.fit(train, epochs=cell.epochs)
     seconds = time.perf_counter() - start
     judged: Any = data.test if data.validation is None else data.validation
-    judged = _First(judged, 2) if cell.quick else judged
+    judged = list(islice(judged, 2)) if cell.quick else judged
     found = learner.evaluate(judged)
     spikes, operations = activity(learner, judged)
     return Result(
@@ -181,19 +186,3 @@ def run_cell(cell: Cell) -> Result:
         str(learner.engine_choice),
         data.summary["train_sha256"],
     )
-
-
-class _First:
-    """The first batches of a loader, for a trial of the whole way."""
-
-    def __init__(self, loader: Any, count: int) -> None:
-        self.loader, self.count = loader, count
-
-    def __len__(self) -> int:
-        return min(self.count, len(self.loader))
-
-    def __iter__(self) -> Any:
-        for index, batch in enumerate(self.loader):
-            if index == self.count:
-                break
-            yield batch

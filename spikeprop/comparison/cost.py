@@ -50,16 +50,12 @@ def measure_costs(cells: Sequence[Cell], out: Path) -> list[Cost]:
     RuntimeError
         If a process fails; with the end of what it wrote.
     """
-    seconds = _child({"task": "time", "cells": [_asdict(cell) for cell in cells]}, out)
+    seconds = _child({"task": "time", "cells": [cell.as_dict() for cell in cells]}, out)
     costs = []
     for cell, own in zip(cells, seconds, strict=True):
-        mib = _child({"task": "memory", "cells": [_asdict(cell)]}, out)
+        mib = _child({"task": "memory", "cells": [cell.as_dict()]}, out)
         costs.append(Cost(own, mib[0]))
     return costs
-
-
-def _asdict(cell: Cell) -> dict[str, Any]:
-    return {**cell.__dict__, "options": dict(cell.options)}
 
 
 def _child(task: dict[str, Any], out: Path) -> list[float]:

@@ -59,18 +59,16 @@ def _with_error(value: float, error: float, scale: float, form: str) -> str:
 
 def print_table(rows: Sequence[Row]) -> None:
     """Print the table to the terminal."""
-    from rich.console import Console
     from rich.table import Table
+
+    from spikeprop.terminal import table_console
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="left" if index < 3 else "right")
     for row in rows:
         table.add_row(*cells_of(row))
-    console = Console(highlight=False)
-    # In a pipe there is no width to fit into.
-    console = console if console.is_terminal else Console(highlight=False, width=200)
-    console.print(table)
+    table_console(200).print(table)
 
 
 def write_tables(rows: Sequence[Row], out: Path, note: str) -> list[Path]:

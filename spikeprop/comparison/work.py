@@ -129,13 +129,9 @@ def load_or_run(cell: Cell, out: Path) -> Result:
                 f"{path} is not the result of a training run ({error}); delete it to run it again"
             ) from error
     result = run_cell(cell)
-    content = {"cell": {**_fields(cell)}, "result": result._asdict()}
+    content = {"cell": cell.as_dict(), "result": result._asdict()}
     write_text(path, json.dumps(content, indent=1), parents=True)
     return result
-
-
-def _fields(cell: Cell) -> dict[str, Any]:
-    return {**cell.__dict__, "options": dict(cell.options)}
 
 
 def _cell(config: CompareConfig, pair: Pair, options: dict[str, Any], **more: Any) -> Cell:

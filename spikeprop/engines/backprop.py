@@ -97,12 +97,7 @@ class BackpropEngine(StepwiseEngine):
                 for x_t in x:
                     self.net(x_t)
             self._update(passage)
-        for item in passage.blocks:
-            if item.t != len(x):
-                raise ValueError(
-                    f"x has {len(x)} time steps, but neuron '{item.block.neuron_name}' made "
-                    f"{item.t}; with time='inside' the network has to run over all of dimension 0"
-                )
+        self.check_steps(passage, len(x))
 
     def step(self, x_t: Tensor, passage: Passage[_Record]) -> None:
         """Run one time step ``(B, *features)`` of a stream."""

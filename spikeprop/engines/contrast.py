@@ -176,12 +176,7 @@ class ContrastEngine(StepwiseEngine):
                     self.net(self._all_rows(x_t, rows))
             for item in passage.blocks:
                 item.flush()
-        for item in passage.blocks:
-            if item.t != len(x):
-                raise ValueError(
-                    f"x has {len(x)} time steps, but neuron '{item.block.neuron_name}' made "
-                    f"{item.t}; with time='inside' the network has to run over all of dimension 0"
-                )
+        self.check_steps(passage, len(x))
 
     def step(self, x_t: Tensor, passage: Passage[ContrastPass]) -> None:
         """Run one time step ``(B, *features)`` of a stream."""

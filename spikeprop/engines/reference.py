@@ -277,13 +277,7 @@ class ReferenceEngine(StepwiseEngine):
             own = passage.blocks[0].own
             if own is not None:
                 own.flush()
-        for block_pass in passage.blocks:
-            if block_pass.t != len(x):
-                raise ValueError(
-                    f"x has {len(x)} time steps, but neuron '{block_pass.block.neuron_name}' made "
-                    f"{block_pass.t}; with time='inside' the network has to run over all of "
-                    f"dimension 0"
-                )
+        self.check_steps(passage, len(x))
 
     def step(self, x_t: Tensor, passage: Passage[BlockPass]) -> None:
         """Run one time step ``(B, *features)`` of a stream."""

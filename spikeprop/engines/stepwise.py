@@ -86,3 +86,18 @@ class StepwiseEngine(ABC):
     @abstractmethod
     def step(self, x_t: Tensor, passage: Passage[Any]) -> None:
         """Run one time step ``(B, *features)`` of a stream."""
+
+    def check_steps(self, passage: Passage[Any], steps: int) -> None:
+        """Raise unless every neuron has made all the steps of a sequence.
+
+        Raises
+        ------
+        ValueError
+            If one has not: the network did not run over all of them.
+        """
+        for item in passage.blocks:
+            if item.t != steps:
+                raise ValueError(
+                    f"x has {steps} time steps, but neuron '{item.block.neuron_name}' made "
+                    f"{item.t}; with time='inside' the network has to run over all of dimension 0"
+                )

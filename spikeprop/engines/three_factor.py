@@ -105,12 +105,7 @@ class ThreeFactorEngine(StepwiseEngine):
                 for x_t in x:
                     self.net(self._with_signal_rows(x_t, dim=0))
             self._flush(passage)
-        for item in passage.blocks:
-            if item.t != len(x):
-                raise ValueError(
-                    f"x has {len(x)} time steps, but neuron '{item.block.neuron_name}' made "
-                    f"{item.t}; with time='inside' the network has to run over all of dimension 0"
-                )
+        self.check_steps(passage, len(x))
 
     def step(self, x_t: Tensor, passage: Passage[BlockPass]) -> None:
         """Run one time step ``(B, *features)`` of a stream."""

@@ -28,8 +28,9 @@ from torch import Tensor
 
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.rules.base import Constraints, Rule
+from spikeprop.rules.describing import settings
 from spikeprop.rules.pseudo import FastSigmoid, PseudoDerivative
-from spikeprop.rules.readout_rule import describe, draw_readout, set_parts
+from spikeprop.rules.readout_rule import draw_readout, set_parts
 
 __all__ = ["BPTT", "TBPTT"]
 
@@ -106,7 +107,7 @@ class BPTT(Rule):
 
     def config(self) -> dict[str, Any]:
         """Return the rule's name and hyper-parameters."""
-        return describe(self)
+        return settings(self)
 
 
 @dataclass(frozen=True)

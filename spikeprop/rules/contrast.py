@@ -11,18 +11,15 @@ network stays what it is.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
+from spikeprop import checks
 from spikeprop.evidence import as_filters
-from spikeprop.homeostasis import Homeostasis
 from spikeprop.rules.base import Modulation, Rule
-from spikeprop.rules.sigprop import describe
 
-__all__ = ["NONE", "ContrastRule", "Rows", "Seen", "Wire"]
+__all__ = ["NONE", "ContrastRule", "Rows", "Seen", "Wire", "check_rule"]
 
 #: The class of a row that runs without one.
 NONE = -1
@@ -161,26 +158,7 @@ def check_rule(rule: Any) -> None:
     """
     if rule.num_classes < 2:
         raise ValueError(f"num_classes has to be at least 2, got {rule.num_classes}")
-    one_of("predict_from", rule.predict_from, READOUTS)
-    one_of("potential", rule.potential, POTENTIALS)
+    checks.one_of("predict_from", rule.predict_from, READOUTS)
+    checks.one_of("potential", rule.potential, POTENTIALS)
     as_filters(rule.evidence)
     as_filters(rule.stream_evidence)
-
-
-def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
-    """Raise ``ValueError`` unless ``value`` is among ``allowed``."""
-    if value not in allowed:
-        raise ValueError(f"{name} has to be one of {tuple(allowed)}, got {value!r}")
-
-
-def settings(rule: Any) -> dict[str, Any]:
-    """Return a rule's name and its fields, as JSON can write them."""
-    found: dict[str, Any] = {"rule": type(rule).__name__}
-    for item in fields(rule):
-        value = getattr(rule, item.name)
-        if item.name in ("evidence", "stream_evidence"):
-            value = [describe(part) for part in as_filters(value)]
-        elif isinstance(value, Homeostasis):
-            value = describe(value)
-        found[item.name] = value
-    return found

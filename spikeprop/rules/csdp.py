@@ -46,7 +46,8 @@ from torch import Tensor
 from spikeprop.evidence import Evidence, Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.rules.base import Constraints, Modulation
-from spikeprop.rules.contrast import NONE, ContrastRule, Rows, Seen, Wire, check_rule, settings
+from spikeprop.rules.contrast import NONE, ContrastRule, Rows, Seen, Wire, check_rule
+from spikeprop.rules.describing import settings
 from spikeprop.rules.goodness import check_contrast, contrast
 from spikeprop.rules.labels import draw_synapse, draw_wrong, label_codes
 from spikeprop.rules.local_readout import draw_readouts, readout_gradients, readout_logits

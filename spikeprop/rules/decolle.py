@@ -25,8 +25,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from spikeprop.losses import cross_entropy
 from spikeprop.rules.base import Constraints
-from spikeprop.rules.readout_rule import ReadoutRule, cross_entropy, random_feedback
+from spikeprop.rules.readout_rule import ReadoutRule, random_feedback
 from spikeprop.rules.three_factor import Eligibility, Step, Trace
 
 __all__ = ["DECOLLE"]

@@ -45,7 +45,8 @@ from torch import Tensor
 from spikeprop.evidence import Evidence, Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.rules.base import Constraints, Modulation
-from spikeprop.rules.contrast import NONE, ContrastRule, Rows, Seen, Wire, check_rule, settings
+from spikeprop.rules.contrast import NONE, ContrastRule, Rows, Seen, Wire, check_rule
+from spikeprop.rules.describing import settings
 from spikeprop.rules.local_readout import draw_readouts, readout_gradients, readout_logits
 
 __all__ = ["ErrorForwardPropagation"]

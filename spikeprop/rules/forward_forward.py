@@ -47,6 +47,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from spikeprop import checks
 from spikeprop.evidence import Evidence, Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.rules.base import Constraints, Modulation
@@ -57,9 +58,8 @@ from spikeprop.rules.contrast import (
     Seen,
     Wire,
     check_rule,
-    one_of,
-    settings,
 )
+from spikeprop.rules.describing import settings
 from spikeprop.rules.goodness import check_contrast, contrast, goodness
 from spikeprop.rules.labels import (
     candidates,
@@ -160,9 +160,9 @@ class ForwardForward(ContrastRule):
     def __post_init__(self) -> None:
         check_rule(self)
         check_contrast(self)
-        one_of("label", self.label, LABELS)
-        one_of("negatives", self.negatives, NEGATIVES)
-        one_of("prediction", self.prediction, PREDICTIONS)
+        checks.one_of("label", self.label, LABELS)
+        checks.one_of("negatives", self.negatives, NEGATIVES)
+        checks.one_of("prediction", self.prediction, PREDICTIONS)
         for name in ("cells", "n_negatives"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} has to be at least 1, got {getattr(self, name)}")

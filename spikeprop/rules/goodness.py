@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from spikeprop.rules.contrast import one_of
+from spikeprop import checks
 
 __all__ = ["OBJECTIVES", "check_contrast", "contrast", "goodness"]
 
@@ -45,7 +45,7 @@ def check_contrast(rule: Any) -> None:
     ValueError
         The message names the parameter, what was given and what is allowed.
     """
-    one_of("objective", rule.objective, OBJECTIVES)
+    checks.one_of("objective", rule.objective, OBJECTIVES)
     if not rule.alpha > 0.0:
         raise ValueError(f"alpha has to be above 0, got {rule.alpha}")
     if not rule.strength > 0.0:

@@ -17,6 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spikeprop.losses import cross_entropy
+
 __all__ = ["draw_readouts", "readout_gradients", "readout_logits"]
 
 SMALLEST = 1e-8
@@ -43,9 +45,7 @@ def readout_gradients(
     block: int, evidence: Tensor, labels: Tensor, tensors: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return the gradients of weight and bias of the mean cross-entropy."""
-    error = readout_logits(block, evidence, tensors).softmax(dim=1)
-    error[torch.arange(len(labels), device=labels.device), labels] -= 1.0
-    error *= GAIN / len(labels)
+    error = GAIN * cross_entropy(readout_logits(block, evidence, tensors), labels)[1]
     return {
         f"readout.{block}.weight": error.T @ normalised(evidence),
         f"readout.{block}.bias": error.sum(dim=0),

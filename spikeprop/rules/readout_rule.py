@@ -15,17 +15,19 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spikeprop.homeostasis import Homeostasis
+from spikeprop.losses import cross_entropy
+from spikeprop.rules.describing import settings
 from spikeprop.rules.pseudo import FastSigmoid, PseudoDerivative, as_pseudo
 from spikeprop.rules.three_factor import Lesson, Step, ThreeFactorRule, View
 
-__all__ = ["ReadoutRule", "cross_entropy", "describe", "draw_readout", "random_feedback"]
+__all__ = ["ReadoutRule", "draw_readout", "random_feedback"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class ReadoutRule(ThreeFactorRule):
 
     def config(self) -> dict[str, Any]:
         """Return the rule's name and hyper-parameters."""
-        return describe(self)
+        return settings(self)
 
 
 def set_parts(rule: Any) -> None:
@@ -159,13 +161,6 @@ def draw_readout(num_classes: int, features: int, generator: torch.Generator) ->
     }
 
 
-def cross_entropy(y: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean cross-entropy of logits ``(B, C)`` and its gradient."""
-    value = nn.functional.cross_entropy(y, labels)
-    onehot = nn.functional.one_hot(labels, y.shape[1]).to(y.dtype)
-    return value, (torch.softmax(y, dim=1) - onehot) / len(y)
-
-
 def random_feedback(
     shapes: Sequence[torch.Size], num_classes: int, scale: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
@@ -174,17 +169,3 @@ def random_feedback(
         f"feedback.{block}": scale * torch.randn((num_classes, shape.numel()), generator=generator)
         for block, shape in enumerate(shapes)
     }
-
-
-def describe(rule: Any) -> dict[str, Any]:
-    """Return a dataclass's name and fields as JSON can write them."""
-    return {"rule": type(rule).__name__} | {
-        f.name: _plain(getattr(rule, f.name)) for f in fields(rule)
-    }
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"name": type(value).__name__, **asdict(value)}
-    simple = value is None or isinstance(value, (bool, int, float, str))
-    return value if simple else type(value).__name__

@@ -24,7 +24,7 @@ outer product).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -39,6 +39,7 @@ from spikeprop.names import meant
 from spikeprop.output_layer import output_gradients, outputs
 from spikeprop.placements import PLACEMENTS
 from spikeprop.rules.base import Constraints, Modulation, Rule
+from spikeprop.rules.describing import describe
 from spikeprop.rules.sending import SendingRule
 from spikeprop.signal_path import SIGNALS
 from spikeprop.signals import class_codes
@@ -387,14 +388,3 @@ class SPSurrogate(SPVoltage):
     """
 
     smooth: Smooth | None = ATan()  # noqa: RUF009 - frozen
-
-
-def describe(part: Any) -> dict[str, Any]:
-    """Return a part's class name and, for a dataclass, its fields, described the same way."""
-    if not is_dataclass(part) or isinstance(part, type):
-        return {"name": type(part).__name__}
-    values = {item.name: getattr(part, item.name) for item in fields(part)}
-    return {
-        "name": type(part).__name__,
-        **{k: describe(v) if is_dataclass(v) else v for k, v in values.items()},
-    }

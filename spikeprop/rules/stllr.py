@@ -37,9 +37,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from spikeprop.losses import cross_entropy
 from spikeprop.rules.base import Constraints
 from spikeprop.rules.pseudo import PseudoDerivative, Triangle
-from spikeprop.rules.readout_rule import ReadoutRule, cross_entropy, random_feedback
+from spikeprop.rules.readout_rule import ReadoutRule, random_feedback
 from spikeprop.rules.three_factor import Eligibility, Step, Trace, View
 
 __all__ = ["STLLR", "TESS"]

@@ -41,9 +41,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from spikeprop.losses import cross_entropy
 from spikeprop.rules.base import Constraints
 from spikeprop.rules.pseudo import ATan, PseudoDerivative
-from spikeprop.rules.readout_rule import ReadoutRule, cross_entropy
+from spikeprop.rules.readout_rule import ReadoutRule
 from spikeprop.rules.three_factor import Eligibility, Lesson, Step, Trace
 
 __all__ = ["TracesPropagation"]
