@@ -26,6 +26,7 @@ from spikeprop.comparison.config import CompareConfig
 from spikeprop.config import TrainConfig
 from spikeprop.names import meant
 from spikeprop.neurons_cli import NeuronsConfig
+from spikeprop.report.config import ReportConfig
 
 if TYPE_CHECKING:
     from spikeprop.fit import Evaluation
@@ -85,6 +86,7 @@ COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "report": ReportConfig,
     "stream": stream_cli.StreamConfig,
     "quantize": QuantizeConfig,
     "neurons": NeuronsConfig,
@@ -246,6 +248,10 @@ def _run(config: Any) -> None:
             run(config)
         elif isinstance(config, dreams.DreamConfig):
             dreams.run(config)
+        elif isinstance(config, ReportConfig):
+            from spikeprop.report import command
+
+            command.run(config)
         else:
             data_cli.run(config)
 
