@@ -70,7 +70,7 @@ def test_package_folders_are_mapped() -> None:
 def test_every_requirement_has_a_tested_pin() -> None:
     config = setup_cfg()
     required = lines(config, "options", "install_requires")
-    for extra in ("test", "bench"):
+    for extra in ("test", "docs", "bench"):
         required += lines(config, "options.extras_require", extra)
     names = {re.split(r"[<>=! ]", requirement)[0] for requirement in required}
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
