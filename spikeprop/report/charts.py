@@ -95,13 +95,14 @@ def line_chart(
     low, high = min(xs), max(xs)
     ceiling = top if top is not None else max(_steps(max(*ys, 0.0))[-1], 1e-12)
     floor = 0.0 if min(ys) >= 0 else min(ys)
-    across, up = _scale(low, high, LEFT, WIDTH - RIGHT), _scale(floor, ceiling, HEIGHT - BOTTOM, TOP)
+    across = _Scale(low, high, LEFT, WIDTH - RIGHT)
+    up = _Scale(floor, ceiling, HEIGHT - BOTTOM, TOP)
     lines = []
     for name, colour, points in series:
         marks = [(round(across(x), 1), round(up(y), 1)) for x, y in points]
         path = "M" + "L".join(f"{x} {y}" for x, y in marks)
         lines.append(Line(name, colour % 100, path, marks if len(marks) <= 40 else [], colour > 100))
-    whole = sorted({round(x) for x in np.linspace(low, high, min(6, int(high - low) + 1))})
+    whole = range(math.ceil(low), int(high) + 1, max(1, math.ceil((high - low) / 6)))
     return Chart(
         title,
         x_label,
@@ -119,7 +120,8 @@ def histogram(
     end = _steps(max(float(values.max(initial=0.0)), 1e-3))[-1]
     counts, edges = np.histogram(values, bins=24, range=(0.0, end))
     ceiling = _steps(max(float(counts.max()), 1.0))[-1]
-    across, up = _scale(0.0, end, LEFT, WIDTH - RIGHT), _scale(0.0, ceiling, HEIGHT - BOTTOM, TOP)
+    across = _Scale(0.0, end, LEFT, WIDTH - RIGHT)
+    up = _Scale(0.0, ceiling, HEIGHT - BOTTOM, TOP)
     bars = [
         (
             round(across(left) + 0.5, 1),
@@ -139,10 +141,6 @@ def histogram(
         x_ticks=[(round(across(x), 1), f"{x:g}") for x in _steps(end)],
         y_ticks=[(round(up(y), 1), f"{y:g}") for y in _steps(ceiling)],
     )
-
-
-def _scale(low: float, high: float, start: float, end: float) -> _Scale:
-    return _Scale(low, high, start, end)
 
 
 @dataclass(frozen=True)
