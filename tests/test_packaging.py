@@ -102,7 +102,8 @@ def test_wheel_holds_one_package(tmp_path: Path) -> None:
         for path in (ROOT / folder).rglob("*.py")
     }
     inside = {name for name in names if ".dist-info/" not in name}
-    assert inside == modules | {"spikeprop/py.typed"}
+    templates = {f"spikeprop/report/templates/page.{kind}" for kind in ("html", "css", "js")}
+    assert inside == modules | templates | {"spikeprop/py.typed"}
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     entry = next(name for name in names if name.endswith("entry_points.txt"))
     with zipfile.ZipFile(wheel) as archive:

@@ -125,8 +125,8 @@ def observe(run: Run, config: ReportConfig) -> Behaviour:
         if config.data_dir is not None:
             settings = TrainConfig(**{**vars(settings), "data_dir": config.data_dir})
         dataset = open_dataset(settings, train=False, download=False)
-        indices = np.linspace(0, len(dataset) - 1, min(config.samples, len(dataset)))
-        indices = np.unique(indices.round().astype(np.int64))
+        count = min(config.samples, len(dataset))
+        indices = np.linspace(0, len(dataset) - 1, count).round().astype(np.int64)
         predictions, labels = _predict(learner, settings, dataset, indices)
     except (OSError, ValueError) as error:
         return Behaviour(**{**vars(nothing), "missing": str(error)})

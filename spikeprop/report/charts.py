@@ -101,7 +101,9 @@ def line_chart(
     for name, colour, points in series:
         marks = [(round(across(x), 1), round(up(y), 1)) for x, y in points]
         path = "M" + "L".join(f"{x} {y}" for x, y in marks)
-        lines.append(Line(name, colour % 100, path, marks if len(marks) <= 40 else [], colour > 100))
+        lines.append(
+            Line(name, colour % 100, path, marks if len(marks) <= 40 else [], colour > 100)
+        )
     whole = range(math.ceil(low), int(high) + 1, max(1, math.ceil((high - low) / 6)))
     return Chart(
         title,

@@ -30,7 +30,9 @@ def pack(bits: NDArray[np.bool_]) -> str:
     return base64.b64encode(np.packbits(bits.ravel()).tobytes()).decode("ascii")
 
 
-def weight_images(weight: Tensor, input_shape: tuple[int, ...]) -> tuple[list[tuple[str, str]], str]:
+def weight_images(
+    weight: Tensor, input_shape: tuple[int, ...]
+) -> tuple[list[tuple[str, str]], str]:
     """Draw a first layer's weights.
 
     Parameters

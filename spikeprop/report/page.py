@@ -146,7 +146,9 @@ def _curves(run: Run) -> list[Chart]:
         for name, c, points in each("validation_accuracy_layer", 100)
     ]
     charts = [
-        line_chart("Accuracy of every layer by epoch", "accuracy, %", accuracy + validation, top=100),
+        line_chart(
+            "Accuracy of every layer by epoch", "accuracy, %", accuracy + validation, top=100
+        ),
         line_chart("Local loss of every layer by epoch", "loss", each("train_loss_layer")),
         line_chart(
             "Firing rate of every layer by epoch", "spikes per neuron and step", each("rate_layer")
@@ -167,9 +169,7 @@ def _confusion(metrics: dict[str, Any]) -> dict[str, Any]:
         "classes": classes,
         "counts": counts.tolist(),
         "shares": shares.round(3).tolist(),
-        "per_class": [
-            float(shares[i, i]) if totals[i, 0] else None for i in range(len(classes))
-        ],
+        "per_class": [float(shares[i, i]) if totals[i, 0] else None for i in range(len(classes))],
         "image": png(shares) if len(classes) > WIDE_MATRIX else None,
         "worst": [
             (classes[i], classes[j], int(counts[i, j])) for i, j in pairs if mistakes[i, j] > 0
@@ -251,7 +251,7 @@ def _comparison(found: list[tuple[Run, Behaviour | None]]) -> dict[str, Any]:
 
 
 def _playable(run: Run, seen: Behaviour | None) -> dict[str, Any] | None:
-    """What the script plays, as JSON can write it."""
+    """Return what the script plays, as JSON can write it."""
     if seen is None or not seen.shown or run.metrics is None:
         return None
     config = run.config

@@ -98,7 +98,11 @@ def _check(metrics: dict[str, Any], path: Path) -> None:
         classes = [str(name) for name in metrics["data"]["classes"]]
         counts = metrics["confusion_matrix"]
         square = len(counts) == len(classes) and all(len(row) == len(classes) for row in counts)
-        numbers = [metrics["test_accuracy"], metrics["samples"], *sum(counts, [])]
+        numbers = [
+            metrics["test_accuracy"],
+            metrics["samples"],
+            *(value for row in counts for value in row),
+        ]
         sound = square and all(isinstance(value, int | float) for value in numbers)
         sound = sound and [float(value) for value in metrics["layer_accuracy"]] != []
     except (KeyError, TypeError, ValueError) as error:

@@ -90,7 +90,9 @@ def test_playing_moves_the_evidence(page: Any, html: Path) -> None:
     assert start != end
     assert tab.inner_text("[data-part=said]").startswith("After step 1 of 6 (60 ms): ")
     path = tab.get_attribute("[data-part=lines] path.c1", "d")
-    tab.wait_for_function("document.querySelector('[data-part=said]').textContent.includes('step 2')")
+    tab.wait_for_function(
+        "document.querySelector('[data-part=said]').textContent.includes('step 2')"
+    )
     assert tab.inner_text("[data-part=bars]") != start
     assert tab.get_attribute("[data-part=lines] path.c1", "d").startswith(path)
     tab.keyboard.press("Space")
@@ -169,9 +171,13 @@ def test_names_are_escaped(page: Any, tmp_path: Path) -> None:
     tab = page()
     tab.goto(command.write_report(ReportConfig((folder,))).as_uri())
     assert tab.inner_text("h1") == "<i>run"
-    shown = tab.evaluate("[...document.querySelectorAll('.confusion th[scope=row]')].map(t => t.innerText)")
+    shown = tab.evaluate(
+        "[...document.querySelectorAll('.confusion th[scope=row]')].map(t => t.innerText)"
+    )
     assert sorted(shown) == sorted(classes)
-    bars = tab.evaluate("[...document.querySelectorAll('.now li > span:first-child')].map(s => s.innerText)")
+    bars = tab.evaluate(
+        "[...document.querySelectorAll('.now li > span:first-child')].map(s => s.innerText)"
+    )
     assert sorted(name.removesuffix(" (true)") for name in bars) == sorted(classes)
 
 
