@@ -140,7 +140,7 @@ class Ranks:
                 if copy.data_ptr() != tensor.data_ptr():
                     tensor.copy_(copy.view(tensor.shape))
             if bucket is not None:
-                parts = bucket.split([t.numel() for t in small])
+                parts = torch.split(bucket, [t.numel() for t in small])
                 for tensor, part in zip(small, parts, strict=True):
                     tensor.copy_(part.view(tensor.shape))
 

@@ -115,7 +115,7 @@ class Share:
         sums = [torch.as_tensor(item.spike_sum) for item in passage.blocks]
         flat = torch.cat([value.reshape(-1).to(torch.float64) for value in sums])
         flat = self.ranks.sum(flat if self.count else torch.zeros_like(flat))
-        parts = flat.split([value.numel() for value in sums])
+        parts = torch.split(flat, [value.numel() for value in sums])
         records = [
             BlockRecord(item.block, item.t, spike_sum=part.reshape(value.shape).to(value.dtype))
             for item, value, part in zip(passage.blocks, sums, parts, strict=True)
@@ -139,12 +139,12 @@ class Share:
         """Let dropout draw for the whole batch, as one process would, and keep its own rows."""
         modules = [m for m in net.modules() if isinstance(m, DROPOUTS) and m.p > 0]
         for module in modules:
-            module.forward = self._masked(module, rule)  # type: ignore[method-assign]
+            module.__dict__["forward"] = self._masked(module, rule)
         try:
             yield
         finally:
             for module in modules:
-                del module.forward
+                del module.__dict__["forward"]
 
     def _masked(self, module: nn.Module, rule: Rule) -> Callable[[Tensor], Tensor]:
         n, grouped = max(self.count, 1), isinstance(rule, ContrastRule)
