@@ -24,6 +24,8 @@ from spikeprop.datasets.files import write_atomically
 from spikeprop.fit import Callback, EpochResult, Evaluation
 from spikeprop.learner import ForwardLearner
 from spikeprop.monitor import CsvLog, PlainProgress, ProgressBars, Row, TensorBoardLog
+from spikeprop.parallel import Ranks
+from spikeprop.parallel.following import Tell, announcing, follow, of_restart
 from spikeprop.rules.base import ONCE
 from spikeprop.runs import RunFolder
 
@@ -107,6 +109,9 @@ def peak_memory_mib() -> float | None:
 def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     """Train, test and leave a run folder; or go on with one (``config.resume``).
 
+    In one of several processes (:func:`spikeprop.parallel.join`) all have to call: they learn
+    together, and the first writes the folder.
+
     Parameters
     ----------
     config
@@ -130,7 +135,14 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     FloatingPointError
         If a loss or a weight becomes NaN or infinite.
     """
-    console = console or Console(soft_wrap=True, highlight=False)
+    ranks = Ranks.present()
+    if ranks is not None and not ranks.first:
+        return follow(ranks, config.data_dir)
+    with announcing(ranks) as tell:
+        return _train(of_restart(config), console or Console(soft_wrap=True, highlight=False), tell)
+
+
+def _train(config: TrainConfig, console: Console, tell: Tell) -> RunFolder:
     resumed = runs.find_unfinished(config) if config.resume is not None else None
     settings = config if resumed is None else resumed.config()
     if config.data_dir is not None and resumed is not None:  # the data may have moved meanwhile
@@ -147,6 +159,7 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     else:
         folder = resumed
         progress = _load_checkpoint(folder, learner, data)
+    tell(settings, folder, {"start_epoch": progress.epochs})
     if not config.quiet:
         _print_head(
             console, settings, data, folder, progress, resumed is not None, learner.update_every
@@ -291,6 +304,7 @@ def _metrics(
         "data": data.summary,
         "device": config.device,
         "threads": torch.get_num_threads(),
+        "processes": 1 if learner.ranks is None else learner.ranks.size,
         "versions": versions(),
     }
     if torch.device(config.device).type == "cuda":
