@@ -38,10 +38,13 @@ class CompareConfig:
     """Seeds of the final runs: 0, 1, ... [runs]"""
 
     epochs: int = 12
-    """Passes through the training recordings, in trials as in final runs [epochs]."""
+    """Passes through the training recordings in the final runs [epochs]."""
 
     trials: int = 12
     """Search budget of each rule on each network and data set; 1 takes the defaults [trials]."""
+
+    trial_epochs: int | None = None
+    """Passes in a trial of the search; None is as many as in the final runs [epochs]."""
 
     validation: float = 0.2
     """Share of the training recordings that judges the trials [fraction]."""
@@ -84,6 +87,11 @@ class CompareConfig:
         for name in ("seeds", "epochs", "trials", "batch_size", "time_window", "pool"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.trial_epochs is not None and not 1 <= self.trial_epochs <= self.epochs:
+            raise ValueError(
+                f"trial_epochs must be None or lie within [1, epochs = {self.epochs}], "
+                f"got {self.trial_epochs}"
+            )
         for name in ("shift", "processes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")

@@ -107,8 +107,8 @@ def compare(
 def quick(config: CompareConfig) -> CompareConfig:
     """Return the same at the smallest size that still goes through every stage."""
     return replace(
-        config, networks=("12-8",), epochs=1, seeds=2, trials=min(config.trials, 2),
-        time_window=63_000, batch_size=20,
+        config, networks=("12-8",), epochs=1, trial_epochs=None, seeds=2,
+        trials=min(config.trials, 2), time_window=63_000, batch_size=20,
     )  # fmt: skip
 
 
@@ -135,12 +135,13 @@ def load_or_run(cell: Cell, out: Path) -> Result:
 
 
 def _cell(config: CompareConfig, pair: Pair, options: dict[str, Any], **more: Any) -> Cell:
+    trial = config.epochs if config.trial_epochs is None else config.trial_epochs
     return Cell(
         rule=pair.rule,
         network=pair.network,
         dataset=pair.dataset,
         options=options,
-        epochs=config.epochs,
+        epochs=trial if more.get("validation") else config.epochs,
         batch_size=config.batch_size,
         time_window=config.time_window,
         pool=config.pool,

@@ -22,7 +22,7 @@ from spikeprop.comparison.rows import Row, make_rows
 from spikeprop.comparison.search import defaults, prepare, search
 from spikeprop.comparison.shape import build_shape, check_shape
 from spikeprop.comparison.tables import cells_of, write_tables
-from spikeprop.comparison.work import Pair
+from spikeprop.comparison.work import Pair, _cell
 from spikeprop.neurons import LIF
 from spikeprop.rules import SPVoltage
 
@@ -62,6 +62,7 @@ def test_networks_depend_on_the_seed_alone() -> None:
     [
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"processes": -1}, "processes must be at least 0"),
+        ({"epochs": 3, "trial_epochs": 4}, "trial_epochs must be None or lie within"),
         ({"validation": 1.0}, "validation must lie within"),
         ({"beta": 2.0}, "beta must lie within"),
         ({"rules": ()}, "rules must name one or more"),
@@ -86,6 +87,14 @@ def test_a_cell_is_named_by_all_that_determines_it() -> None:
     assert len(keys) == 6
     # Where the data lie says nothing of the result.
     assert Cell(**{**CELL.__dict__, "data_dir": "/elsewhere"}).key == CELL.key
+
+
+def test_trials_may_be_shorter_than_final_runs() -> None:
+    config = CompareConfig(epochs=12, trial_epochs=6)
+    pair = Pair("saccade-digits", "4", "sigprop")
+    assert _cell(config, pair, {}, seed=0, validation=0.2).epochs == 6
+    assert _cell(config, pair, {}, seed=0).epochs == 12
+    assert _cell(CompareConfig(epochs=12), pair, {}, seed=0, validation=0.2).epochs == 12
 
 
 def test_spikes_and_operations_are_counted() -> None:
