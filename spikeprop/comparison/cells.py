@@ -20,6 +20,7 @@ from spikeprop.comparison.shape import build_shape
 from spikeprop.config import DatasetName, TrainConfig
 from spikeprop.learner import ForwardLearner
 from spikeprop.rules.names import make_rule
+from spikeprop.rules.readout_only import frozen_twin
 
 __all__ = ["Cell", "Result", "build_learner", "open_cell", "run_cell"]
 
@@ -144,10 +145,12 @@ def build_learner(cell: Cell, data: Data) -> ForwardLearner:
     net = build_shape(
         cell.network, data.input_shape, beta=cell.beta, dropout=dropout, seed=cell.seed
     )
+    rule = make_rule(cell.rule, len(data.classes), **options)
     learner = ForwardLearner(
         net,
-        make_rule(cell.rule, len(data.classes), **options),
+        frozen_twin(rule) if cell.freeze else rule,
         optimizer=partial(torch.optim.Adam, lr=lr, fused=True),
+        update_every=rule.update_every,
         seed=cell.seed,
     )
     learner.bind(data.input_shape)
