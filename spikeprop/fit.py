@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from spikeprop import checks
 from spikeprop.metrics import Metrics, read_out
+from spikeprop.parallel import check_batches, split
 
 if TYPE_CHECKING:
     from spikeprop.learner import ForwardLearner, SchedulerFactory
@@ -166,7 +167,8 @@ def fit(
     train, validation : iterable of (x, label), or (x, labels)
         A loader that gives time-first batches ``(T, B, *features)`` and ``(B,)``, or a pair of
         tensors ``(T, N, *features)``, ``(N,)``. A loader's ``set_epoch`` (or its sampler's) is
-        called before each epoch.
+        called before each epoch. Processes that learn together have the same data each, and split
+        every batch.
     epochs : int
         Epochs in all; at least 1.
     start_epoch : int
@@ -194,6 +196,7 @@ def fit(
     if not 0 <= start_epoch <= epochs:
         raise ValueError(f"start_epoch has to lie in 0 .. epochs={epochs}, got {start_epoch}")
     loader = _batches(train, batch_size, shuffle=True, seed=learner.seed)
+    check_batches(loader, learner.ranks)
     if not learner.has_scheduler:
         learner.set_scheduler(_scheduler(schedule, epochs, _length(loader)))
     results = []
@@ -223,10 +226,13 @@ def _epoch(
     start = time.perf_counter()
     samples, right = 0, 0
     sums = torch.zeros(())
+    ranks = learner.ranks
     for batch, (x, label) in enumerate(loader, start=1):
-        metrics = learner.update(x, label)
         n = len(label)
         samples += n
+        if ranks is not None:
+            x, label = split(x, label, ranks)
+        metrics = learner.update(x, label)
         if not learner.rule.regression:
             right += int((metrics.prediction.cpu() == label.cpu()).sum())
         per_block = torch.stack([metrics.loss, metrics.accuracy, metrics.rate]).cpu()
@@ -236,6 +242,8 @@ def _epoch(
     seconds = time.perf_counter() - start
     if samples == 0:
         raise ValueError("train gave no batch")
+    if ranks is not None:
+        right = sum(ranks.counts(right))
     loss, accuracy, rate = sums / samples
     checked = None if validation is None else evaluate(learner, validation, batch_size=batch_size)
     return EpochResult(
@@ -277,7 +285,15 @@ def evaluate(
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     right = torch.zeros(())
     samples = 0
+    ranks = learner.ranks
+    if ranks is not None and learner.input_shape is not None:
+        learner.share(1)  # all processes with the same weights
     for x, label in _batches(data, batch_size, shuffle=False, seed=0):
+        samples += len(label)
+        if ranks is not None:
+            x, label = split(x, label, ranks)
+            if not len(label):
+                continue
         logits = learner.logits(x).cpu()
         label = checks.labels(x, label, classes).cpu()
         chosen = read_out(logits, learner.rule.predict_from)
@@ -285,9 +301,11 @@ def evaluate(
             classes, classes
         )
         right = right + (logits.argmax(dim=2) == label).sum(dim=1)
-        samples += len(label)
     if samples == 0:
         raise ValueError("data gave no batch")
+    if ranks is not None:
+        confusion = ranks.sum(confusion)
+        right = ranks.sum(right.expand(len(learner.blocks)))
     accuracy = int(confusion.diagonal().sum()) / samples
     return Evaluation(accuracy, right / samples, confusion, samples)
 
