@@ -195,6 +195,7 @@ def open_set(
     train: bool = True,
     first_saccade_only: bool = False,
     stabilize: bool = False,
+    download: bool = True,
 ) -> EventDataset:
     """Open one split of a data set by name.
 
@@ -208,6 +209,8 @@ def open_set(
         The training or the test split.
     first_saccade_only, stabilize
         For sets recorded by saccades only; see :class:`spikeprop.datasets.SaccadeSet`.
+    download
+        Whether a published set that is not here is fetched.
 
     Raises
     ------
@@ -218,13 +221,15 @@ def open_set(
     """
     if name not in CATALOGUE:
         raise ValueError(f"there is no data set {name!r}: choose one of {', '.join(CATALOGUE)}")
-    kind: Any = CATALOGUE[name].open
+    entry = CATALOGUE[name]
+    kind: Any = entry.open
+    fetching = {"download": download} if entry.parts else {}
     options = {"first_saccade_only": first_saccade_only, "stabilize": stabilize}
     given = [option for option, value in options.items() if value]
     if issubclass(kind, SaccadeSet):
-        opened: EventDataset = kind(root, train=train, **options)
+        opened: EventDataset = kind(root, train=train, **options, **fetching)
     elif given:
         raise ValueError(f"{given[0]} is for sets recorded by three saccades, and {name} is not")
     else:
-        opened = kind(root, train=train)
+        opened = kind(root, train=train, **fetching)
     return opened

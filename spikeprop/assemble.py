@@ -59,10 +59,13 @@ class Data:
     summary: dict[str, Any]
 
 
-def open_dataset(config: TrainConfig, *, train: bool) -> EventDataset | EventStore:
+def open_dataset(
+    config: TrainConfig, *, train: bool, download: bool = True
+) -> EventDataset | EventStore:
     """Open one split of the configured data set.
 
     A set whose files are slow to read is converted into a store in the data folder first, once.
+    Without ``download`` a published set that is not here counts as missing.
 
     Raises
     ------
@@ -77,6 +80,7 @@ def open_dataset(config: TrainConfig, *, train: bool) -> EventDataset | EventSto
         train=train,
         first_saccade_only=config.first_saccade_only,
         stabilize=config.stabilize,
+        download=download,
     )
     if not dataset.slow:
         return dataset

@@ -23,9 +23,11 @@ from spikeprop import data_cli, dreams, neurons_cli, presets, rules_cli, stream_
 from spikeprop._version import __version__
 from spikeprop.bits import QuantizeConfig, measure_bits
 from spikeprop.comparison.config import CompareConfig
+from spikeprop.completion import CompletionConfig, script
 from spikeprop.config import TrainConfig
 from spikeprop.names import meant
 from spikeprop.neurons_cli import NeuronsConfig
+from spikeprop.report.config import ReportConfig
 from spikeprop.stopping import Stopped
 
 if TYPE_CHECKING:
@@ -87,12 +89,14 @@ COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "report": ReportConfig,
     "stream": stream_cli.StreamConfig,
     "quantize": QuantizeConfig,
     "neurons": NeuronsConfig,
     "rules": rules_cli.RulesConfig,
     "compare": CompareConfig,
     "dream": dreams.DreamConfig,
+    "completion": CompletionConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
 """Commands that have commands of their own."""
@@ -253,6 +257,12 @@ def _run(config: Any) -> None:
             run(config)
         elif isinstance(config, dreams.DreamConfig):
             dreams.run(config)
+        elif isinstance(config, CompletionConfig):
+            print(script(config.shell, COMMANDS, GROUPS))
+        elif isinstance(config, ReportConfig):
+            from spikeprop.report import command
+
+            command.run(config)
         else:
             data_cli.run(config)
 

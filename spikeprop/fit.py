@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from spikeprop import checks
 from spikeprop.guard import Guard
 from spikeprop.metrics import Metrics, read_out
+from spikeprop.parallel import check_batches, split
 
 if TYPE_CHECKING:
     from spikeprop.learner import ForwardLearner, SchedulerFactory
@@ -109,10 +110,8 @@ class Part:
         """Return an epoch before its first batch."""
         return cls(epoch, 0, 0, 0, torch.zeros(()), 0.0)
 
-    def add(self, metrics: Metrics, label: Tensor, seconds: float, *, regression: bool) -> Part:
-        """Return the epoch with a batch more."""
-        n = len(label)
-        right = 0 if regression else int((metrics.prediction.cpu() == label.cpu()).sum())
+    def add(self, metrics: Metrics, n: int, right: int, seconds: float) -> Part:
+        """Return the epoch with a batch of ``n`` recordings more."""
         per_block = torch.stack([metrics.loss, metrics.accuracy, metrics.rate]).cpu()
         return Part(
             self.epoch,
@@ -230,7 +229,8 @@ def fit(
     train, validation : iterable of (x, label), or (x, labels)
         A loader that gives time-first batches ``(T, B, *features)`` and ``(B,)``, or a pair of
         tensors ``(T, N, *features)``, ``(N,)``. A loader's ``set_epoch`` (or its sampler's) is
-        called before each epoch, and its ``skip`` to leave out batches, where it has one.
+        called before each epoch, and its ``skip`` to leave out batches, where it has one. Processes
+        that learn together have the same data each, and split every batch.
     epochs : int
         Epochs in all; at least 1.
     start_epoch : int
@@ -271,6 +271,7 @@ def fit(
             f"{start_epoch + 1}"
         )
     loader = _batches(train, batch_size, shuffle=True, seed=learner.seed)
+    check_batches(loader, learner.ranks)
     if not learner.has_scheduler:
         learner.set_scheduler(_scheduler(schedule, epochs, _length(loader)))
     watching = Guard(learner) if guard else None
@@ -301,6 +302,7 @@ def _epoch(
     for callback in callbacks:
         callback.on_epoch_start(learner, part.epoch, _length(loader))
     start = time.perf_counter() - part.seconds
+    ranks = learner.ranks
     batches: Iterator[Any] | None = None
     while True:
         try:
@@ -313,14 +315,21 @@ def _epoch(
         if batch is None:
             break
         x, label = batch
+        n = len(label)
+        if ranks is not None:
+            x, label = split(x, label, ranks)
         try:
             metrics = (guard or learner).update(x, label)
         except FloatingPointError:
             for callback in callbacks if guard is not None else ():
                 callback.on_failure(learner, part)
             raise
-        seconds = time.perf_counter() - start
-        part = part.add(metrics, label, seconds, regression=learner.rule.regression)
+        right = 0
+        if not learner.rule.regression:
+            right = int((metrics.prediction.cpu() == label.cpu()).sum())
+        if ranks is not None:
+            right = sum(ranks.counts(right))
+        part = part.add(metrics, n, right, time.perf_counter() - start)
         for callback in callbacks:
             callback.on_batch_end(learner, part.epoch, part.batches, metrics)
         for callback in callbacks:
@@ -391,7 +400,15 @@ def evaluate(
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     right = torch.zeros(())
     samples = 0
+    ranks = learner.ranks
+    if ranks is not None and learner.input_shape is not None:
+        learner.share(1)  # all processes with the same weights
     for x, label in _batches(data, batch_size, shuffle=False, seed=0):
+        samples += len(label)
+        if ranks is not None:
+            x, label = split(x, label, ranks)
+            if not len(label):
+                continue
         logits = learner.logits(x).cpu()
         label = checks.labels(x, label, classes).cpu()
         chosen = read_out(logits, learner.rule.predict_from)
@@ -399,9 +416,11 @@ def evaluate(
             classes, classes
         )
         right = right + (logits.argmax(dim=2) == label).sum(dim=1)
-        samples += len(label)
     if samples == 0:
         raise ValueError("data gave no batch")
+    if ranks is not None:
+        confusion = ranks.sum(confusion)
+        right = ranks.sum(right.expand(len(learner.blocks)))
     accuracy = int(confusion.diagonal().sum()) / samples
     return Evaluation(accuracy, right / samples, confusion, samples)
 

@@ -33,6 +33,8 @@ from spikeprop.evidence import Evidence
 from spikeprop.metrics import Metrics, final_logits, mean_logits, measure, read_out
 from spikeprop.neurons import reset
 from spikeprop.norms import following_statistics
+from spikeprop.parallel import Ranks, Share
+from spikeprop.parallel.shares import begin_sharing, silent_row
 from spikeprop.rules import LocalRule, Rule
 from spikeprop.saving import restore, state_of
 from spikeprop.streams import LiveStream, StepwiseStream, Stream
@@ -95,6 +97,10 @@ class ForwardLearner:
         "inside" for a network whose ``forward`` takes ``(T, B, *features)`` and loops over time.
     seed : int
         Seed of the class signals and of dropout.
+    group : {"auto", None}
+        With "auto", in one of several processes of an initialised ``torch.distributed`` group, the
+        processes learn together: each gives ``update`` its part of a batch, ``fit`` and
+        ``evaluate`` split whole ones (:mod:`spikeprop.parallel`). None learns alone.
 
     Raises
     ------
@@ -120,6 +126,7 @@ class ForwardLearner:
         traces: str = "synapse",
         time: str = "step",
         seed: int = 0,
+        group: str | None = "auto",
     ) -> None:
         if not isinstance(net, nn.Module):
             raise TypeError(f"net has to be a torch.nn.Module, got {type(net).__name__}")
@@ -128,6 +135,8 @@ class ForwardLearner:
         checks.one_of("engine", engine, ENGINES)
         checks.one_of("traces", traces, TRACES)
         checks.one_of("time", time, TIMES)
+        if group is not None:
+            checks.one_of("group", group, ("auto",))
         update_every = rule.update_every if update_every is None else update_every
         checks.positive_integer("update_every", update_every)
         self.net = net
@@ -137,6 +146,7 @@ class ForwardLearner:
         self.traces = traces
         self.time = time
         self.seed = seed
+        self.group = group
         self.updates = 0
         self.optimizers: list[torch.optim.Optimizer | None] = []
         self.schedulers: list[torch.optim.lr_scheduler.LRScheduler] = []
@@ -155,6 +165,7 @@ class ForwardLearner:
         self._chosen: Choice | None = None
         self._stream: Stream | None = None
         self._waiting_schedules: list[dict[str, Any]] = []
+        self._shares = False
 
     # ------------------------------------------------------------------ the network
 
@@ -274,6 +285,30 @@ class ForwardLearner:
         return self
 
     @property
+    def ranks(self) -> Ranks | None:
+        """The processes that learn together; None for one alone."""
+        return None if self.group is None else Ranks.present()
+
+    def share(self, n_recordings: int) -> Share | None:
+        """Return this process's share of a batch of which it has so many recordings.
+
+        None for a process that learns alone; else all have to call. The first call gives every
+        process the network, signals and optimisers of the first.
+
+        Raises
+        ------
+        ValueError
+            If the rule or the network cannot be split, or there is no recording at all.
+        """
+        ranks = self.ranks
+        if ranks is None:
+            return None
+        if not self._shares:
+            begin_sharing(self, ranks)
+            self._shares = True
+        return Share.of(ranks, n_recordings)
+
+    @property
     def device(self) -> torch.device:
         """Where the network's parameters are."""
         return next(self.net.parameters()).device
@@ -310,12 +345,14 @@ class ForwardLearner:
         filters: tuple[Evidence, ...],
         label: Tensor | None,
         optimizers: Sequence[torch.optim.Optimizer | None] | None,
+        share: Share | None = None,
     ) -> Passage[Any]:
         """Run a batch of whole sequences by the engine that suits it."""
         reference = self._ready(x.shape[2:], x.shape[0])
         if self._chosen is None:
             if self.density is None:
-                self.density = density_of(x)
+                found = torch.tensor(density_of(x), dtype=torch.float64)
+                self.density = float(found if share is None else share.mean(found))
             self._chosen = choose(self.engine, reference, self.density, self.update_every)
             self._chosen.engine.lay_out(self.optimizers)
             _LOG.info("%s", self._chosen)
@@ -368,6 +405,12 @@ class ForwardLearner:
         FloatingPointError
             If a block's loss becomes NaN or infinite; the message names the block.
         """
+        share = None
+        if self.ranks is not None and isinstance(x, (Tensor, EventBatch)) and len(x.shape) > 2:
+            self._ready(x.shape[2:], x.shape[0])
+            share = self.share(x.shape[1])
+            if not x.shape[1]:
+                x, label = silent_row(x, label)
         if self.rule.regression:
             checks.sequence(x, None, self.rule.num_classes, self.net)
             like = next(self.net.parameters())
@@ -380,11 +423,10 @@ class ForwardLearner:
         self.reset()
         with (
             mode(self.net, training=True),
-            following_statistics(self.net, x.shape[1]),
             randomness(self.seed, self.updates, self.device),
             flushed_denormals(),
         ):
-            passage = self._run(x, self.rule.filters(x.shape[0]), label, self.optimizers)
+            passage = self._learn(x, label, share)
         self.updates += 1
         reset(self.net)
         metrics = measure(
@@ -394,12 +436,27 @@ class ForwardLearner:
             last_step=False,
             regression=self.rule.regression,
         )
+        if share is not None:
+            passage = share.whole(passage)
+            metrics = share.metrics(metrics, passage)
         checks.finite_loss(metrics.loss, self.blocks, self.updates)
         if self.rule.homeostasis is not None:
             keep_rates(self.rule.homeostasis, passage)
         for scheduler in self.schedulers:
             scheduler.step()
         return metrics
+
+    def _learn(self, x: Tensor | EventBatch, label: Tensor, share: Share | None) -> Passage[Any]:
+        filters, n = self.rule.filters(x.shape[0]), x.shape[1]
+        if share is None:
+            with following_statistics(self.net, n):
+                return self._run(x, filters, label, self.optimizers)
+        with (
+            following_statistics(self.net, n, share.total, share.mean),
+            share.dropout(self.net, self.rule),
+            share.reducing(self.bound().own_optimizer),
+        ):
+            return self._run(x, filters, label, share.optimizers(self.optimizers), share)
 
     def step(self, x_t: Tensor | EventBatch, label: Tensor | None = None) -> Metrics:
         """Take one time step of a stream that need not end, and learn from it if it has a label.
@@ -464,6 +521,11 @@ class ForwardLearner:
         return self._steps(x, None if label is None else given)
 
     def _steps(self, x: Tensor | EventBatch, label: Tensor | None) -> Metrics:
+        if self.ranks is not None:
+            raise ValueError(
+                "a stream is not split among processes: give ForwardLearner group=None, or put the "
+                "blocks into a pipeline (spikeprop.parallel.pipeline)"
+            )
         if self.time == "inside":
             raise ValueError(
                 "step needs a network that maps one time step and keeps its state "

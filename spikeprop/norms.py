@@ -19,7 +19,7 @@ modulators as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,8 +28,15 @@ from torch import Tensor, nn
 
 __all__ = ["batch_norms", "following_statistics", "without_mean"]
 
-#: Attribute of a norm whose statistics follow a batch just now: the number of recordings in it.
+#: Attribute of a norm whose statistics follow a batch just now: the number of recordings in it,
+#: here and in all processes, and the mean over the processes' recordings.
 FOLLOWED = "_spikeprop_recordings"
+
+Mean = Callable[[Tensor], Tensor]
+
+
+def _here(value: Tensor) -> Tensor:
+    return value
 
 
 def batch_norms(net: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
@@ -38,7 +45,9 @@ def batch_norms(net: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
 
 
 @contextmanager
-def following_statistics(net: nn.Module, n_recordings: int) -> Iterator[None]:
+def following_statistics(
+    net: nn.Module, n_recordings: int, total: int | None = None, mean: Mean = _here
+) -> Iterator[None]:
     """Update the running statistics of every batch norm from what passes through meanwhile.
 
     Parameters
@@ -47,21 +56,25 @@ def following_statistics(net: nn.Module, n_recordings: int) -> Iterator[None]:
         The network; its batch norms are in evaluation mode.
     n_recordings : int
         Rows of the batch that count; signal rows stand behind them.
+    total : int, optional
+        Recordings in all processes that share the batch; ``n_recordings`` for one.
+    mean : callable
+        Turns means over this process's recordings into those over all; as they are for one.
     """
     sums: dict[nn.Module, list[Tensor]] = {}
 
     def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         x = inputs[0][:n_recordings].detach()
         dims = [0, *range(2, x.dim())]
-        mean, square = x.mean(dim=dims), x.square().mean(dim=dims)
-        sums.setdefault(module, []).append(torch.stack([mean, square, torch.ones_like(mean)]))
+        means, squares = x.mean(dim=dims), x.square().mean(dim=dims)
+        sums.setdefault(module, []).append(torch.stack([means, squares, torch.ones_like(means)]))
         if len(sums[module]) > 1:
             sums[module] = [sums[module][0] + sums[module][1]]
 
     norms = batch_norms(net)
     for norm in norms:
         if norm.momentum != 0.0:
-            norm.__dict__[FOLLOWED] = n_recordings
+            norm.__dict__[FOLLOWED] = (n_recordings, total or n_recordings, mean)
     handles = [norm.register_forward_pre_hook(note) for norm in norms]
     try:
         yield
@@ -73,23 +86,24 @@ def following_statistics(net: nn.Module, n_recordings: int) -> Iterator[None]:
     for norm in norms:
         if norm not in sums or norm.running_mean is None or norm.running_var is None:
             continue
-        mean, square, steps = sums[norm][0]
-        mean, square = mean / steps, square / steps
+        means, squares, steps = mean(sums[norm][0])
+        means, squares = means / steps, squares / steps
         assert norm.num_batches_tracked is not None, "it comes with the running mean"
         norm.num_batches_tracked += 1
         momentum = norm.momentum
         weight = 1.0 / float(norm.num_batches_tracked) if momentum is None else momentum
-        norm.running_mean.lerp_(mean, weight)
-        norm.running_var.lerp_(square - mean.square(), weight)
+        norm.running_mean.lerp_(means, weight)
+        norm.running_var.lerp_(squares - means.square(), weight)
 
 
 def without_mean(norm: nn.Module, delta: Tensor) -> Tensor:
     """Take out of ``delta`` ``(R, *features)`` what would move the mean that ``norm`` follows."""
-    n = norm.__dict__.get(FOLLOWED, 0)
+    n, total, mean = norm.__dict__.get(FOLLOWED, (0, 0, _here))
     dims = [0, *range(2, delta.dim())]
-    count = n * delta[0, 0].numel()
-    if count < 2:  # statistics that stand still, or one number, which is its own mean
+    places = delta[0, 0].numel()
+    if total * places < 2:  # statistics that stand still, or one number, which is its own mean
         return delta
     delta = delta.clone()
-    delta[:n] -= delta.sum(dim=dims, keepdim=True) / count
+    # A modulator is a mean over its own process's recordings, as their sum over processes is.
+    delta[:n] -= mean(delta.sum(dim=dims, keepdim=True)) / (n * places)
     return delta

@@ -67,6 +67,10 @@ class Keeper(Callback):
         Longest time between two checkpoints, by a clock that never jumps.
     updates : int, optional
         Most updates between two checkpoints.
+
+    Notes
+    -----
+    Of processes that learn together the first writes, and all stop after the same batch.
     """
 
     def __init__(
@@ -90,8 +94,8 @@ class Keeper(Callback):
 
     def on_epoch_start(self, learner: ForwardLearner, epoch: int, n_batches: int | None) -> None:
         """Let a signal wait from here on until a batch is over."""
-        self.stopping.check()
         self.stopping.busy = True
+        self._stop_together(learner)
 
     def on_part(self, learner: ForwardLearner, part: Part) -> None:
         """Write a checkpoint where it is time to, and end where a signal has come."""
@@ -100,12 +104,13 @@ class Keeper(Callback):
         late = time.monotonic() - self.since >= 60.0 * self.minutes
         if late or (self.updates is not None and self.count >= self.updates):
             self.write(learner)
-        self.stopping.check()
+        self._stop_together(learner)
 
     def on_validation_start(self, learner: ForwardLearner, part: Part) -> None:
-        """Let a signal end the validation at once."""
-        self.stopping.busy = False
-        self.stopping.check()
+        """Let a signal end the validation at once, of a process on its own."""
+        if learner.ranks is None:
+            self.stopping.busy = False
+            self.stopping.check()
 
     def on_failure(self, learner: ForwardLearner, part: Part) -> None:
         """Keep what was learned before the data failed."""
@@ -121,7 +126,7 @@ class Keeper(Callback):
         self.part = None
         self.progress.seconds += result.seconds
         self.write(learner)
-        self.stopping.check()
+        self._stop_together(learner)
 
     def stop(self, learner: ForwardLearner) -> None:
         """Write what is not written yet, if the learner is between two batches."""
@@ -145,8 +150,16 @@ class Keeper(Callback):
             "backward_passes": progress.backward_passes,
             "train_sha256": self.data,
         }
-        self.checkpoints.write(learner.updates, state)
+        if learner.ranks is None or learner.ranks.first:
+            self.checkpoints.write(learner.updates, state)
         self.since, self.count, self.unwritten = time.monotonic(), 0, False
+
+    def _stop_together(self, learner: ForwardLearner) -> None:
+        ranks = learner.ranks
+        if ranks is not None:
+            found = max(ranks.counts(self.stopping.number or 0))
+            self.stopping.number = found or None
+        self.stopping.check()
 
 
 def go_on(checkpoints: Checkpoints, learner: ForwardLearner, data: str) -> Progress:

@@ -58,6 +58,8 @@ def first_not_finite(learner: ForwardLearner, x: Tensor | EventBatch, label: Ten
         The place; empty if it does not happen again.
     """
     engine, n = learner.bound(), x.shape[1]
+    if n == 0:  # another process has the batch
+        return ""
     largest: dict[int, int] = {}
 
     def look(block: Block, t: int, current: Tensor) -> None:
@@ -116,6 +118,8 @@ def extremes(learner: ForwardLearner, x: Tensor | EventBatch, block: Block) -> s
     if isinstance(x, EventBatch):
         x = x.to_dense(next(learner.net.parameters()).dtype)
     n = x.shape[1]
+    if n == 0:
+        return "another process has the batch"
     best = (-float("inf"), 0, 0)
     fired = torch.zeros(n)
     first = torch.zeros(n, dtype=torch.int64)

@@ -6,6 +6,9 @@ import os
 
 import pytest
 import torch
+from browser import axe, chromium, page
+
+__all__ = ["axe", "chromium", "page"]  # fixtures, for every test
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():  # CUDA kernels then run in Triton's interpreter; read at import

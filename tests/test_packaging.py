@@ -70,7 +70,7 @@ def test_package_folders_are_mapped() -> None:
 def test_every_requirement_has_a_tested_pin() -> None:
     config = setup_cfg()
     required = lines(config, "options", "install_requires")
-    for extra in ("test", "bench"):
+    for extra in ("test", "docs", "bench"):
         required += lines(config, "options.extras_require", extra)
     names = {re.split(r"[<>=! ]", requirement)[0] for requirement in required}
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
@@ -102,7 +102,8 @@ def test_wheel_holds_one_package(tmp_path: Path) -> None:
         for path in (ROOT / folder).rglob("*.py")
     }
     inside = {name for name in names if ".dist-info/" not in name}
-    assert inside == modules | {"spikeprop/py.typed"}
+    templates = {f"spikeprop/report/templates/page.{kind}" for kind in ("html", "css", "js")}
+    assert inside == modules | templates | {"spikeprop/py.typed"}
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     entry = next(name for name in names if name.endswith("entry_points.txt"))
     with zipfile.ZipFile(wheel) as archive:

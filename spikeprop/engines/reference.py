@@ -28,6 +28,7 @@ from spikeprop.datasets import EventBatch
 from spikeprop.engines.credit import Credit
 from spikeprop.engines.own import OwnTensors
 from spikeprop.engines.passage import Passage
+from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.evidence import Evidence
 from spikeprop.membranes import filter_of, output_of, visible
@@ -65,6 +66,7 @@ class BlockPass:
     own: OwnTensors | None = None
     t: int = 0
     _pending: int = 0
+    _reducing: bool = False
     _evidence: list[Tensor] = field(default_factory=list)
     _context: Tensor | None = None
 
@@ -96,6 +98,7 @@ class BlockPass:
 
     def take(self, place: int, x: Tensor) -> None:
         """Note the presynaptic input ``x`` ``(R, *inputs)`` of a time step at one of the sites."""
+        self.settle()
         self.calls[place] += 1
         if self.credit is not None:
             self.credit.sites[place].take(x)
@@ -196,7 +199,27 @@ class BlockPass:
             self.credit.drop()
             return
         self.credit.hand_over()
-        self.optimizer.step()
+        if isinstance(self.optimizer, SharedOptimizer):
+            # The next block goes on meanwhile; the neuron's own parameters may be read at once.
+            self.optimizer.start()
+            self._reducing, self._pending = True, 0
+            if self.block.neuron_parameters:
+                self.settle()
+        else:
+            self.optimizer.step()
+            self._end_step()
+
+    def settle(self) -> None:
+        """Wait for gradients that are being summed over processes, if any, and step on them."""
+        if self._reducing:
+            assert isinstance(self.optimizer, SharedOptimizer), "flush began it"
+            self._reducing = False
+            self.optimizer.finish()
+            self.optimizer.inner.step()
+            self._end_step()
+
+    def _end_step(self) -> None:
+        assert self.optimizer is not None, "it has stepped"
         self.optimizer.zero_grad(set_to_none=True)
         self.begin_sum()
 
@@ -274,6 +297,8 @@ class ReferenceEngine(StepwiseEngine):
                     self.net(rows)
             for block_pass in passage.blocks:
                 block_pass.flush()
+            for block_pass in passage.blocks:
+                block_pass.settle()
             own = passage.blocks[0].own
             if own is not None:
                 own.flush()

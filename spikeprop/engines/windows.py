@@ -32,6 +32,7 @@ from spikeprop.engines.passage import BlockRecord, Passage
 from spikeprop.engines.products import DenseProduct, Product, SparseProduct
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
+from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.evidence import Evidence
 from spikeprop.potentials import free_potential
@@ -57,18 +58,35 @@ class _Stage:
     beta: float
     steps: int = 0
     compiled: CompiledAdam | None = None
+    reducing: bool = False
 
     def step(self) -> None:
-        """Let the optimiser step on the summed gradient."""
-        assert self.optimizer is not None
+        """Let the optimiser step on the summed gradient, or begin to sum it over processes."""
         self.product.take_gradients()
+        if isinstance(self.optimizer, SharedOptimizer):
+            self.optimizer.start()
+            self.reducing = True
+        else:
+            assert self.optimizer is not None, "the stage learns"
+            self._step(self.optimizer)
+
+    def settle(self) -> None:
+        """Wait for the sum over processes, if one has begun, and step on it."""
+        if self.reducing:
+            assert isinstance(self.optimizer, SharedOptimizer), "step began it"
+            self.reducing = False
+            self.optimizer.finish()
+            self._step(self.optimizer.inner)
+
+    def _step(self, optimizer: torch.optim.Optimizer) -> None:
         self.steps += 1
-        if self.steps == 2 and CompiledAdam.fits(self.optimizer):
-            self.compiled = CompiledAdam(self.optimizer)
+        if self.steps == 2 and CompiledAdam.fits(optimizer):
+            self.compiled = CompiledAdam(optimizer)
         if self.compiled is not None:
             self.compiled.step()
         else:
-            self.optimizer.step()
+            optimizer.step()
+        self.product.clear_gradients()
 
 
 @dataclass(frozen=True)
@@ -219,9 +237,9 @@ class WindowedEngine:
                     )
                     if full and stage.optimizer is not None:
                         stage.step()
-                        stage.product.clear_gradients()
                 first = last
         for stage in passage.stages:
+            stage.settle()
             if stage.optimizer is not None:
                 stage.optimizer.zero_grad(set_to_none=True)
             stage.record.t = steps
@@ -244,6 +262,7 @@ class WindowedEngine:
         goes_on: bool,
     ) -> Any:
         """Run one block over a window; return its spikes as the next synapse wants them."""
+        stage.settle()
         product, scan, block = stage.product, stage.scan, stage.record.block
         weights = weights_of(passage.filters, first + 1, last - first)
         currents = product.currents(x, scan.n_rows)

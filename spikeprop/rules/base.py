@@ -121,6 +121,15 @@ class Rule(ABC):
         """Whether the rule can follow a stream, where labels come as time goes on."""
         return True
 
+    @property
+    def undivided(self) -> str | None:
+        """What keeps a batch from being split among processes, in words; None where nothing does.
+
+        Nothing does where the loss is a mean over the recordings, each of which is judged by itself
+        (and by the signals): the processes' gradients then add up to that of one.
+        """
+        return None
+
     def filters(self, steps: int) -> tuple[Evidence, ...]:
         """Return the filters of the evidence for recordings of so many time steps."""
         return as_filters(self.evidence)

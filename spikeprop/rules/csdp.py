@@ -133,6 +133,11 @@ class CSDP(ContrastRule):
         """Return the label's way into every block."""
         return [Wire(f"context.{block}", block, "context") for block in range(n_blocks)]
 
+    @property
+    def undivided(self) -> str | None:
+        """What needs the whole batch."""
+        return "draws wrong labels for the whole batch at once"
+
     def rows(self, labels: Tensor | None, n: int, scores: Tensor | None) -> Rows:
         """Return positives, negatives and rows without a label; the last alone to predict."""
         none = torch.full((n,), NONE)

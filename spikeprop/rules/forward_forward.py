@@ -213,6 +213,11 @@ class ForwardForward(ContrastRule):
         """Return the way of appended cells into the first block."""
         return [Wire("label.weight", 0, "context")] if self.label == "appended" else []
 
+    @property
+    def undivided(self) -> str | None:
+        """What needs the whole batch."""
+        return "draws wrong labels for the whole batch at once"
+
     def rows(self, labels: Tensor | None, n: int, scores: Tensor | None) -> Rows:
         """Return positives, then negatives, then rows without a label if there is a readout."""
         none = torch.full((n,), NONE)

@@ -179,6 +179,11 @@ class PredictiveForwardForward(ContrastRule):
                 found.append(Wire(f"lateral.{block}", block, "own"))
         return found
 
+    @property
+    def undivided(self) -> str | None:
+        """What needs the whole batch."""
+        return "draws wrong labels for the whole batch at once"
+
     def rows(self, labels: Tensor | None, n: int, scores: Tensor | None) -> Rows:
         """Return positives and negatives, or every candidate to predict."""
         if labels is None:

@@ -95,6 +95,17 @@ class SendingRule(LocalRule):
         return self.path.way.rows != "recordings" and self.placement == "parallel"
 
     @property
+    def undivided(self) -> str | None:
+        """What needs the whole batch."""
+        if isinstance(self.loss, BatchContrast):
+            return "contrasts the recordings of a batch with each other"
+        if self.labels == "batch":
+            return "sends the signals of the batch's classes alone"
+        if self.placement != "parallel":
+            return "begins to compare where any recording of the batch has been seen"
+        return None
+
+    @property
     def needs_context(self) -> bool:
         """Whether the loss makes its targets of the signals at a block's input."""
         sends = self.path.way.rows != "none" and self.placement == "parallel"

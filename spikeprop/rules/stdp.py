@@ -91,6 +91,11 @@ class STDP(ReadoutRule):
     competition: bool = True
 
     @property
+    def undivided(self) -> str | None:
+        """What needs the whole batch."""
+        return "bounds its weights by the sign of the whole batch's change"
+
+    @property
     def eligibilities(self) -> tuple[Eligibility, ...]:
         """The presynaptic trace (potentiation) and the presynaptic spikes (depression)."""
         return (Trace(self.lambda_plus), Trace(0.0))

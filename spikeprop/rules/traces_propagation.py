@@ -108,6 +108,11 @@ class TracesPropagation(ReadoutRule):
             raise ValueError(f"similarity_scale has to be above 0, got {self.similarity_scale}")
 
     @property
+    def undivided(self) -> str | None:
+        """What needs the whole batch."""
+        return "compares the traces of a batch with each other"
+
+    @property
     def eligibilities(self) -> tuple[Eligibility, ...]:
         """The presynaptic spikes of the step."""
         return (Trace(0.0),)
