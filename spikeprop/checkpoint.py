@@ -105,7 +105,8 @@ def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
-        digest.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+        content: Any = value.reshape(-1).view(torch.uint8).numpy()
+        digest.update(content)
     return digest.hexdigest()
 
 
