@@ -19,6 +19,8 @@ from spikeprop.datasets import (
     EventDataset,
     EventLoader,
     EventStore,
+    TimeOrder,
+    hold_out,
     make_loader,
     split_validation,
     stored,
@@ -82,13 +84,15 @@ def open_dataset(
         stabilize=config.stabilize,
         download=download,
     )
-    if not dataset.slow:
-        return dataset
-    try:
-        return stored(dataset, config.data_dir)
-    except OSError as error:
-        warnings.warn(f"{error}; recordings are read from their files", stacklevel=2)
-        return dataset
+    opened: EventDataset | EventStore = dataset
+    if dataset.slow:
+        try:
+            opened = stored(dataset, config.data_dir)
+        except OSError as error:
+            warnings.warn(f"{error}; recordings are read from their files", stacklevel=2)
+    if config.order_window is None:
+        return opened
+    return TimeOrder(opened, config.order_window, seed=0 if train else 1)
 
 
 def data_folder(given: Path | None) -> Path:
@@ -136,12 +140,14 @@ def open_data(config: TrainConfig) -> Data:
         seed=config.seed,
         sparse=True,
     )
-    kept, validation = np.arange(len(train_set)), None
+    kept, validation = _limited(train_set, config.limit), None
     if config.validation > 0:
-        kept, held_out = split_validation(
-            train_set.targets, config.validation, config.seed, groups=train_set.groups
+        groups = None if train_set.groups is None else np.asarray(train_set.groups)[kept]
+        part, held_out = split_validation(
+            np.asarray(train_set.targets)[kept], config.validation, config.seed, groups=groups
         )
-        validation = make(shuffle=False, indices=held_out)
+        validation = make(shuffle=False, indices=kept[held_out])
+        kept = kept[part]
     train = make(shuffle=True, shift=config.shift, indices=kept)
     input_shape = binning(config).features(train_set.sensor_size)
     summary = {
@@ -152,7 +158,7 @@ def open_data(config: TrainConfig) -> Data:
         "input_shape": list(input_shape),
         "duration_us": train_set.duration,
         "train": len(kept),
-        "validation": len(train_set) - len(kept),
+        "validation": 0 if validation is None else len(held_out),
         "test": len(test_set),
         "train_sha256": fingerprint(train_set),
         "test_sha256": fingerprint(test_set),
@@ -165,6 +171,15 @@ def open_data(config: TrainConfig) -> Data:
         input_shape,
         summary,
     )
+
+
+def _limited(train_set: EventDataset | EventStore, limit: int | None) -> Any:
+    """Return the indices of the recordings to learn from; the same ones for all seeds."""
+    if limit is None or limit == len(train_set):
+        return np.arange(len(train_set))
+    if limit > len(train_set):
+        raise ValueError(f"limit must be at most {len(train_set)}, got {limit}")
+    return hold_out(train_set.targets, limit, seed=0)[1]
 
 
 def fingerprint(dataset: EventDataset | EventStore) -> str:

@@ -116,6 +116,13 @@ class TrainConfig:
     shift: int = 1
     """Augmentation: random shift of every training recording by up to so many pixels [pixels]."""
 
+    limit: int | None = None
+    """Learn from so many of the training recordings only, of all classes alike [recordings]."""
+
+    order_window: int | None = None
+    """Cut windows of this length at random places and play half of them backward: twice the
+    classes, told apart by order in time alone [µs]."""
+
     validation: float = 0.1
     """Share of the training recordings kept for validation, per class; 0 is none [fraction]."""
 
@@ -244,6 +251,8 @@ class TrainConfig:
             _at_least(self, name, 1)
         for name in ("shift", "seed", "threads"):
             _at_least(self, name, 0)
+        for name in ("limit", "order_window"):
+            _at_least(self, name, 1)
         if self.n_time_bins is not None and self.event_count is not None:
             raise ValueError(
                 "n_time_bins and event_count are two ways to cut a recording: give one of them, "

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Evidence", "Instantaneous", "Leaky", "RunningMean", "as_filters"]
+__all__ = ["Evidence", "Instantaneous", "Leaky", "RunningMean", "as_filters", "evidence_of"]
 
 
 @runtime_checkable
@@ -94,3 +94,39 @@ def as_filters(evidence: Evidence | tuple[Evidence, ...]) -> tuple[Evidence, ...
                 f"Leaky(alpha), got {item!r}"
             )
     return filters
+
+
+def evidence_of(word: str) -> Evidence | tuple[Evidence, ...]:
+    """Return the filter that a word names, or several side by side.
+
+    Parameters
+    ----------
+    word : str
+        ``running-mean``, ``instantaneous`` or ``leaky:ALPHA``; several joined by ``+``, as in
+        ``running-mean+leaky:0.5``.
+
+    Raises
+    ------
+    ValueError
+        If a part is none of these.
+    """
+    filters: list[Evidence] = []
+    for part in word.split("+"):
+        name, _, number = part.partition(":")
+        if part == "running-mean":
+            filters.append(RunningMean())
+        elif part == "instantaneous":
+            filters.append(Instantaneous())
+        elif name == "leaky":
+            try:
+                filters.append(Leaky(float(number)) if number else Leaky())
+            except ValueError as error:
+                raise ValueError(
+                    f"evidence 'leaky:ALPHA' needs ALPHA above 0 and at most 1, got {part!r}"
+                ) from error
+        else:
+            raise ValueError(
+                f"evidence must be running-mean, instantaneous or leaky:ALPHA, or several joined "
+                f"by '+', got {part!r}"
+            )
+    return filters[0] if len(filters) == 1 else tuple(filters)

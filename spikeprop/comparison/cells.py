@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +20,8 @@ from spikeprop.comparison.activity import activity
 from spikeprop.comparison.shape import build_shape
 from spikeprop.config import DatasetName, TrainConfig
 from spikeprop.learner import ForwardLearner
-from spikeprop.rules.names import make_rule
+from spikeprop.rules.names import make_rule, split_variant
+from spikeprop.rules.readout_only import frozen_twin
 
 __all__ = ["Cell", "Result", "build_learner", "open_cell", "run_cell"]
 
@@ -31,9 +33,9 @@ class Cell:
     Attributes
     ----------
     rule, network, dataset : str
-        Names, as the command line takes them.
+        Names, as the command line takes them; ``NAME[OPTION=VALUE,...]`` for a variant of a rule.
     options : mapping
-        ``lr``, ``dropout`` and hyper-parameters of the rule.
+        ``lr``, ``dropout``, ``weight_decay`` and hyper-parameters of the rule.
     seed : int
         Seed of weights, signals, batches and the validation split.
     validation : float
@@ -41,6 +43,8 @@ class Cell:
         measures the test recordings.
     freeze : bool
         Leave the hidden layers as they were drawn.
+    limit, order_window : int, optional
+        Only so many training recordings; windows of so many µs, half of them backward.
     """
 
     rule: str
@@ -54,6 +58,8 @@ class Cell:
     pool: int
     shift: int
     beta: float
+    limit: int | None = None
+    order_window: int | None = None
     validation: float = 0.0
     freeze: bool = False
     data_dir: str | None = None
@@ -68,8 +74,14 @@ class Cell:
         """Name of the cell's file: readable, with a digest of all that determines the result."""
         identity = self.as_dict()
         identity.pop("data_dir")
+        for name in (
+            "limit",
+            "order_window",
+        ):  # cells from before there was this option keep theirs
+            if identity[name] is None:
+                identity.pop(name)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-        words = [self.rule.replace(":", "."), self.network.replace(":", "."), self.dataset]
+        words = [re.sub(r"[^\w.+-]+", ".", w) for w in (self.rule, self.network, self.dataset)]
         part = "tune" if self.validation else "test"
         frozen = ["frozen"] if self.freeze else []
         return "_".join([*words, part, *frozen, f"seed{self.seed}", digest])
@@ -115,6 +127,8 @@ def train_config(cell: Cell) -> TrainConfig:
         shift=cell.shift,
         batch_size=cell.batch_size,
         validation=cell.validation,
+        limit=cell.limit,
+        order_window=cell.order_window,
         seed=cell.seed,
         threads=1,
     )
@@ -139,15 +153,19 @@ def build_learner(cell: Cell, data: Data) -> ForwardLearner:
     ValueError
         If the rule is unknown, or an option or the network does not fit.
     """
-    options = dict(cell.options)
+    name, fixed = split_variant(cell.rule)
+    options = {**cell.options, **fixed}
     lr, dropout = options.pop("lr", 4e-4), options.pop("dropout", 0.0)
+    decay = options.pop("weight_decay", 0.0)
     net = build_shape(
         cell.network, data.input_shape, beta=cell.beta, dropout=dropout, seed=cell.seed
     )
+    rule = make_rule(name, len(data.classes), **options)
     learner = ForwardLearner(
         net,
-        make_rule(cell.rule, len(data.classes), **options),
-        optimizer=partial(torch.optim.Adam, lr=lr, fused=True),
+        frozen_twin(rule) if cell.freeze else rule,
+        optimizer=partial(torch.optim.Adam, lr=lr, weight_decay=decay, fused=True),
+        update_every=rule.update_every,
         seed=cell.seed,
     )
     learner.bind(data.input_shape)

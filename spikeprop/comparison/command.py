@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from spikeprop.comparison.config import CompareConfig
 
@@ -17,12 +19,30 @@ def run(config: CompareConfig) -> None:
     ValueError, FileNotFoundError, RuntimeError
         As :func:`spikeprop.comparison.compare`.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+    from spikeprop.comparison.delay_table import compare_delays, delay_table, write_delays
     from spikeprop.comparison.figures import write_figures
     from spikeprop.comparison.tables import print_table, write_tables
     from spikeprop.comparison.work import compare
+
+    if config.delays:
+        with _progress() as progress:
+            found = compare_delays(config, progress)
+        print(delay_table(config, found))
+        files = write_delays(config, found)
+    else:
+        with _progress() as progress:
+            rows = compare(config, progress)
+        print_table(rows)
+        files = [*write_tables(rows, config.out, _note(config)), *write_figures(rows, config.out)]
+    for path in files:
+        print(path)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal while the block runs; yields what moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("training runs"),
@@ -32,13 +52,7 @@ def run(config: CompareConfig) -> None:
     )
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("runs", total=None)
-        rows = compare(
-            config, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
-    print_table(rows)
-    files = [*write_tables(rows, config.out, _note(config)), *write_figures(rows, config.out)]
-    for path in files:
-        print(path)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _note(config: CompareConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -23,7 +24,8 @@ class CompareConfig:
     """
 
     rules: tyro.conf.Positional[tuple[str, ...]] = ("sigprop", "bptt")
-    """Rules (`spikeprop rules` lists them), or module:Class of your own."""
+    """Rules (`spikeprop rules` lists them), module:Class of your own, or variants, which fix
+    options: 'sigprop[evidence=leaky:0.1,rectify=False]'."""
 
     networks: tuple[str, ...] = ("256-256",)
     """Networks: sizes of spiking layers (256-256), or conv:8-16:128 with convolutions in front."""
@@ -38,10 +40,13 @@ class CompareConfig:
     """Seeds of the final runs: 0, 1, ... [runs]"""
 
     epochs: int = 12
-    """Passes through the training recordings, in trials as in final runs [epochs]."""
+    """Passes through the training recordings in the final runs [epochs]."""
 
     trials: int = 12
     """Search budget of each rule on each network and data set; 1 takes the defaults [trials]."""
+
+    trial_epochs: int | None = None
+    """Passes in a trial of the search; None is as many as in the final runs [epochs]."""
 
     validation: float = 0.2
     """Share of the training recordings that judges the trials [fraction]."""
@@ -58,6 +63,13 @@ class CompareConfig:
     shift: int = 1
     """Random shift of every training recording by up to so many pixels [pixels]."""
 
+    limit: int | None = None
+    """Learn from so many of the training recordings only, of all classes alike [recordings]."""
+
+    order_window: int | None = None
+    """Cut windows of this length at random places and play half of them backward: twice the
+    classes, told apart by order in time alone [µs]."""
+
     beta: float = 0.9
     """Decay of the membrane voltage [per time step]."""
 
@@ -69,6 +81,13 @@ class CompareConfig:
 
     processes: int = 0
     """Training runs at a time, one thread each; 0 is one a core [processes]."""
+
+    delays: tuple[int, ...] = ()
+    """Ask for credit over time instead: a cue, so many silent steps, a question; its own small
+    network and fixed options, no search, no data set [time steps]."""
+
+    neurons: tuple[Literal["lif", "alif", "rlif"], ...] = ("lif", "alif", "rlif")
+    """Hidden neurons of the delay task: leaky, adaptive, recurrent."""
 
     storage: str | None = None
     """Where the search keeps its trials: a database URL that several machines share; None is a file
@@ -84,6 +103,15 @@ class CompareConfig:
         for name in ("seeds", "epochs", "trials", "batch_size", "time_window", "pool"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("limit", "order_window"):
+            given = getattr(self, name)
+            if given is not None and given < 1:
+                raise ValueError(f"{name} must be None or at least 1, got {given}")
+        if self.trial_epochs is not None and not 1 <= self.trial_epochs <= self.epochs:
+            raise ValueError(
+                f"trial_epochs must be None or lie within [1, epochs = {self.epochs}], "
+                f"got {self.trial_epochs}"
+            )
         for name in ("shift", "processes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
@@ -91,7 +119,9 @@ class CompareConfig:
             raise ValueError(f"validation must lie within (0, 1), got {self.validation}")
         if not 0.0 <= self.beta <= 1.0:
             raise ValueError(f"beta must lie within [0, 1], got {self.beta}")
-        for name in ("rules", "networks", "datasets"):
+        if any(delay < 0 for delay in self.delays) or len(set(self.delays)) < len(self.delays):
+            raise ValueError(f"delays must be numbers of time steps, each once, got {self.delays}")
+        for name in ("rules", "networks", "datasets", "neurons"):
             given = getattr(self, name)
             if not given or len(set(given)) < len(given):
                 raise ValueError(f"{name} must name one or more, each once, got {given}")

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import optuna
 
-from spikeprop.rules.names import find_rule
+from spikeprop.rules.names import find_rule, split_variant
 
-__all__ = ["check_optuna", "defaults", "prepare", "search"]
+__all__ = ["check_optuna", "defaults", "prepare", "search", "space_of"]
 
 STARTUP = 5
 """Trials drawn at random before TPE has something to go by."""
@@ -39,9 +39,15 @@ def check_optuna() -> None:
         ) from error
 
 
+def space_of(rule: str) -> dict[str, Sequence[Any]]:
+    """Return the values of each searched hyper-parameter, but for those that a variant fixes."""
+    name, fixed = split_variant(rule)
+    return {key: values for key, values in find_rule(name).search.items() if key not in fixed}
+
+
 def defaults(rule: str) -> dict[str, Any]:
     """Return the first value of each searched hyper-parameter."""
-    return {name: values[0] for name, values in find_rule(rule).search.items()}
+    return {name: values[0] for name, values in space_of(rule).items()}
 
 
 def prepare(storage: str | None, out: Path) -> str:
@@ -97,7 +103,7 @@ def search(
         load_if_exists=True,
         direction="maximize",
     )
-    space = find_rule(rule).search
+    space = space_of(rule)
     finished = optuna.trial.TrialState.COMPLETE
     while len(done := study.get_trials(states=(finished,))) < trials:
         if not done:

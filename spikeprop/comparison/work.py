@@ -18,11 +18,11 @@ from spikeprop.comparison.cells import Cell, Result, run_cell
 from spikeprop.comparison.config import CompareConfig
 from spikeprop.comparison.cost import Cost, measure_costs
 from spikeprop.comparison.rows import Row, make_rows
-from spikeprop.comparison.search import check_optuna, defaults, prepare, search
+from spikeprop.comparison.search import check_optuna, defaults, prepare, search, space_of
 from spikeprop.datasets.files import write_text
-from spikeprop.rules.names import find_rule
+from spikeprop.rules.names import find_rule, split_variant
 
-__all__ = ["Pair", "compare", "load_or_run"]
+__all__ = ["CELLS", "Pair", "compare", "load_or_run", "processes"]
 
 CELLS = "cells"
 CHOSEN = "chosen"
@@ -57,7 +57,7 @@ def compare(
     """
     config = quick(config) if config.quick else config
     for rule in config.rules:
-        find_rule(rule)
+        find_rule(split_variant(rule)[0])
     if config.trials > 1:
         check_optuna()
         config.out.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def compare(
     found: dict[tuple[Pair, bool], list[Result | str]] = {}
     running: dict[Future[Any], tuple[Pair, bool, int] | Pair] = {}
     done = 0
-    with _processes(config.processes) as pool:
+    with processes(config.processes) as pool:
         for pair in pairs:
             running[pool.submit(_tune, config, pair)] = pair
         while running:
@@ -107,8 +107,8 @@ def compare(
 def quick(config: CompareConfig) -> CompareConfig:
     """Return the same at the smallest size that still goes through every stage."""
     return replace(
-        config, networks=("12-8",), epochs=1, seeds=2, trials=min(config.trials, 2),
-        time_window=63_000, batch_size=20,
+        config, networks=("12-8",), epochs=1, trial_epochs=None, seeds=2,
+        trials=min(config.trials, 2), time_window=63_000, batch_size=20,
     )  # fmt: skip
 
 
@@ -135,17 +135,20 @@ def load_or_run(cell: Cell, out: Path) -> Result:
 
 
 def _cell(config: CompareConfig, pair: Pair, options: dict[str, Any], **more: Any) -> Cell:
+    trial = config.epochs if config.trial_epochs is None else config.trial_epochs
     return Cell(
         rule=pair.rule,
         network=pair.network,
         dataset=pair.dataset,
         options=options,
-        epochs=config.epochs,
+        epochs=trial if more.get("validation") else config.epochs,
         batch_size=config.batch_size,
         time_window=config.time_window,
         pool=config.pool,
         shift=config.shift,
         beta=config.beta,
+        limit=config.limit,
+        order_window=config.order_window,
         data_dir=None if config.data_dir is None else str(config.data_dir.resolve()),
         quick=config.quick,
         **more,
@@ -172,7 +175,7 @@ def _tune(config: CompareConfig, pair: Pair) -> dict[str, Any]:
 
     # All that a trial's score depends on names the search, so that none takes up another's trials.
     base = _cell(config, pair, {}, seed=0, validation=config.validation)
-    space = json.dumps({k: list(v) for k, v in find_rule(pair.rule).search.items()})
+    space = json.dumps({k: list(v) for k, v in space_of(pair.rule).items()})
     name = f"{base.key} {hashlib.sha256(space.encode()).hexdigest()[:8]}"
     assert config.storage is not None, "prepared before"
     return search(name, pair.rule, config.trials, config.storage, score)
@@ -194,8 +197,11 @@ def _begin() -> None:
 
 
 @contextmanager
-def _processes(wanted: int) -> Iterator[ProcessPoolExecutor]:
-    """Start processes that end at once on Ctrl-C; what they have finished is kept."""
+def processes(wanted: int) -> Iterator[ProcessPoolExecutor]:
+    """Start processes of one thread each, 0 for one a core, that end at once on Ctrl-C.
+
+    What they have finished is kept.
+    """
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(wanted or os.cpu_count() or 1, context, initializer=_begin)
     try:

@@ -12,12 +12,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from spikeprop.evidence import evidence_of
+from spikeprop.homeostasis import Homeostasis
 from spikeprop.losses import Cosine
 from spikeprop.names import meant
 from spikeprop.rule_names import check_rule_name
 from spikeprop.rules import RULES, Rule, SigProp
 
-__all__ = ["find_rule", "make_rule", "parse_options"]
+__all__ = ["find_rule", "make_rule", "parse_options", "split_variant"]
 
 
 def find_rule(name: str) -> type[Rule]:
@@ -50,10 +52,25 @@ def find_rule(name: str) -> type[Rule]:
     return own
 
 
+def split_variant(word: str) -> tuple[str, dict[str, Any]]:
+    """Return a rule's name, and the hyper-parameters that ``NAME[OPTION=VALUE,...]`` fixes.
+
+    Raises
+    ------
+    ValueError
+        If what stands in the brackets is no list of options.
+    """
+    if not word.endswith("]") or "[" not in word:
+        return word, {}
+    name, _, inside = word[:-1].partition("[")
+    return name, parse_options([option for option in inside.split(",") if option.strip()])
+
+
 def make_rule(name: str, num_classes: int, **options: Any) -> Rule:
     """Return a rule with the given hyper-parameters, the others at their defaults.
 
-    ``tau`` goes into the cosine loss of signal propagation.
+    Of signal propagation, ``tau`` goes into the cosine loss, ``evidence`` may be a word
+    (:func:`~spikeprop.evidence.evidence_of`) and ``homeostasis`` a rate.
 
     Raises
     ------
@@ -61,8 +78,13 @@ def make_rule(name: str, num_classes: int, **options: Any) -> Rule:
         If the rule is unknown or has no such hyper-parameter.
     """
     kind = find_rule(name)
-    if kind is SigProp and "tau" in options:
-        options["loss"] = Cosine(options.pop("tau"))
+    if kind is SigProp:
+        if "tau" in options:
+            options["loss"] = Cosine(options.pop("tau"))
+        if isinstance(options.get("evidence"), str):
+            options["evidence"] = evidence_of(options["evidence"])
+        if isinstance(options.get("homeostasis"), float):
+            options["homeostasis"] = Homeostasis(target=options["homeostasis"])
     allowed = inspect.signature(kind).parameters
     unknown = [option for option in options if option not in allowed]
     if unknown:

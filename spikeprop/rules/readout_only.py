@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.rules.base import Constraints
+from spikeprop.rules.base import Constraints, Rule
 from spikeprop.rules.pseudo import PseudoDerivative
 from spikeprop.rules.readout_rule import ReadoutRule
 from spikeprop.rules.three_factor import Eligibility, Step, View
 
-__all__ = ["ReadoutOnly"]
+__all__ = ["ReadoutOnly", "frozen_twin"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,22 @@ class ReadoutOnly(ReadoutRule):
     def modulate(self, view: View, signal: Tensor) -> tuple[Tensor, ...]:
         """Return nothing."""
         return ()
+
+
+def frozen_twin(rule: Rule) -> Rule:
+    """Return the rule that trains a network's readout as ``rule`` does, over frozen layers.
+
+    Without the work for hidden weights where the readout learns by itself, as it does in all rules
+    that leave ``ReadoutRule.learn`` as it is: same numbers, less time. Other rules are returned as
+    they are; freeze their blocks.
+    """
+    if not isinstance(rule, ReadoutRule) or type(rule).learn is not ReadoutRule.learn:
+        return rule
+    return ReadoutOnly(
+        rule.num_classes,
+        kappa=rule.kappa,
+        homeostasis=rule.homeostasis,
+        stream_homeostasis=rule.stream_homeostasis,
+        first_step=rule.first_step,
+        readout_gain=rule.readout_gain,
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import string
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,19 @@ from torch import nn
 
 from spikeprop import ForwardLearner
 from spikeprop.comparison.activity import activity, fan_out
-from spikeprop.comparison.cells import Cell, Result
+from spikeprop.comparison.cells import Cell, Result, build_learner, open_cell
 from spikeprop.comparison.config import CompareConfig
 from spikeprop.comparison.cost import Cost
 from spikeprop.comparison.figures import write_figures
 from spikeprop.comparison.rows import Row, make_rows
-from spikeprop.comparison.search import defaults, prepare, search
+from spikeprop.comparison.search import defaults, prepare, search, space_of
 from spikeprop.comparison.shape import build_shape, check_shape
 from spikeprop.comparison.tables import cells_of, write_tables
-from spikeprop.comparison.work import Pair
+from spikeprop.comparison.work import Pair, _cell
+from spikeprop.evidence import Leaky, RunningMean
 from spikeprop.neurons import LIF
 from spikeprop.rules import SPVoltage
+from spikeprop.rules.names import split_variant
 
 CELL = Cell(
     rule="sp-voltage", network="4", dataset="saccade-digits", options={"lr": 1e-3}, seed=0,
@@ -62,6 +66,7 @@ def test_networks_depend_on_the_seed_alone() -> None:
     [
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"processes": -1}, "processes must be at least 0"),
+        ({"epochs": 3, "trial_epochs": 4}, "trial_epochs must be None or lie within"),
         ({"validation": 1.0}, "validation must lie within"),
         ({"beta": 2.0}, "beta must lie within"),
         ({"rules": ()}, "rules must name one or more"),
@@ -86,6 +91,38 @@ def test_a_cell_is_named_by_all_that_determines_it() -> None:
     assert len(keys) == 6
     # Where the data lie says nothing of the result.
     assert Cell(**{**CELL.__dict__, "data_dir": "/elsewhere"}).key == CELL.key
+
+
+def test_trials_may_be_shorter_than_final_runs() -> None:
+    config = CompareConfig(epochs=12, trial_epochs=6)
+    pair = Pair("saccade-digits", "4", "sigprop")
+    assert _cell(config, pair, {}, seed=0, validation=0.2).epochs == 6
+    assert _cell(config, pair, {}, seed=0).epochs == 12
+    assert _cell(CompareConfig(epochs=12), pair, {}, seed=0, validation=0.2).epochs == 12
+
+
+def test_a_variant_fixes_options_and_leaves_the_rest_to_the_search() -> None:
+    word = "sigprop[evidence=running-mean+leaky:0.5,lr=1e-4,rectify=False]"
+    name, fixed = split_variant(word)
+    assert name == "sigprop"
+    assert fixed == {"evidence": "running-mean+leaky:0.5", "lr": 1e-4, "rectify": False}
+    assert split_variant("my_rules.py:Mine") == ("my_rules.py:Mine", {})
+    assert set(space_of(word)) == {"tau", "dropout"}
+    cell = replace(CELL, rule=word, options=defaults(word), order_window=126_000, limit=40)
+    assert set(cell.key) <= set(string.ascii_letters + string.digits + "._+-")
+    data = open_cell(cell)
+    assert len(data.classes) == 20
+    assert data.summary["train"] == 40
+    learner = build_learner(cell, data)
+    assert learner.rule.evidence == (RunningMean(), Leaky(0.5))
+    assert not learner.rule.rectify
+    assert learner.optimizers[0].param_groups[0]["lr"] == 1e-4
+    with pytest.raises(ValueError, match="limit must be at most"):
+        open_cell(replace(cell, limit=10**6))
+
+
+def test_a_cell_from_before_an_option_was_there_keeps_its_name() -> None:
+    assert CELL.key == "sp-voltage_4_saccade-digits_test_seed0_4b7626ca289c"
 
 
 def test_spikes_and_operations_are_counted() -> None:
