@@ -25,6 +25,8 @@ from spikeprop.bits import QuantizeConfig, measure_bits
 from spikeprop.comparison.config import CompareConfig
 from spikeprop.completion import CompletionConfig, script
 from spikeprop.config import TrainConfig
+from spikeprop.demo import DemoConfig
+from spikeprop.doctor import DoctorConfig
 from spikeprop.names import meant
 from spikeprop.neurons_cli import NeuronsConfig
 from spikeprop.report.config import ReportConfig
@@ -86,6 +88,7 @@ class PredictConfig:
 
 
 COMMANDS: dict[str, type] = {
+    "demo": DemoConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
@@ -96,6 +99,7 @@ COMMANDS: dict[str, type] = {
     "rules": rules_cli.RulesConfig,
     "compare": CompareConfig,
     "dream": dreams.DreamConfig,
+    "doctor": DoctorConfig,
     "completion": CompletionConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {"data": data_cli.COMMANDS}
@@ -115,12 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
+        Exit code: 0, 1 if `doctor` finds something broken, 2 for bad input, 130 after Ctrl-C, 143
+        after SIGTERM.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         config = parse(given)
-        _run(config)
+        return _run(config)
     except SystemExit:  # help has been printed
         return 0
     except KeyboardInterrupt:
@@ -141,7 +146,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"spikeprop: error: {_message(error)}", file=sys.stderr)
         return BAD_INPUT
-    return 0
 
 
 def parse(arguments: Sequence[str]) -> Any:
@@ -233,7 +237,7 @@ def _complete_resume(arguments: list[str]) -> list[str]:
     return completed
 
 
-def _run(config: Any) -> None:
+def _run(config: Any) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.showwarning = _show_warning
@@ -259,12 +263,21 @@ def _run(config: Any) -> None:
             dreams.run(config)
         elif isinstance(config, CompletionConfig):
             print(script(config.shell, COMMANDS, GROUPS))
+        elif isinstance(config, DoctorConfig):
+            from spikeprop import doctor
+
+            return doctor.run(config)
+        elif isinstance(config, DemoConfig):
+            from spikeprop.demo import show
+
+            show.run(config)
         elif isinstance(config, ReportConfig):
             from spikeprop.report import command
 
             command.run(config)
         else:
             data_cli.run(config)
+    return 0
 
 
 def _train(config: TrainConfig) -> None:

@@ -101,8 +101,8 @@ def test_help_shows_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> No
     [
         (
             ["tran"],
-            "there is no command 'tran': choose one of train, evaluate, predict, report, stream, "
-            "quantize, neurons, rules, compare, dream, completion, data",
+            "there is no command 'tran': choose one of demo, train, evaluate, predict, report, "
+            "stream, quantize, neurons, rules, compare, dream, doctor, completion, data",
         ),
         (["train", "--bogus", "3"], "--bogus"),
         (["train", "--epochs", "many"], "--epochs"),
