@@ -10,19 +10,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from spikeprop import runs
 from spikeprop.assemble import build_learner, open_data
+from spikeprop.checkpoints import Checkpoints
 from spikeprop.config import TrainConfig, from_json, to_json
+from spikeprop.counting import count_backward_passes
+from spikeprop.fit import Part
 from spikeprop.parallel.ranks import Ranks, restarted
+from spikeprop.resuming import Keeper, Progress
 from spikeprop.runs import RunFolder
+from spikeprop.stopping import Stopping
 
 __all__ = ["Tell", "announcing", "follow", "of_restart"]
 
-Tell = Callable[[TrainConfig, RunFolder, dict[str, Any]], None]
+Tell = Callable[[TrainConfig, RunFolder, Progress | None], None]
 
 
 @contextmanager
@@ -32,16 +36,24 @@ def announcing(ranks: Ranks | None) -> Iterator[Tell]:
     Yields
     ------
     callable
-        To be called with settings, folder and what ``fit`` is to be given beside the data.
+        To be called with settings, folder and how far the run has come; None if it is finished.
     """
     told = False
 
-    def tell(settings: TrainConfig, folder: RunFolder, where: dict[str, Any]) -> None:
+    def tell(settings: TrainConfig, folder: RunFolder, progress: Progress | None) -> None:
         nonlocal told
-        if ranks is not None:
-            told = True
-            content = {"config": to_json(settings), "folder": str(folder.path), "where": where}
-            ranks.state_of_first(content)
+        if ranks is None:
+            return
+        told = True
+        part = None if progress is None or progress.part is None else vars(progress.part)
+        ranks.state_of_first(
+            {
+                "config": to_json(settings),
+                "folder": str(folder.path),
+                "epochs": None if progress is None else progress.epochs,
+                "part": part,
+            }
+        )
 
     try:
         yield tell
@@ -51,13 +63,15 @@ def announcing(ranks: Ranks | None) -> Iterator[Tell]:
         raise
 
 
-def follow(ranks: Ranks, data_dir: Path | None = None) -> RunFolder:
+def follow(ranks: Ranks, stopping: Stopping, data_dir: Path | None = None) -> RunFolder:
     """Learn and evaluate as the first process says; return the run's folder.
 
     Parameters
     ----------
     ranks : Ranks
         The processes.
+    stopping : Stopping
+        Tells of signals.
     data_dir : Path, optional
         Where the data lie on this machine, if not where the first has them.
 
@@ -67,10 +81,15 @@ def follow(ranks: Ranks, data_dir: Path | None = None) -> RunFolder:
         With the words of the first, if it could not begin.
     ConnectionError
         If a process is lost.
+    Stopped
+        If any of the processes was asked to stop.
     """
     told = ranks.state_of_first(None)
     if "error" in told:
         raise RuntimeError(f"rank 0: {told['error']}")
+    folder = RunFolder(told["folder"])
+    if told["epochs"] is None:
+        return folder
     settings = from_json(told["config"])
     if data_dir is not None:
         settings = replace(settings, data_dir=data_dir)
@@ -78,15 +97,33 @@ def follow(ranks: Ranks, data_dir: Path | None = None) -> RunFolder:
         torch.set_num_threads(settings.threads)
     data = open_data(settings)
     learner = build_learner(settings, data.input_shape, len(data.classes))
-    learner.fit(
-        data.train,
-        data.validation,
-        epochs=settings.epochs,
-        schedule=settings.schedule,
-        **told["where"],
-    )
+    part = None if told["part"] is None else Part(**told["part"])
+    with count_backward_passes() as counter:
+        # It writes nothing here, but stops after the same batch as that of the first.
+        keeper = Keeper(
+            Checkpoints(folder.path),
+            Progress(part=part),
+            data.summary["train_sha256"],
+            counter,
+            stopping,
+            minutes=settings.checkpoint_minutes,
+            updates=settings.checkpoint_updates,
+        )
+        try:
+            learner.fit(
+                data.train,
+                data.validation,
+                epochs=settings.epochs,
+                start_epoch=told["epochs"],
+                part=part,
+                guard=True,
+                schedule=settings.schedule,
+                callbacks=[keeper],
+            )
+        finally:
+            stopping.busy = False
     learner.evaluate(data.test)
-    return RunFolder(told["folder"])
+    return folder
 
 
 def of_restart(config: TrainConfig) -> TrainConfig:
