@@ -2,18 +2,23 @@
 
 A file is written under another name beside its place, flushed to disk and renamed; then the folder
 is flushed, so that neither a killed process nor a power cut leaves half of a file. Data sets, run
-folders, checkpoints and results are all written by these functions.
+folders, checkpoints and results are all written by these functions. A full disk or a read-only
+folder is an ``OSError`` that names the file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["data_root", "flush_folder", "write_atomically", "write_bytes", "write_text"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def data_root(root: str | os.PathLike[str] | None) -> Path:
@@ -48,8 +53,8 @@ def write_atomically(
     FileNotFoundError
         If the folder is missing and ``parents`` is false.
     OSError
-        If the file cannot be written; whatever ``write`` raises goes through. Neither leaves
-        anything behind.
+        If the file cannot be written (a full disk, a read-only folder): the message names the file
+        and the reason. Whatever else ``write`` raises goes through. Neither leaves anything behind.
     """
     path = Path(path)
     if parents:
@@ -57,18 +62,26 @@ def write_atomically(
     elif not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{path.suffix}")
-    # Made here and not by tempfile: the file then has the permissions that the user's umask asks
-    # for, and O_EXCL refuses a name that is taken or a link.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        # Made here and not by tempfile: the file then has the permissions that the user's umask
+        # asks for, and O_EXCL refuses a name that is taken or a link.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and _of_the_place(error, temporary):
+            raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
         raise
     flush_folder(path.parent)
+
+
+def _of_the_place(error: OSError, temporary: Path) -> bool:
+    """Tell whether an error is one of the disk or the folder, not of what ``write`` reads."""
+    return error.errno in (*_FULL, *_FORBIDDEN) and error.filename in (None, str(temporary))
 
 
 def flush_folder(folder: Path) -> None:

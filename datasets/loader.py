@@ -60,6 +60,12 @@ class EventLoader(DataLoader[Any]):
         assert isinstance(self.sampler, _EpochSampler)
         self.sampler.set_epoch(epoch)
 
+    def skip(self, batches: int) -> None:
+        """Leave out so many batches at the beginning of the next pass, without loading them."""
+        assert isinstance(self.sampler, _EpochSampler)
+        batches = positive_int("batches", batches, least=0)
+        self.sampler.skipped = batches * int(self.batch_size or 1)
+
     def __iter__(self) -> Any:
         # Iterators of a DataLoader draw one number for their workers; from a generator of our own,
         # always in the same state, not from the global one.
@@ -72,6 +78,7 @@ class _EpochSampler(Sampler[tuple[int, int]]):
 
     def __init__(self, indices: NDArray[np.int64], shuffle: bool, seed: int) -> None:
         self.indices, self.shuffle, self.seed, self.epoch = indices, shuffle, seed, 0
+        self.skipped = 0  # of the next pass
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = positive_int("epoch", epoch, least=0)
@@ -83,7 +90,8 @@ class _EpochSampler(Sampler[tuple[int, int]]):
         epoch, indices = self.epoch, self.indices
         if self.shuffle:
             indices = indices[permutation((self.seed, _ORDER, epoch), len(indices))]
-        return iter([(epoch, int(index)) for index in indices])
+        skipped, self.skipped = self.skipped, 0
+        return iter([(epoch, int(index)) for index in indices[skipped:]])
 
 
 class _Keyed(Dataset[tuple[Events, int]]):

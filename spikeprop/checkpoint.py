@@ -1,11 +1,15 @@
 """Nested state in one file: tensors by safetensors, everything else as JSON in its header.
 
-Loading never executes code. A file appears whole or not at all.
+Loading never executes code. A file appears whole or not at all, and carries a SHA-256 of all that
+it holds, so that a bit that flips on its way is found.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,8 @@ from spikeprop.datasets.files import write_atomically
 
 __all__ = ["load_state", "save_state"]
 
-#: Marks the metadata entry, and its version.
-_KEY, _VERSION = "spikeprop_state", 1
+#: Mark the metadata entries; version 1 had no digest.
+_KEY, _DIGEST, _VERSION = "spikeprop_state", "spikeprop_sha256", 2
 
 
 def save_state(path: str | Path, state: dict[str, Any]) -> None:
@@ -39,9 +43,9 @@ def save_state(path: str | Path, state: dict[str, Any]) -> None:
         If the file cannot be written.
     """
     tensors: dict[str, torch.Tensor] = {}
-    tree = {"version": _VERSION, "tree": _pack(state, "", tensors)}
-    header = {_KEY: json.dumps(tree)}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
+    text = json.dumps({"version": _VERSION, "tree": _pack(state, "", tensors)})
+    header = {_KEY: text, _DIGEST: _digest(text, tensors)}
+    write_atomically(path, lambda temporary: _write(tensors, temporary, header))
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
@@ -67,16 +71,43 @@ def load_state(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} holds no spikeprop state (is it a file of weights alone?)")
     try:
         tree = json.loads(metadata[_KEY])
-        if tree["version"] != _VERSION:
+        version = tree["version"]
+        if version not in (1, _VERSION):
             raise ValueError(
-                f"{path} has state version {tree['version']!r}, this spikeprop reads {_VERSION}"
+                f"{path} has state version {version!r}, this spikeprop reads {_VERSION}"
             )
+        unsealed = version == 1 and _DIGEST not in metadata
+        if not unsealed and metadata[_DIGEST] != _digest(metadata[_KEY], tensors):
+            raise ValueError(f"{path} is damaged: its content has another SHA-256 than it had")
         state = _unpack(tree["tree"], tensors)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} holds a damaged spikeprop state: {error!r}") from error
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} holds a damaged spikeprop state: {error!r:.200}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a damaged spikeprop state: no dictionary at its root")
     return state
+
+
+def _write(tensors: dict[str, torch.Tensor], path: Path, header: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata=header)
+    except SafetensorError as error:  # its words hold the system's error number, if any
+        found = (
+            n
+            for n in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+            if f"(os error {n})" in str(error)
+        )
+        number = next(found, errno.EIO)
+        raise OSError(number, os.strerror(number)) from error
+
+
+def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
+        content: Any = value.reshape(-1).view(torch.uint8).numpy()
+        digest.update(content)
+    return digest.hexdigest()
 
 
 def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -15,6 +15,7 @@ from spikeprop.datasets import EventBatch
 from spikeprop.kernels import available, sparse
 from spikeprop.names import meant
 
+LOSS_ADVICE = "; its weights may be damaged. Lower the learning rate, or load the last checkpoint"
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
 
@@ -221,8 +222,8 @@ def finite_loss(loss: Tensor, blocks: Sequence[Block], updates: int) -> None:
     for block, value in zip(blocks, loss.tolist(), strict=True):
         if value != value or value in (float("inf"), float("-inf")):
             raise FloatingPointError(
-                f"the local loss of block '{block.name}' became {value} in update {updates}; its "
-                f"weights may be damaged. Lower the learning rate, or load the last checkpoint"
+                f"the local loss of block '{block.name}' became {value} in update {updates}"
+                f"{LOSS_ADVICE}"
             )
 
 

@@ -30,12 +30,14 @@ from spikeprop.doctor import DoctorConfig
 from spikeprop.names import meant
 from spikeprop.neurons_cli import NeuronsConfig
 from spikeprop.report.config import ReportConfig
+from spikeprop.stopping import Stopped
 
 if TYPE_CHECKING:
     from spikeprop.fit import Evaluation
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+"""Ctrl-C; a run that a signal stopped ends with 128 and its number: 143 for SIGTERM."""
 LATEST = "latest"
 DEBUG = "SPIKEPROP_DEBUG"
 
@@ -117,7 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0, 1 if `doctor` finds something broken, 2 for bad input, 130 after Ctrl-C.
+        Exit code: 0, 1 if `doctor` finds something broken, 2 for bad input, 130 after Ctrl-C, 143
+        after SIGTERM.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -130,6 +133,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] == ["train"]:
             print("spikeprop: `spikeprop train --resume` goes on with the run", file=sys.stderr)
         return INTERRUPTED
+    except Stopped as stop:
+        print(f"spikeprop: {stop}", file=sys.stderr)
+        if given[:1] == ["train"]:
+            print("spikeprop: `spikeprop train --resume` goes on with the run", file=sys.stderr)
+        return stop.exit_code
     except BrokenPipeError:  # the reader of a pipe has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
@@ -273,10 +281,16 @@ def _run(config: Any) -> int:
 
 
 def _train(config: TrainConfig) -> None:
+    from spikeprop.parallel import join, leave
     from spikeprop.train import train
 
-    folder = train(config)
-    print(folder.path)
+    ranks = join(config.device)
+    try:
+        folder = train(config)
+    finally:
+        leave()
+    if ranks is None or ranks.first:
+        print(folder.path)
 
 
 def _evaluate(config: EvaluateConfig) -> None:
@@ -344,6 +358,9 @@ def _predict(config: PredictConfig) -> None:
 
 def _message(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:  # without the system's error number
+        where = "" if error.filename is None else f": {error.filename}"
+        text = f"{error.strerror}{where}"
     return text.replace("\n", "\n  ")
 
 

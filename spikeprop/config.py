@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from spikeprop.names import meant
 from spikeprop.rule_names import check_rule_name
+from spikeprop.seals import seal, unseal
 
 FORMAT = "spikeprop-run"
 VERSION = 1
@@ -219,6 +220,15 @@ class TrainConfig:
     threads: int = 0
     """CPU threads, 0 is torch's own choice; the same number gives the same bits [threads]."""
 
+    checkpoint_minutes: float = 5.0
+    """Write a checkpoint after so many minutes of training, beside that of every epoch [min]."""
+
+    checkpoint_updates: int | None = None
+    """Write a checkpoint after so many batches as well, on the way through an epoch [batches]."""
+
+    keep: int = 2
+    """So many checkpoints are kept: the newest, and older ones in case it gets damaged."""
+
     name: str | None = None
     """Name of the run folder; None takes the data set's name and the next free number."""
 
@@ -226,7 +236,8 @@ class TrainConfig:
     """Folder that run folders are made in."""
 
     resume: str | None = None
-    """Go on with a stopped run: its folder; alone, the run --name or the latest unfinished."""
+    """Go on with a stopped run: its folder; alone, the run --name or the latest unfinished; auto:
+    the run --name if it is there, else begin it, for jobs that start over after a kill."""
 
     quiet: bool = False
     """Print nothing but the result."""
@@ -255,7 +266,7 @@ class TrainConfig:
         _inside(self, "evidence_alpha", 0.0, 1.0, "(]")
         _inside(self, "homeostasis", 0.0, 1.0, "(]")
         _inside(self, "homeostasis_gain", 0.0, math.inf, "[)")
-        for name in ("lr", "tau", "signal_scale"):
+        for name in ("lr", "tau", "signal_scale", "checkpoint_minutes"):
             _inside(self, name, 0.0, math.inf, "()")
         check_rule_name(self.rule)
         if self.rule != "sigprop":
@@ -265,6 +276,8 @@ class TrainConfig:
                 "rule 'sigprop' has options of its own (--tau, --potential, ...), no rule_options; "
                 f"got {', '.join(self.rule_options)}"
             )
+        if self.resume == "auto" and self.name is None:
+            raise ValueError("resume='auto' goes on with the run --name: give it a name")
         if self.name is not None and (
             self.name in ("", ".", "..") or Path(self.name).name != self.name
         ):
@@ -317,10 +330,21 @@ COUNTS = (
     "update_every",
     "top_k",
     "signal_steps",
+    "checkpoint_updates",
+    "keep",
 )
 """Options that count something, from 1."""
 
-HOW_TO_RUN = ("data_dir", "name", "runs_dir", "resume", "quiet")
+HOW_TO_RUN = (
+    "data_dir",
+    "checkpoint_minutes",
+    "checkpoint_updates",
+    "keep",
+    "name",
+    "runs_dir",
+    "resume",
+    "quiet",
+)
 """Options that say where and how to run, and may differ when a run is resumed."""
 
 
@@ -333,7 +357,7 @@ def to_json(config: TrainConfig) -> str:
         for name, value in dataclasses.asdict(config).items()
     }
     head = {"format": FORMAT, "version": VERSION, "spikeprop": __version__, "config": options}
-    return json.dumps(head, indent=2) + "\n"
+    return json.dumps(seal(head), indent=2) + "\n"
 
 
 def from_json(text: str, source: str = "the configuration") -> TrainConfig:
@@ -349,12 +373,12 @@ def from_json(text: str, source: str = "the configuration") -> TrainConfig:
     Raises
     ------
     ValueError
-        If it is no JSON, no run configuration, of another version, or has unknown or missing
-        options, or one with a value that is not allowed.
+        If it is no JSON, no run configuration, of another version, damaged, or has unknown or
+        missing options, or one with a value that is not allowed.
     """
     try:
         head = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{source} is not valid JSON: {error}") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ValueError(f"{source} is not the configuration of a spikeprop run")
@@ -367,16 +391,19 @@ def from_json(text: str, source: str = "the configuration") -> TrainConfig:
     if not isinstance(options, dict):
         raise ValueError(f"{source} has no options under 'config'")
     names = {field.name for field in dataclasses.fields(TrainConfig)}
-    for kind, wrong in (("unknown", set(options) - names), ("no", names - set(options))):
+    missing = names - set(options) - set(HOW_TO_RUN)
+    for kind, wrong in (("unknown", set(options) - names), ("no", missing)):
         if wrong:
             raise ValueError(
                 f"{source} has {kind} option{'s' * (len(wrong) > 1)} {', '.join(sorted(wrong))}: "
                 f"it was written by spikeprop {head.get('spikeprop')}, another version"
             )
     try:
-        return TrainConfig(**options)
+        config = TrainConfig(**options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{source}: {error}") from None
+    unseal(head, source)
+    return config
 
 
 def differences(given: TrainConfig, stored: TrainConfig) -> list[str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,13 +15,14 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from spikeprop import checks
+from spikeprop.guard import Guard
 from spikeprop.metrics import Metrics, read_out
 from spikeprop.parallel import check_batches, split
 
 if TYPE_CHECKING:
     from spikeprop.learner import ForwardLearner, SchedulerFactory
 
-__all__ = ["Callback", "EpochResult", "Evaluation", "TensorBatches", "evaluate", "fit"]
+__all__ = ["Callback", "EpochResult", "Evaluation", "Part", "TensorBatches", "evaluate", "fit"]
 
 SCHEDULES = ("cosine", "constant")
 
@@ -80,6 +82,47 @@ class EpochResult:
     samples_per_second: float
 
 
+@dataclass(frozen=True)
+class Part:
+    """An epoch up to one of its batches: what it takes, beside the learner, to go on from there.
+
+    Attributes
+    ----------
+    epoch : int
+        From 1.
+    batches, samples, right : int
+        Batches and recordings that were learned from, and how many of these were predicted rightly.
+    sums : Tensor
+        Losses, accuracies and rates, summed over the recordings ``(3, n_blocks)``; 0 before any.
+    seconds : float
+        Time that it took.
+    """
+
+    epoch: int
+    batches: int
+    samples: int
+    right: int
+    sums: Tensor
+    seconds: float
+
+    @classmethod
+    def empty(cls, epoch: int) -> Part:
+        """Return an epoch before its first batch."""
+        return cls(epoch, 0, 0, 0, torch.zeros(()), 0.0)
+
+    def add(self, metrics: Metrics, n: int, right: int, seconds: float) -> Part:
+        """Return the epoch with a batch of ``n`` recordings more."""
+        per_block = torch.stack([metrics.loss, metrics.accuracy, metrics.rate]).cpu()
+        return Part(
+            self.epoch,
+            self.batches + 1,
+            self.samples + n,
+            self.right + right,
+            self.sums + n * per_block,
+            seconds,
+        )
+
+
 class Callback:
     """Something that watches ``fit``; override what is needed."""
 
@@ -90,6 +133,18 @@ class Callback:
         self, learner: ForwardLearner, epoch: int, batch: int, metrics: Metrics
     ) -> None:
         """After batch number ``batch`` (from 1)."""
+
+    def on_part(self, learner: ForwardLearner, part: Part) -> None:
+        """After ``on_batch_end`` of all callbacks, with what the epoch has given so far."""
+
+    def on_validation_start(self, learner: ForwardLearner, part: Part) -> None:
+        """After the last batch of an epoch, before validation."""
+
+    def on_failure(self, learner: ForwardLearner, part: Part) -> None:
+        """Before an error ends ``fit`` that leaves the learner as it was after ``part``.
+
+        Such errors are those of the loader, and those of an update that the guard takes back.
+        """
 
     def on_epoch_end(self, learner: ForwardLearner, result: EpochResult) -> None:
         """After an epoch and its validation."""
@@ -128,11 +183,15 @@ class TensorBatches:
             )
         self.x, self.labels = x, labels
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
-        self._epoch = 0
+        self._epoch = self._skipped = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch."""
         self._epoch = epoch
+
+    def skip(self, batches: int) -> None:
+        """Leave out so many batches at the beginning of the next pass."""
+        self._skipped = batches
 
     def __len__(self) -> int:
         return math.ceil(len(self.labels) / self.batch_size)
@@ -142,7 +201,8 @@ class TensorBatches:
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self._epoch)
             order = torch.randperm(len(self.labels), generator=generator)
-        for start in range(0, len(order), self.batch_size):
+        first, self._skipped = self._skipped * self.batch_size, 0
+        for start in range(first, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             yield self.x[:, rows], self.labels[rows]
 
@@ -154,6 +214,8 @@ def fit(
     *,
     epochs: int,
     start_epoch: int = 0,
+    part: Part | None = None,
+    guard: bool = False,
     batch_size: int = 50,
     schedule: str = "cosine",
     callbacks: Sequence[Callback] = (),
@@ -167,12 +229,18 @@ def fit(
     train, validation : iterable of (x, label), or (x, labels)
         A loader that gives time-first batches ``(T, B, *features)`` and ``(B,)``, or a pair of
         tensors ``(T, N, *features)``, ``(N,)``. A loader's ``set_epoch`` (or its sampler's) is
-        called before each epoch. Processes that learn together have the same data each, and split
-        every batch.
+        called before each epoch, and its ``skip`` to leave out batches, where it has one. Processes
+        that learn together have the same data each, and split every batch.
     epochs : int
         Epochs in all; at least 1.
     start_epoch : int
         Epochs already done, when going on after :meth:`ForwardLearner.load`.
+    part : Part, optional
+        Where in the next epoch to go on, from :meth:`Callback.on_part`; the results are those of an
+        undisturbed run, if the loader gives the same batches for the same epoch.
+    guard : bool
+        Take back an update that leaves NaN behind, and name block, time step and sample; warn of
+        silent and saturated layers (:mod:`spikeprop.guard`). It copies the state at every update.
     batch_size : int
         Only for tensors.
     schedule : {"cosine", "constant"}
@@ -190,18 +258,27 @@ def fit(
     ------
     ValueError
         If an argument is outside its range or the loader is empty.
+    FloatingPointError
+        If a loss or a weight becomes NaN or infinite.
     """
     checks.positive_integer("epochs", epochs)
     checks.one_of("schedule", schedule, SCHEDULES)
     if not 0 <= start_epoch <= epochs:
         raise ValueError(f"start_epoch has to lie in 0 .. epochs={epochs}, got {start_epoch}")
+    if part is not None and part.epoch != start_epoch + 1:
+        raise ValueError(
+            f"part is of epoch {part.epoch}, and start_epoch={start_epoch} goes on with epoch "
+            f"{start_epoch + 1}"
+        )
     loader = _batches(train, batch_size, shuffle=True, seed=learner.seed)
     check_batches(loader, learner.ranks)
     if not learner.has_scheduler:
         learner.set_scheduler(_scheduler(schedule, epochs, _length(loader)))
+    watching = Guard(learner) if guard else None
     results = []
     for epoch in range(start_epoch + 1, epochs + 1):
-        result = _epoch(learner, loader, validation, epoch, batch_size, callbacks)
+        begun = part if part is not None and part.epoch == epoch else Part.empty(epoch)
+        result = _epoch(learner, watching, loader, validation, begun, batch_size, callbacks)
         results.append(result)
         for callback in callbacks:
             callback.on_epoch_end(learner, result)
@@ -210,9 +287,10 @@ def fit(
 
 def _epoch(
     learner: ForwardLearner,
+    guard: Guard | None,
     loader: Iterable[Any],
     validation: Iterable[Any] | tuple[Tensor, Tensor] | None,
-    epoch: int,
+    part: Part,
     batch_size: int,
     callbacks: Sequence[Callback],
 ) -> EpochResult:
@@ -220,35 +298,72 @@ def _epoch(
         getattr(loader, "sampler", None), "set_epoch", None
     )
     if set_epoch is not None:
-        set_epoch(epoch)
+        set_epoch(part.epoch)
     for callback in callbacks:
-        callback.on_epoch_start(learner, epoch, _length(loader))
-    start = time.perf_counter()
-    samples, right = 0, 0
-    sums = torch.zeros(())
+        callback.on_epoch_start(learner, part.epoch, _length(loader))
+    start = time.perf_counter() - part.seconds
     ranks = learner.ranks
-    for batch, (x, label) in enumerate(loader, start=1):
+    batches: Iterator[Any] | None = None
+    while True:
+        try:
+            batches = _from(loader, part.batches) if batches is None else batches
+            batch = next(batches, None)
+        except Exception:
+            for callback in callbacks:
+                callback.on_failure(learner, part)
+            raise
+        if batch is None:
+            break
+        x, label = batch
         n = len(label)
-        samples += n
         if ranks is not None:
             x, label = split(x, label, ranks)
-        metrics = learner.update(x, label)
+        try:
+            metrics = (guard or learner).update(x, label)
+        except FloatingPointError:
+            for callback in callbacks if guard is not None else ():
+                callback.on_failure(learner, part)
+            raise
+        right = 0
         if not learner.rule.regression:
-            right += int((metrics.prediction.cpu() == label.cpu()).sum())
-        per_block = torch.stack([metrics.loss, metrics.accuracy, metrics.rate]).cpu()
-        sums = sums + n * per_block
+            right = int((metrics.prediction.cpu() == label.cpu()).sum())
+        if ranks is not None:
+            right = sum(ranks.counts(right))
+        part = part.add(metrics, n, right, time.perf_counter() - start)
         for callback in callbacks:
-            callback.on_batch_end(learner, epoch, batch, metrics)
+            callback.on_batch_end(learner, part.epoch, part.batches, metrics)
+        for callback in callbacks:
+            callback.on_part(learner, part)
     seconds = time.perf_counter() - start
-    if samples == 0:
+    if part.samples == 0:
         raise ValueError("train gave no batch")
-    if ranks is not None:
-        right = sum(ranks.counts(right))
-    loss, accuracy, rate = sums / samples
-    checked = None if validation is None else evaluate(learner, validation, batch_size=batch_size)
+    loss, accuracy, rate = part.sums / part.samples
+    checked = None
+    if validation is not None:
+        for callback in callbacks:
+            callback.on_validation_start(learner, part)
+        checked = evaluate(learner, validation, batch_size=batch_size)
     return EpochResult(
-        epoch, right / samples, loss, accuracy, rate, checked, seconds, samples / seconds
+        part.epoch,
+        part.right / part.samples,
+        loss,
+        accuracy,
+        rate,
+        checked,
+        seconds,
+        part.samples / seconds,
     )
+
+
+def _from(loader: Iterable[Any], batches: int) -> Iterator[Any]:
+    """Return the batches of an epoch behind the first so many of them."""
+    skip = getattr(loader, "skip", None)
+    if batches == 0:
+        return iter(loader)
+    if skip is None:
+        return islice(loader, batches, None)
+    skip(batches)
+    return iter(loader)
 
 
 def evaluate(

@@ -42,7 +42,7 @@ from spikeprop.surroundings import flushed_denormals, mode, randomness
 from spikeprop.thresholds import keep_rates
 
 if TYPE_CHECKING:
-    from spikeprop.fit import Callback, EpochResult, Evaluation
+    from spikeprop.fit import Callback, EpochResult, Evaluation, Part
     from spikeprop.readout import ExportedNetwork
 
 __all__ = ["ForwardLearner", "Metrics"]
@@ -252,7 +252,10 @@ class ForwardLearner:
         self.schedulers = [] if scheduler is None else [scheduler(item) for item in trained]
         if self.schedulers and self._waiting_schedules:
             for item, state in zip(self.schedulers, self._waiting_schedules, strict=True):
-                item.load_state_dict(state)
+                try:
+                    item.load_state_dict(state)
+                except (KeyError, TypeError, AttributeError) as error:
+                    raise ValueError(f"the saved schedule does not fit: {error!r:.200}") from error
                 # Making a scheduler set the first step's rate; this is the one that was saved.
                 for group, rate in zip(
                     item.optimizer.param_groups, item.get_last_lr(), strict=True
@@ -568,6 +571,8 @@ class ForwardLearner:
         *,
         epochs: int,
         start_epoch: int = 0,
+        part: Part | None = None,
+        guard: bool = False,
         batch_size: int = 50,
         schedule: str = "cosine",
         callbacks: Sequence[Callback] = (),
@@ -581,6 +586,8 @@ class ForwardLearner:
             validation,
             epochs=epochs,
             start_epoch=start_epoch,
+            part=part,
+            guard=guard,
             batch_size=batch_size,
             schedule=schedule,
             callbacks=callbacks,

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,94 +15,31 @@ from safetensors.torch import save_file
 from spikeprop import presets, runs
 from spikeprop._version import __version__
 from spikeprop.assemble import Data, build_learner, open_data
-from spikeprop.checkpoint import load_state, save_state
+from spikeprop.checkpoints import Checkpoints
 from spikeprop.config import TrainConfig
+from spikeprop.counting import count_backward_passes, peak_memory_mib
 from spikeprop.datasets.files import write_atomically
-from spikeprop.fit import Callback, EpochResult, Evaluation
+from spikeprop.fit import Callback, Evaluation
 from spikeprop.learner import ForwardLearner
-from spikeprop.monitor import CsvLog, PlainProgress, ProgressBars, Row, TensorBoardLog
+from spikeprop.monitor import CsvLog, PlainProgress, ProgressBars, TensorBoardLog
+from spikeprop.parallel import Ranks
+from spikeprop.parallel.following import Tell, announcing, follow, of_restart
+from spikeprop.resuming import Keeper, Progress, go_on
 from spikeprop.rules.base import ONCE
 from spikeprop.runs import RunFolder
+from spikeprop.stopping import Stopped, Stopping
 
 __all__ = ["count_backward_passes", "peak_memory_mib", "train"]
 
-
-@dataclass
-class _Progress:
-    """What a run carries across a kill, beside the learner."""
-
-    rows: list[Row]
-    seconds: float = 0.0
-    peak_memory_mib: float = 0.0
-    backward_passes: int = 0
-
-    @property
-    def epochs(self) -> int:
-        return len(self.rows)
-
-
-class _Counter:
-    """Number of calls, and whether one is going on."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.inside = False
-
-
-@contextmanager
-def count_backward_passes() -> Iterator[_Counter]:
-    """Count the calls of autograd's entry points while the context is open.
-
-    ``torch.Tensor.backward``, ``torch.autograd.backward`` and ``torch.autograd.grad`` are really
-    wrapped; the first calls the second, which counts once.
-
-    Yields
-    ------
-    object
-        Its ``calls`` is the number so far.
-    """
-    counter = _Counter()
-    places: list[tuple[Any, str]] = [
-        (torch.Tensor, "backward"),
-        (torch.autograd, "backward"),
-        (torch.autograd, "grad"),
-    ]
-    originals = [getattr(owner, name) for owner, name in places]
-
-    def wrap(function: Any) -> Any:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            if counter.inside:
-                return function(*args, **kwargs)
-            counter.calls += 1
-            counter.inside = True
-            try:
-                return function(*args, **kwargs)
-            finally:
-                counter.inside = False
-
-        return counted
-
-    for (owner, name), original in zip(places, originals, strict=True):
-        setattr(owner, name, wrap(original))
-    try:
-        yield counter
-    finally:
-        for (owner, name), original in zip(places, originals, strict=True):
-            setattr(owner, name, original)
-
-
-def peak_memory_mib() -> float | None:
-    """Return the largest resident memory of this process in MiB; None if the system cannot."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak / (2**20 if sys.platform == "darwin" else 2**10))
+AFRESH = ("data_dir", "checkpoint_minutes", "checkpoint_updates", "keep")
+"""Options that may be given anew when a run is resumed."""
 
 
 def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     """Train, test and leave a run folder; or go on with one (``config.resume``).
+
+    In one of several processes (:func:`spikeprop.parallel.join`) all have to call: they learn
+    together, and the first writes the folder.
 
     Parameters
     ----------
@@ -129,33 +63,55 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
         If an option does not fit the data, the machine, or the run to resume.
     FloatingPointError
         If a loss or a weight becomes NaN or infinite.
+    RuntimeError
+        If another process trains in the run's folder.
+    Stopped
+        After SIGTERM or Ctrl-C, once a checkpoint is written.
     """
+    ranks = Ranks.present()
     console = console or Console(soft_wrap=True, highlight=False)
-    resumed = runs.find_unfinished(config) if config.resume is not None else None
+    with Stopping() as stopping:
+        if ranks is not None and not ranks.first:
+            return follow(ranks, stopping, config.data_dir)
+        with announcing(ranks) as tell:
+            return _train(of_restart(config), console, stopping, tell)
+
+
+def _train(config: TrainConfig, console: Console, stopping: Stopping, tell: Tell) -> RunFolder:
+    resumed = runs.find(config)
+    if resumed is not None and config.resume == "auto" and resumed.finished:
+        with resumed.lock():  # killed after its last word, before it had cleared up
+            resumed.tidy()
+            Checkpoints(resumed.path).remove()
+        console.print(f"the run in {resumed.path} has finished")
+        tell(resumed.config(), resumed, None)
+        return resumed
     settings = config if resumed is None else resumed.config()
-    if config.data_dir is not None and resumed is not None:  # the data may have moved meanwhile
-        settings = TrainConfig(**{**vars(settings), "data_dir": config.data_dir})
+    if resumed is not None:  # the data may have moved meanwhile
+        given = {name: getattr(config, name) for name in AFRESH}
+        defaults = {name: getattr(TrainConfig(), name) for name in AFRESH}
+        settings = replace(settings, **{k: v for k, v in given.items() if v != defaults[k]})
     if settings.threads > 0:
         torch.set_num_threads(settings.threads)
     if settings.preset is not None and resumed is None and not config.quiet:
         console.print(presets.cost(settings.preset))
     data = open_data(settings)
     learner = build_learner(settings, data.input_shape, len(data.classes))
-    progress = _Progress(rows=[])
-    if resumed is None:
-        folder = runs.create(settings)
-    else:
-        folder = resumed
-        progress = _load_checkpoint(folder, learner, data)
-    if not config.quiet:
-        _print_head(
-            console, settings, data, folder, progress, resumed is not None, learner.update_every
-        )
-        if settings.preset is not None and resumed is None:
-            console.print(presets.expectation(settings, data))
-    _learn(settings, data, learner, folder, progress, console, quiet=config.quiet)
-    evaluation = learner.evaluate(data.test)
-    _finish(settings, data, learner, folder, progress, evaluation)
+    folder = runs.create(settings) if resumed is None else resumed
+    with folder.lock():
+        folder.tidy()
+        kept = Checkpoints(folder.path, settings.keep)
+        progress = go_on(kept, learner, data.summary["train_sha256"])
+        tell(settings, folder, progress)
+        if not config.quiet:
+            _print_head(
+                console, settings, data, folder, progress, resumed is not None, learner.update_every
+            )
+            if settings.preset is not None and resumed is None:
+                console.print(presets.expectation(settings, data))
+        _learn(settings, data, learner, folder, progress, console, stopping, quiet=config.quiet)
+        evaluation = learner.evaluate(data.test)
+        _finish(settings, data, learner, folder, progress, evaluation)
     if not config.quiet:
         console.print(
             f"trained in {progress.seconds:.1f} s with {progress.backward_passes} backward passes, "
@@ -170,8 +126,9 @@ def _learn(
     data: Data,
     learner: ForwardLearner,
     folder: RunFolder,
-    progress: _Progress,
+    progress: Progress,
     console: Console,
+    stopping: Stopping,
     *,
     quiet: bool,
 ) -> None:
@@ -185,63 +142,33 @@ def _learn(
             callbacks.append(PlainProgress(config.epochs, console))
         progress.rows = table.rows
         counter = stack.enter_context(count_backward_passes())
+        keeper = Keeper(
+            Checkpoints(folder.path, config.keep),
+            progress,
+            data.summary["train_sha256"],
+            counter,
+            stopping,
+            minutes=config.checkpoint_minutes,
+            updates=config.checkpoint_updates,
+        )
         # Last: a checkpoint says that all else of its epoch is written.
-        callbacks.append(_Checkpoint(folder, data, progress, counter))
-        learner.fit(
-            data.train,
-            data.validation,
-            epochs=config.epochs,
-            start_epoch=progress.epochs,
-            schedule=config.schedule,
-            callbacks=callbacks,
-        )
-
-
-class _Checkpoint(Callback):
-    """Writes all that ``--resume`` needs, in one file, after every epoch."""
-
-    def __init__(
-        self, folder: RunFolder, data: Data, progress: _Progress, counter: _Counter
-    ) -> None:
-        self.folder, self.data, self.progress, self.counter = folder, data, progress, counter
-        self.before = progress.backward_passes
-
-    def on_epoch_end(self, learner: ForwardLearner, result: EpochResult) -> None:
-        """Write the checkpoint."""
-        progress = self.progress
-        progress.seconds += result.seconds
-        progress.peak_memory_mib = max(progress.peak_memory_mib, peak_memory_mib() or 0.0)
-        progress.backward_passes = self.before + self.counter.calls
-        state = {
-            "learner": learner.state_dict(),
-            "rows": json.dumps(progress.rows),
-            "seconds": progress.seconds,
-            "peak_memory_mib": progress.peak_memory_mib,
-            "backward_passes": progress.backward_passes,
-            "train_sha256": self.data.summary["train_sha256"],
-        }
-        save_state(self.folder / runs.CHECKPOINT, state)
-
-
-def _load_checkpoint(folder: RunFolder, learner: ForwardLearner, data: Data) -> _Progress:
-    path = folder / runs.CHECKPOINT
-    if not path.is_file():  # killed within its first epoch
-        return _Progress(rows=[])
-    state = load_state(path)
-    try:
-        if state["train_sha256"] != data.summary["train_sha256"]:
-            raise ValueError(
-                f"the training data are not those that the run in {folder.path} began with"
+        callbacks.append(keeper)
+        try:
+            learner.fit(
+                data.train,
+                data.validation,
+                epochs=config.epochs,
+                start_epoch=progress.epochs,
+                part=progress.part,
+                guard=True,
+                schedule=config.schedule,
+                callbacks=callbacks,
             )
-        learner.load_state_dict(state["learner"])
-        return _Progress(
-            json.loads(state["rows"]),
-            float(state["seconds"]),
-            float(state["peak_memory_mib"]),
-            int(state["backward_passes"]),
-        )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not the checkpoint of a run: {error!r}") from None
+        except Stopped:
+            keeper.stop(learner)
+            raise
+        finally:
+            stopping.busy = False
 
 
 def _finish(
@@ -249,7 +176,7 @@ def _finish(
     data: Data,
     learner: ForwardLearner,
     folder: RunFolder,
-    progress: _Progress,
+    progress: Progress,
     evaluation: Evaluation,
 ) -> None:
     from spikeprop.plots import save_curves
@@ -259,15 +186,15 @@ def _finish(
     learner.save(folder / runs.LEARNER)
     save_curves(folder / runs.CURVES, progress.rows, learner, data.test, data.classes)
     # Last: a run has finished when its metrics are there.
-    runs.write_json(folder / runs.METRICS, _metrics(config, data, learner, progress, evaluation))
-    (folder / runs.CHECKPOINT).unlink(missing_ok=True)
+    folder.write_metrics(_metrics(config, data, learner, progress, evaluation))
+    Checkpoints(folder.path).remove()
 
 
 def _metrics(
     config: TrainConfig,
     data: Data,
     learner: ForwardLearner,
-    progress: _Progress,
+    progress: Progress,
     evaluation: Evaluation,
 ) -> dict[str, Any]:
     peak = progress.peak_memory_mib
@@ -291,6 +218,7 @@ def _metrics(
         "data": data.summary,
         "device": config.device,
         "threads": torch.get_num_threads(),
+        "processes": 1 if learner.ranks is None else learner.ranks.size,
         "versions": versions(),
     }
     if torch.device(config.device).type == "cuda":
@@ -330,7 +258,7 @@ def _print_head(
     config: TrainConfig,
     data: Data,
     folder: RunFolder,
-    progress: _Progress,
+    progress: Progress,
     resumed: bool,
     update_every: int,
 ) -> None:
@@ -344,4 +272,6 @@ def _print_head(
     steps = "every time step" if update_every == 1 else steps
     console.print(f"network {sizes}, rule {config.rule}, update {steps}")
     if resumed:
-        console.print(f"resuming {folder.path} after epoch {progress.epochs} of {config.epochs}")
+        within = "" if progress.part is None else f" and {progress.part.batches} batches"
+        done = f"epoch {progress.epochs}{within} of {config.epochs}"
+        console.print(f"resuming {folder.path} after {done}")

@@ -18,6 +18,7 @@ from tiny_events import tiny_arguments, tiny_options, write_tiny_events
 
 from spikeprop import inference, runs
 from spikeprop.checkpoint import load_state
+from spikeprop.checkpoints import Checkpoints
 from spikeprop.config import TrainConfig
 from spikeprop.monitor import CsvLog
 from spikeprop.train import count_backward_passes, peak_memory_mib, train
@@ -179,7 +180,7 @@ def test_resume_gives_the_same_bits(
             train(config(data, tmp_path), quiet_console())
     (path,) = tmp_path.iterdir()
     assert not (path / runs.METRICS).exists()
-    assert (path / runs.CHECKPOINT).exists() == (epoch > 1)
+    assert len(Checkpoints(path).paths()) == min(epoch - 1, TrainConfig.keep)
     torch.rand(7)  # a resumed process has another global random state
     resumed = train(TrainConfig(resume="latest", runs_dir=tmp_path, quiet=True), quiet_console())
     assert resumed.path == path
@@ -199,13 +200,13 @@ elif where == "before a checkpoint is in place":
     real = checkpoint.save_file
     def save(*args, **kwargs):
         real(*args, **kwargs)
-        if any(p.name == "checkpoint.safetensors" for p in runs_dir.rglob("*")):
+        if list(runs_dir.rglob("checkpoint-*.safetensors")):
             die()
     from pathlib import Path
     runs_dir = Path(sys.argv[sys.argv.index("--runs-dir") + 1])
     checkpoint.save_file = save
 elif where == "after the last epoch":
-    runs.write_json = die
+    runs.RunFolder.write_metrics = die
 cli.main()
 """
 
@@ -286,7 +287,7 @@ def test_a_damaged_checkpoint_is_an_error(
         patch.setattr(CsvLog, "on_batch_end", Interrupting(2, 1))
         with pytest.raises(Stop):
             train(config(data, tmp_path, name="a"), quiet_console())
-    checkpoint = tmp_path / "a" / runs.CHECKPOINT
+    (checkpoint,) = Checkpoints(tmp_path / "a").paths()
     checkpoint.write_bytes(checkpoint.read_bytes()[:500])
     with pytest.raises(ValueError, match="damaged"):
         train(TrainConfig(resume=str(tmp_path / "a"), quiet=True), quiet_console())

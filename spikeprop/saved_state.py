@@ -1,0 +1,174 @@
+"""Whether a saved learner is whole and fits: checked before anything of a learner is changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikeprop import checks
+from spikeprop.blocks import Block
+
+__all__ = [
+    "check_fields",
+    "check_optimizers",
+    "check_schedules",
+    "check_signals",
+    "check_thresholds",
+]
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "rule": dict,
+    "time": str,
+    "update_every": int,
+    "seed": int,
+    "updates": int,
+    "input_shape": list,
+    "time_steps": int,
+    "density": (int, float, type(None)),
+    "network": dict,
+    "signals": dict,
+    "optimizers": list,
+    "schedulers": list,
+}
+#: What an optimiser's state holds of a parameter, where that is known; tensors of its shape.
+_MOMENTS: dict[type, tuple[str, ...]] = {
+    torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.SGD: (),
+    torch.optim.RMSprop: ("step", "square_avg"),
+}
+
+
+def check_fields(state: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` unless everything is there, of its type, and no tensor is NaN.
+
+    Raises
+    ------
+    ValueError
+        Naming what is missing or wrong.
+    """
+    if not isinstance(state, Mapping):
+        raise ValueError(f"the saved learner is a {type(state).__name__}, not a dictionary")
+    for name, kind in _FIELDS.items():
+        if name not in state:
+            raise ValueError(f"the saved learner has no '{name}'")
+        value = state[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ValueError(f"the saved learner's '{name}' is a {type(value).__name__}")
+    for name in ("network", "signals"):
+        for key, value in state[name].items():
+            if not isinstance(key, str) or not isinstance(value, Tensor):
+                raise ValueError(f"the saved learner's '{name}.{key}' is no tensor")
+    counts = {name: state[name] for name in ("seed", "updates", "time_steps")}
+    sizes = state["input_shape"]
+    if min(counts.values()) < 0 or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise ValueError(f"the saved learner has {counts} and the input shape {sizes}")
+    if state["density"] is not None and not 0 <= state["density"] < math.inf:
+        raise ValueError(f"the saved learner's density is {state['density']}")
+    checks.finite("the saved network", state["network"])
+    checks.finite("the saved learner", state["signals"])
+
+
+def check_signals(saved: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> None:
+    """Raise ``ValueError`` unless the tensors that the rule drew have the same names and shapes."""
+    _same_names("signals", saved, mine)
+    for name, value in mine.items():
+        if saved[name].shape != value.shape:
+            raise ValueError(
+                f"the saved signals' '{name}' has shape {tuple(saved[name].shape)}, this learner's "
+                f"{tuple(value.shape)}"
+            )
+
+
+def check_thresholds(saved: Mapping[str, Tensor], blocks: Sequence[Block]) -> None:
+    """Raise ``ValueError`` unless each threshold is one number, or one a neuron or channel."""
+    for block in blocks:
+        name = f"{block.neuron_name}.threshold"
+        if name not in saved:
+            continue
+        channels, *space = block.features
+        shape, own = saved[name].shape, getattr(block.neuron, "threshold", None)
+        allowed = {torch.Size([channels, *[1] * len(space)]), torch.Size([])}
+        if own is not None:
+            allowed.add(own.shape)
+        if shape not in allowed:
+            raise ValueError(
+                f"the saved network's '{name}' has shape {tuple(shape)}, and the block's features "
+                f"have {tuple(block.features)}"
+            )
+
+
+def check_optimizers(saved: Sequence[Any], mine: Sequence[torch.optim.Optimizer | None]) -> None:
+    """Raise ``ValueError`` unless each optimiser could go on with what was saved for it."""
+    if len(saved) != len(mine):
+        raise ValueError(f"the state has {len(saved)} optimisers, the learner {len(mine)}")
+    for index, (state, optimizer) in enumerate(zip(saved, mine, strict=True)):
+        if optimizer is None or state is None:
+            continue
+        try:
+            _check_optimizer(f"optimiser {index}", state, optimizer)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the saved optimiser {index} is damaged: {error!r:.200}") from None
+
+
+def _check_optimizer(name: str, saved: Any, optimizer: torch.optim.Optimizer) -> None:
+    groups, own = saved["param_groups"], optimizer.state_dict()["param_groups"]
+    if len(groups) != len(own):
+        raise ValueError(f"the saved {name} has {len(groups)} groups, this learner's {len(own)}")
+    parameters: dict[Any, Tensor] = {}
+    for theirs, ours, live in zip(groups, own, optimizer.param_groups, strict=True):
+        for option, value in ours.items():
+            if option == "initial_lr":  # a scheduler's
+                continue
+            if option not in theirs:
+                raise ValueError(f"the saved {name} has no {option}")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            kinds = (int, float) if number else type(value)
+            if not isinstance(theirs[option], kinds):
+                raise ValueError(f"the saved {name} has {option}={theirs[option]!r:.80}")
+            if isinstance(theirs[option], float) and not math.isfinite(theirs[option]):
+                raise ValueError(f"the saved {name} has {option}={theirs[option]}")
+        if len(theirs["params"]) != len(live["params"]):
+            raise ValueError(f"the saved {name} has {len(theirs['params'])} parameters")
+        parameters.update(zip(theirs["params"], live["params"], strict=True))
+    moments = _MOMENTS.get(type(optimizer))
+    for index, entries in saved["state"].items():
+        if index not in parameters:
+            raise ValueError(f"the saved {name} has state of an unknown parameter {index!r}")
+        missing = set(moments or ()) - set(entries)
+        if missing:
+            raise ValueError(f"the saved {name} has no {', '.join(sorted(missing))}")
+        tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
+        checks.finite(f"the saved {name}", tensors)
+        for key, value in tensors.items():
+            fits = value.numel() == 1 or value.shape == parameters[index].shape
+            if moments is not None and (not fits or (key == "step") != (value.dim() == 0)):
+                raise ValueError(
+                    f"the saved {name}'s '{key}' has shape {tuple(value.shape)}, its parameter "
+                    f"{tuple(parameters[index].shape)}"
+                )
+
+
+def check_schedules(saved: Sequence[Any], trained: int) -> None:
+    """Raise ``ValueError`` unless there is a schedule for each optimiser, or none at all."""
+    if len(saved) not in (0, trained):
+        raise ValueError(f"the state has {len(saved)} schedules for {trained} optimisers")
+    for state in saved:
+        rates = state.get("_last_lr") if isinstance(state, dict) else None
+        if not isinstance(rates, list) or not all(
+            isinstance(rate, int | float) and math.isfinite(rate) for rate in rates
+        ):
+            raise ValueError("a saved schedule is damaged: it has no learning rates")
+
+
+def _same_names(what: str, saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+    missing, unknown = sorted(mine.keys() - saved.keys()), sorted(saved.keys() - mine.keys())
+    if missing or unknown:
+        raise ValueError(
+            f"the saved {what} do not fit: missing {missing or 'nothing'}, unknown "
+            f"{unknown or 'nothing'}"
+        )

@@ -1,0 +1,74 @@
+"""``kill -9`` at random moments: the run ends with the bits of an undisturbed one."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from started import Starter
+from tiny_events import tiny_arguments, write_tiny_events
+
+from spikeprop import runs
+from spikeprop.checkpoint import load_state
+
+KILLS = int(os.environ.get("SPIKEPROP_KILLS", "10"))
+INTERVAL = 3
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and kill")
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    found = Starter(tmp_path_factory.mktemp("starter") / "updates")
+    yield found
+    found.close()
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(starter: Starter, tmp_path: Path) -> None:
+    data = write_tiny_events(tmp_path / "data")
+    arguments = [
+        *tiny_arguments(data, tmp_path / "runs"),
+        "--checkpoint-updates", str(INTERVAL), "--resume", "auto", "--name",
+    ]  # fmt: skip
+    assert starter.run([*arguments, "whole"])[0] == 0
+    whole = runs.RunFolder(tmp_path / "runs" / "whole")
+    code, seconds = starter.run([*arguments, "again"])  # what the first run compiled is there
+    assert code == 0
+    chance, kills, number, repeated = random.Random(0), 0, 0, 0
+    while kills < KILLS:
+        name, number = f"killed-{number}", number + 1
+        path = tmp_path / "runs" / name
+        done = 0
+        while True:
+            starter.updates.write_text("")
+            after = chance.uniform(0.0, 0.9 * seconds) if kills < KILLS else None
+            code, _ = starter.run([*arguments, name], after)
+            made = starter.noted()
+            if made:
+                assert done - INTERVAL < made[0] <= done + 1, "an interval is repeated at most"
+                assert made == list(range(made[0], made[-1] + 1))
+                repeated += done + 1 - made[0]
+                done = made[-1]
+            if code == 0:
+                break
+            assert code == -9
+            kills += 1
+        assert (path / runs.WEIGHTS).read_bytes() == (whole / runs.WEIGHTS).read_bytes()
+        assert same_but_times(path / runs.LEARNER, whole / runs.LEARNER)
+        assert {p.name for p in path.iterdir() if "tfevents" not in p.name} == {
+            p.name for p in whole.path.iterdir() if "tfevents" not in p.name
+        }, "nothing half-written is left"
+    printed = Path(f"{starter.updates}.out").read_text()
+    assert "warning" not in printed, "no checkpoint was found damaged"
+    assert "error" not in printed
+    print(f"{kills} kills in {number} runs, {repeated} updates repeated")
+
+
+def same_but_times(path: Path, other: Path) -> bool:
+    from test_runs import same_tensors
+
+    return same_tensors(load_state(path), load_state(other))
