@@ -367,9 +367,9 @@ class Pipeline:
     def _checked(self, x: Any, label: Any) -> Tensor:
         learner, rule = self.learner, self.learner.rule
         checks.finite_weights(learner.net)
-        label = checks.sequence(x, label, rule.num_classes, learner.net)
+        found = checks.sequence(x, label, rule.num_classes, learner.net)
         checks.same_features(x.shape[2:], learner.input_shape)
-        return label
+        return found
 
     def _window(self, stage: Stage, steps: int) -> Any:
         head, content = self._receive()
