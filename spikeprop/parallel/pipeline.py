@@ -390,7 +390,7 @@ class Pipeline:
             return
         if isinstance(content, Tensor):
             content = _bytes_of(content)
-        parts = [] if content is None else [torch.from_numpy(np.ascontiguousarray(content))]
+        parts = [] if content is None else [torch.from_numpy(np.require(content, None, "CW"))]
         head = head._replace(size=sum(part.numel() for part in parts))
         for part in (torch.tensor(head, dtype=torch.float64), *parts):
             if part.numel():
