@@ -11,10 +11,11 @@ row of events on two resources that work side by side, its processor and its lin
                     block first; a block's gradient enters the link when its backward pass is over
 
 A sum of G bytes over P workers takes 2 (P - 1) latencies and moves 2 (P - 1) / P G bytes each way
-in a ring, or 2 log2 P messages of G bytes in a tree; the faster one counts. What the simulation takes is measured here, on one process: seconds a batch as
-``fixed + per_row * rows``, where rows are a worker's recordings and the class signals; bytes are
-counted. Its own test is the speed of two and four real processes
-(:mod:`spikeprop.experiments.benchmarks.processes`), which nothing was fitted to.
+in a ring, or 2 log2 P messages of G bytes in a tree; the faster one counts. What the simulation
+takes is measured here, on one process: seconds a batch as ``fixed + per_row * rows``, where rows
+are a worker's recordings and the class signals; bytes are counted. Its test is the speed of two
+and four real processes (:mod:`spikeprop.experiments.benchmarks.processes`), which nothing was
+fitted to.
 """
 
 from __future__ import annotations

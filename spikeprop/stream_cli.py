@@ -14,6 +14,7 @@ import tyro
 if TYPE_CHECKING:
     from spikeprop.live import Counters, Follower, Report
     from spikeprop.live.view import View
+    from spikeprop.parallel.pipeline import Pipeline
 
 SGD_RATE = 1e-4
 
@@ -75,6 +76,9 @@ class StreamConfig:
 def run(config: StreamConfig) -> None:
     """Follow the stream to its end; print what came of it.
 
+    In one of several processes (``torchrun``) it runs one stage of the network: the first reads the
+    source, the last one predicts.
+
     Raises
     ------
     FileNotFoundError, ValueError, OSError
@@ -89,6 +93,8 @@ def run(config: StreamConfig) -> None:
     from spikeprop.live import Counters, Follower, Reorder
     from spikeprop.live.sources import open_source, read_labels
     from spikeprop.live.view import View
+    from spikeprop.parallel import join, leave
+    from spikeprop.parallel.live import Feeding, open_pipeline
 
     for name in ("save", "log"):
         path = getattr(config, name)
@@ -119,10 +125,15 @@ def run(config: StreamConfig) -> None:
     sensor = (data["sensor_size"][0], data["sensor_size"][1], data["sensor_size"][2])
     if tuple(data["input_shape"]) != (sensor[2], sensor[1], sensor[0]):
         raise ValueError(f"{config.run} was trained on pooled pixels, which a stream has not")
+    ranks = join(config.device or "cpu")
+    pipeline = None if ranks is None else open_pipeline(learner, ranks, log=config.log)
+    if pipeline is not None and not pipeline.first:
+        _stage(pipeline, save=config.save is not None)
+        return
     counters = Counters()
     labels = None if config.labels is None else read_labels(config.labels, classes)
     packets = open_source(config.source, counters, speed=config.speed, labels=labels)
-    view = None if config.quiet else View(counters, classes, sensor)
+    view = None if config.quiet or pipeline is not None else View(counters, classes, sensor)
     with ExitStack() as stack:
         log = None if config.log is None else stack.enter_context(config.log.open("w"))
         if log is not None:
@@ -139,7 +150,7 @@ def run(config: StreamConfig) -> None:
                 view.step(report)
 
         follower = Follower(
-            learner,
+            learner if pipeline is None else Feeding(pipeline),
             sensor,
             config.step or trained.time_window,
             counters,
@@ -157,12 +168,32 @@ def run(config: StreamConfig) -> None:
         begun = time.monotonic()
         _follow(packets, Reorder(counters, config.window), follower, view, begun + config.seconds)
         seconds = time.monotonic() - begun
+    if pipeline is not None:
+        pipeline.end_stream()
+        right = _Score()  # the last stage keeps it
+        if config.save is not None:
+            pipeline.gather()
     _print_result(follower, counters, seconds, right)
     if config.save is not None:
         learner.reset()
         learner.optimizers = kept  # the file is one of the training's kind
         learner.save(config.save)
         print(config.save)
+    leave()
+
+
+def _stage(pipeline: Pipeline, *, save: bool) -> None:
+    """Run a later stage of a pipeline; the last one says how well it predicted."""
+    from spikeprop.parallel import leave
+    from spikeprop.parallel.live import behind
+
+    steps, labelled, right = behind(pipeline)
+    if pipeline.last and labelled:
+        share = 100 * right / labelled
+        print(f"accuracy   {share:.2f} % of {labelled:,} of {steps:,} time steps, as they came")
+    if save:
+        pipeline.gather()
+    leave()
 
 
 class _Score:

@@ -138,6 +138,11 @@ def check_pipeline(net: nn.Module, rule: Any, reference: Any, stages: int) -> No
             "a pipeline carries classes, and signals beside the recordings: no regression, and "
             "placement='parallel'"
         )
+    if rule.predict_from != "last":
+        raise ValueError(
+            "the last stage of a pipeline predicts by the last block: predict_from has to be "
+            f"'last', got {rule.predict_from!r}"
+        )
     if len(reference.blocks) < stages:
         raise ValueError(
             f"{stages} processes need at least {stages} blocks, one a stage, and the network has "
