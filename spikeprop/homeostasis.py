@@ -1,4 +1,4 @@
-"""Homeostasis: each neuron moves its own threshold until it fires at a wanted rate.
+"""Homeostasis: each neuron moves its own threshold until it fires at a wanted rate::
 
     threshold *= exp(gain * clip(rate / target - 1, -1, 1)),   kept within [low, high]
 
