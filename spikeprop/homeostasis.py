@@ -1,4 +1,6 @@
-"""Homeostasis: each neuron moves its own threshold until it fires at a wanted rate::
+"""Homeostasis: each neuron moves its own threshold until it fires at a wanted rate.
+
+Once a sequence, or a step of a stream::
 
     threshold *= exp(gain * clip(rate / target - 1, -1, 1)),   kept within [low, high]
 

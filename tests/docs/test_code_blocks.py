@@ -166,7 +166,7 @@ def check_module(name: str, arguments: list[str]) -> None:
         warnings.simplefilter("ignore", RuntimeWarning)  # it may have been imported before
         patch.setattr("sys.argv", [name, "--help"])
         with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-            runpy.run_module(name, run_name="__main__")
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
     options = [word for word in arguments if word.startswith("--")]
     for option in options:
         assert option in said.getvalue(), f"{name} has no {option}"
