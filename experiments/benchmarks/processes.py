@@ -144,7 +144,7 @@ def _works(
     def learner(group: str | None) -> ForwardLearner:
         layers: list[nn.Module] = []
         for matrix in matrices:
-            linear = nn.Linear(*reversed(matrix.shape))
+            linear = nn.Linear(matrix.shape[1], matrix.shape[0])
             with torch.no_grad():
                 linear.weight.copy_(matrix)
                 linear.bias.zero_()

@@ -419,7 +419,7 @@ class Pipeline:
             return
         if isinstance(content, Tensor):
             content = _bytes_of(content)
-        parts = [] if content is None else [torch.from_numpy(np.require(content, None, "CW"))]
+        parts = [] if content is None else [torch.from_numpy(np.require(content, None, ["C", "W"]))]
         head = head._replace(size=sum(part.numel() for part in parts))
         for part in (torch.tensor(head, dtype=torch.float64), *parts):
             if part.numel():
