@@ -118,12 +118,17 @@ def check_optimizers(saved: Sequence[Any], mine: Sequence[torch.optim.Optimizer 
             continue
         try:
             _check_optimizer(f"optimiser {index}", state, optimizer)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise ValueError(f"the saved optimiser {index} is damaged: {error!r:.200}") from None
 
 
 def _check_optimizer(name: str, saved: Any, optimizer: torch.optim.Optimizer) -> None:
+    if not isinstance(saved["state"], dict) or not isinstance(saved["param_groups"], list):
+        raise ValueError(f"the saved {name} is damaged")
     groups, own = saved["param_groups"], optimizer.state_dict()["param_groups"]
+    for entries, what in ((saved["state"].values(), "state"), (groups, "groups")):
+        if not all(isinstance(item, dict) for item in entries):
+            raise ValueError(f"the saved {name}'s {what} are damaged")
     if len(groups) != len(own):
         raise ValueError(f"the saved {name} has {len(groups)} groups, this learner's {len(own)}")
     parameters: dict[Any, Tensor] = {}
@@ -139,8 +144,8 @@ def _check_optimizer(name: str, saved: Any, optimizer: torch.optim.Optimizer) ->
                 raise ValueError(f"the saved {name} has {option}={theirs[option]!r:.80}")
             if isinstance(theirs[option], float) and not math.isfinite(theirs[option]):
                 raise ValueError(f"the saved {name} has {option}={theirs[option]}")
-        if len(theirs["params"]) != len(live["params"]):
-            raise ValueError(f"the saved {name} has {len(theirs['params'])} parameters")
+        if not isinstance(theirs["params"], list) or len(theirs["params"]) != len(live["params"]):
+            raise ValueError(f"the saved {name} has other parameters")
         parameters.update(zip(theirs["params"], live["params"], strict=True))
     moments = _MOMENTS.get(type(optimizer))
     for index, entries in saved["state"].items():
