@@ -281,10 +281,16 @@ def _run(config: Any) -> int:
 
 
 def _train(config: TrainConfig) -> None:
+    from spikeprop.parallel import join, leave
     from spikeprop.train import train
 
-    folder = train(config)
-    print(folder.path)
+    ranks = join(config.device)
+    try:
+        folder = train(config)
+    finally:
+        leave()
+    if ranks is None or ranks.first:
+        print(folder.path)
 
 
 def _evaluate(config: EvaluateConfig) -> None:

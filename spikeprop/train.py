@@ -22,6 +22,8 @@ from spikeprop.datasets.files import write_atomically
 from spikeprop.fit import Callback, Evaluation
 from spikeprop.learner import ForwardLearner
 from spikeprop.monitor import CsvLog, PlainProgress, ProgressBars, TensorBoardLog
+from spikeprop.parallel import Ranks
+from spikeprop.parallel.following import Tell, announcing, follow, of_restart
 from spikeprop.resuming import Keeper, Progress, go_on
 from spikeprop.rules.base import ONCE
 from spikeprop.runs import RunFolder
@@ -35,6 +37,9 @@ AFRESH = ("data_dir", "checkpoint_minutes", "checkpoint_updates", "keep")
 
 def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     """Train, test and leave a run folder; or go on with one (``config.resume``).
+
+    In one of several processes (:func:`spikeprop.parallel.join`) all have to call: they learn
+    together, and the first writes the folder.
 
     Parameters
     ----------
@@ -63,18 +68,23 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     Stopped
         After SIGTERM or Ctrl-C, once a checkpoint is written.
     """
+    ranks = Ranks.present()
     console = console or Console(soft_wrap=True, highlight=False)
     with Stopping() as stopping:
-        return _train(config, console, stopping)
+        if ranks is not None and not ranks.first:
+            return follow(ranks, stopping, config.data_dir)
+        with announcing(ranks) as tell:
+            return _train(of_restart(config), console, stopping, tell)
 
 
-def _train(config: TrainConfig, console: Console, stopping: Stopping) -> RunFolder:
+def _train(config: TrainConfig, console: Console, stopping: Stopping, tell: Tell) -> RunFolder:
     resumed = runs.find(config)
     if resumed is not None and config.resume == "auto" and resumed.finished:
         with resumed.lock():  # killed after its last word, before it had cleared up
             resumed.tidy()
             Checkpoints(resumed.path).remove()
         console.print(f"the run in {resumed.path} has finished")
+        tell(resumed.config(), resumed, None)
         return resumed
     settings = config if resumed is None else resumed.config()
     if resumed is not None:  # the data may have moved meanwhile
@@ -92,6 +102,7 @@ def _train(config: TrainConfig, console: Console, stopping: Stopping) -> RunFold
         folder.tidy()
         kept = Checkpoints(folder.path, settings.keep)
         progress = go_on(kept, learner, data.summary["train_sha256"])
+        tell(settings, folder, progress)
         if not config.quiet:
             _print_head(
                 console, settings, data, folder, progress, resumed is not None, learner.update_every
@@ -207,6 +218,7 @@ def _metrics(
         "data": data.summary,
         "device": config.device,
         "threads": torch.get_num_threads(),
+        "processes": 1 if learner.ranks is None else learner.ranks.size,
         "versions": versions(),
     }
     if torch.device(config.device).type == "cuda":

@@ -295,6 +295,26 @@ class ReferenceEngine(StepwiseEngine):
             else:
                 for rows in steps:
                     self.net(rows)
+        self.end(passage)
+        self.check_steps(passage, len(x))
+
+    def step(self, x_t: Tensor, passage: Passage[BlockPass]) -> None:
+        """Run one time step ``(B, *features)`` of a stream."""
+        self.step_rows(self.rows(x_t, passage), passage)
+
+    def rows(self, x_t: Tensor, passage: Passage[BlockPass]) -> Tensor:
+        """Return the next time step ``(B, *features)`` with the rows that the signal takes."""
+        return self._with_signal_rows(x_t, passage.blocks[0].tensors, passage.steps + 1)
+
+    def step_rows(self, rows: Tensor, passage: Passage[BlockPass]) -> Tensor:
+        """Run one time step of all rows; return what the network gives."""
+        with torch.no_grad(), self._hooked(passage):
+            given: Tensor = self.net(rows)
+        return given
+
+    def end(self, passage: Passage[BlockPass]) -> None:
+        """Let what is left over be learned."""
+        with torch.no_grad():
             for block_pass in passage.blocks:
                 block_pass.flush()
             for block_pass in passage.blocks:
@@ -302,13 +322,6 @@ class ReferenceEngine(StepwiseEngine):
             own = passage.blocks[0].own
             if own is not None:
                 own.flush()
-        self.check_steps(passage, len(x))
-
-    def step(self, x_t: Tensor, passage: Passage[BlockPass]) -> None:
-        """Run one time step ``(B, *features)`` of a stream."""
-        tensors = passage.blocks[0].tensors
-        with torch.no_grad(), self._hooked(passage):
-            self.net(self._with_signal_rows(x_t, tensors, passage.steps + 1))
 
     def _with_signal_rows(self, x_t: Tensor, tensors: dict[str, Tensor], t: int) -> Tensor:
         """Append the signal rows' input: zeros, where a place in every later batch is all."""
@@ -338,7 +351,9 @@ class ReferenceEngine(StepwiseEngine):
                 signal = signal + current[n:]
             return torch.cat([current[:n], signal]), *inputs[1:]
 
-        handles = [self.blocks[0].neuron.register_forward_pre_hook(enter)]
+        handles = []
+        if self.blocks[0].index == 0:  # else the signal rows come along with the recordings'
+            handles.append(self.blocks[0].neuron.register_forward_pre_hook(enter))
         for block_pass in passage.blocks:
             handles += follow(block_pass)
         try:

@@ -14,9 +14,9 @@ Memory holds one window, however long the sequence is. With ``update_every=1`` a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,13 +38,38 @@ from spikeprop.evidence import Evidence
 from spikeprop.potentials import free_potential
 from spikeprop.rules import LocalRule
 
-__all__ = ["WindowedEngine"]
+__all__ = ["Span", "WindowedEngine", "spans_of"]
 
 #: Rows (steps times samples) of a window; more of them spread the dense terms between windows over
 #: more steps, fewer of them stay in the cache.
 WINDOW_ROWS = 2048
 #: Rows that neurons and loss work on at a time, so that they stay in the level-2 cache.
 CHUNK_ROWS = 512
+
+
+class Span(NamedTuple):
+    """Time steps ``first`` to ``last`` (exclusive) of a batch.
+
+    ``full`` says that an update ends them, ``goes_on`` that other steps follow.
+    """
+
+    first: int
+    last: int
+    full: bool
+    goes_on: bool
+
+
+def spans_of(steps: int, n_recordings: int, period: int) -> Iterator[Span]:
+    """Cut the steps of a batch into windows, none of which an update every ``period`` parts."""
+    period = min(period, steps)
+    most = max(1, WINDOW_ROWS // n_recordings)
+    first = 0
+    while first < steps:
+        whole = min(period - first % period, steps - first)
+        parts = -(-whole // most)
+        last = first + -(-whole // parts)
+        yield Span(first, last, last % period == 0 or last == steps, last < steps)
+        first = last
 
 
 @dataclass
@@ -212,32 +237,42 @@ class WindowedEngine:
             link.block, n_rows, n_recordings, filters, free, membrane, self._buffers, self.dtype
         )
 
+    def input(self, x: Tensor | EventBatch) -> Tensor | EventBatch:
+        """Return a batch as the first block takes it, sparse or dense."""
+        if self.sparse[0] and isinstance(x, Tensor):
+            return as_events(x)
+        if not self.sparse[0] and isinstance(x, EventBatch):
+            return x.to_dense(self.dtype)
+        return x
+
     def run(self, x: Tensor | EventBatch, passage: Passage[Any]) -> None:
         """Run whole sequences ``(T, B, *features)``, and learn."""
         assert isinstance(passage, _Batch)
-        steps = x.shape[0]
-        if self.sparse[0] and isinstance(x, Tensor):
-            x = as_events(x)
-        elif not self.sparse[0] and isinstance(x, EventBatch):
-            x = x.to_dense(self.dtype)
+        steps, x = x.shape[0], self.input(x)
         learns = any(stage.optimizer is not None for stage in passage.stages)
-        period = min(passage.update_every, steps) if learns else steps
-        most = max(1, WINDOW_ROWS // passage.n_recordings)
-        with torch.no_grad():
-            first = 0
-            while first < steps:
-                whole = min(period - first % period, steps - first)
-                parts = -(-whole // most)
-                last = first + -(-whole // parts)
-                window = self._window(x, first, last)
-                full = last % period == 0 or last == steps
-                for stage, following in zip(passage.stages, [*self.sparse[1:], None], strict=True):
-                    window = self._advance(
-                        stage, window, passage, first, last, following, goes_on=last < steps
-                    )
-                    if full and stage.optimizer is not None:
-                        stage.step()
-                first = last
+        period = passage.update_every if learns else steps
+        for span in spans_of(steps, passage.n_recordings, period):
+            self.advance(self.window(x, span), passage, span)
+        self.end(passage, steps)
+
+    @torch.no_grad()
+    def advance(
+        self, window: Any, passage: _Batch, span: Span, following: bool | None = None
+    ) -> Any:
+        """Run all blocks over a window, and let them learn; return the last one's spikes.
+
+        ``following`` says whether what comes behind takes sparse rows; None for nothing.
+        """
+        for stage, sparse in zip(passage.stages, [*self.sparse[1:], following], strict=True):
+            window = self._advance(
+                stage, window, passage, span.first, span.last, sparse, goes_on=span.goes_on
+            )
+            if span.full and stage.optimizer is not None:
+                stage.step()
+        return window
+
+    def end(self, passage: _Batch, steps: int) -> None:
+        """End a batch after all of its time steps."""
         for stage in passage.stages:
             stage.settle()
             if stage.optimizer is not None:
@@ -245,10 +280,11 @@ class WindowedEngine:
             stage.record.t = steps
             stage.record.spike_sum = stage.scan.spike_sum
 
-    def _window(self, x: Tensor | EventBatch, first: int, last: int) -> Any:
+    def window(self, x: Tensor | EventBatch, span: Span) -> Any:
+        """Return the input of some time steps, as the first block takes it."""
         if isinstance(x, EventBatch):
-            return Rows.of_window(x, first, last, self.dtype)
-        return x[first:last].to(self.dtype)
+            return Rows.of_window(x, span.first, span.last, self.dtype)
+        return x[span.first : span.last].to(self.dtype)
 
     def _advance(
         self,

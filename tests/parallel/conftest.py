@@ -6,4 +6,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "learning"), str(HERE.parent / "neurons")]
+sys.path[:0] = [
+    str(HERE),
+    str(HERE.parent),
+    str(HERE.parent / "learning"),
+    str(HERE.parent / "neurons"),
+]

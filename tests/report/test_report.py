@@ -86,17 +86,20 @@ def test_playing_moves_the_evidence(page: Any, html: Path) -> None:
     end = tab.inner_text("[data-part=bars]")
     tab.keyboard.press("Space")
     assert tab.inner_text("[data-part=play]") == "Pause"
+    tab.keyboard.press("Space")
+    assert tab.inner_text("[data-part=play]") == "Play"
+    tab.focus("[data-part=time]")
+    tab.keyboard.press("Home")
     start = tab.inner_text("[data-part=bars]")
     assert start != end
     assert tab.inner_text("[data-part=said]").startswith("After step 1 of 6 (60 ms): ")
     path = tab.get_attribute("[data-part=lines] path.c1", "d")
-    tab.wait_for_function(
-        "document.querySelector('[data-part=said]').textContent.includes('step 2')"
-    )
+    tab.focus("[data-part=play]")
+    tab.keyboard.press("Space")
+    moved = tab.locator("[data-part=said]").filter(has_text=re.compile("After step [2-6] of"))
+    moved.wait_for()
     assert tab.inner_text("[data-part=bars]") != start
     assert tab.get_attribute("[data-part=lines] path.c1", "d").startswith(path)
-    tab.keyboard.press("Space")
-    assert tab.inner_text("[data-part=play]") == "Play"
     tab.focus("[data-part=time]")
     tab.keyboard.press("End")
     assert tab.inner_text("[data-part=bars]") == end
