@@ -3,11 +3,11 @@
 ``python -m spikeprop.experiments.benchmarks.endurance [--steps 3600000]``
 
 Ten classes, each of which fires cells of its own more often, on the sensor of N-MNIST; the class
-changes every half second. Reported by the minute of the stream are resident memory, the firing rate
-of each layer and how often the class was right; at the end, whether all weights are finite, and how
-many thresholds stand at an end of their range (the class's half second is long enough to get there).
-The exit code is 1 if memory moved by more than 2 % after the first tenth, a weight is not finite, or
-the rate of a layer left the range from half to twice its target in a minute.
+changes every half second. Reported by the minute of the stream are resident memory, the firing
+rate of each layer and how often the class was right; at the end, whether all weights are finite and
+how many thresholds stand at an end of their range (a class's half second is long enough to get
+there). The exit code is 1 if memory moved by more than 2 % after the first tenth, a weight is not
+finite, or the rate of a layer left the range from half to twice its target in a minute.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ __all__ = ["EnduranceConfig", "endure", "faults", "main"]
 FEATURES, CLASSES = torch.Size((2, 34, 34)), 10
 #: Steps of a class at a time, and how many such pieces of each class there are.
 PIECE, PIECES = 500, 4
-WINDOWS = 60
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,9 @@ class EnduranceConfig:
     """Options of the run."""
 
     steps: int = 3_600_000
-    """Time steps; a multiple of 30,000."""
+    """Time steps; a multiple of 500 times the windows."""
+    windows: int = 60
+    """So many parts are reported each by itself, at least 10."""
     hidden: tuple[int, ...] = (64, 64)
     """Neurons of each hidden layer."""
     events: int = 100
@@ -56,8 +57,11 @@ class EnduranceConfig:
     """Write the result to this JSON file."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.steps % (PIECE * WINDOWS):
-            raise ValueError(f"steps has to be a multiple of {PIECE * WINDOWS}, got {self.steps}")
+        if self.windows < 10 or self.steps < 1 or self.steps % (PIECE * self.windows):
+            raise ValueError(
+                f"steps has to be a multiple of {PIECE} times the windows, at least 10 of them, "
+                f"got {self.steps} and {self.windows}"
+            )
 
 
 def endure(config: EnduranceConfig) -> dict[str, Any]:
@@ -76,8 +80,13 @@ def endure(config: EnduranceConfig) -> dict[str, Any]:
     pieces, random = _pieces(config.events), np.random.default_rng(1)
     windows: list[dict[str, Any]] = []
     begun = time.process_time()
-    for _ in range(WINDOWS):
-        rates, right, count = torch.zeros(len(config.hidden)), 0, config.steps // WINDOWS // PIECE
+    count = config.steps // config.windows // PIECE
+    for _ in range(config.windows):
+        rates, right, count = (
+            torch.zeros(len(config.hidden)),
+            0,
+            config.steps // config.windows // PIECE,
+        )
         for _ in range(count):
             label, piece = int(random.integers(CLASSES)), int(random.integers(PIECES))
             metrics = learner.steps(pieces[label][piece], torch.tensor([label]))
@@ -96,8 +105,8 @@ def endure(config: EnduranceConfig) -> dict[str, Any]:
     assert control is not None, "it is on unless it is turned off"
     found = learner.net.state_dict()
     thresholds = torch.cat([v.flatten() for n, v in found.items() if n.endswith("threshold")])
-    memory = [window["memory_mib"] for window in windows[WINDOWS // 10 :]]
-    settled = [window["rates"] for window in windows[WINDOWS // 10 :]]
+    memory = [window["memory_mib"] for window in windows[config.windows // 10 :]]
+    settled = [window["rates"] for window in windows[config.windows // 10 :]]
     return {
         "steps": config.steps,
         "hidden": list(config.hidden),
