@@ -1,5 +1,7 @@
 # make train   make .venv, install, train on the embedded data, evaluate, write a run folder
 # make test    make .venv, install with the test extra, run the whole test suite
+# make docs    the documentation, in build/docs; warnings are errors, code cells run
+# make notebooks   the tutorial as executed notebooks, in build/notebooks
 # make lint    ruff, and mypy --strict on a plain (not editable) installation
 # make clean   remove .venv and everything else that was generated, except runs/
 #
@@ -17,10 +19,11 @@ BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 RUN := $(VENV)/.installed
 TEST := $(VENV)/.installed-test
+DOCS := $(VENV)/.installed-docs
 METADATA := setup.cfg pyproject.toml constraints.txt spikeprop/_version.py
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test lint clean
+.PHONY: help train test docs notebooks lint clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p; /^$$/q' Makefile
@@ -30,6 +33,14 @@ train: $(RUN)
 
 test: $(TEST)
 	@$(BIN)/python -m pytest $(ARGS)
+
+docs: $(DOCS)
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
+
+notebooks: docs
+	@mkdir -p build/notebooks
+	@cp build/jupyter_execute/tutorial/*.ipynb build/notebooks
+	@ls build/notebooks/*
 
 # mypy cannot follow an editable installation, and a plain one also shows what a user would get.
 lint: $(TEST)
@@ -41,6 +52,7 @@ lint: $(TEST)
 	    --cache-dir "$(CURDIR)/.mypy_cache" --strict -p spikeprop
 
 clean:
+	rm -rf docs/figures
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -67,4 +79,10 @@ $(TEST): $(MADE) $(METADATA)
 	@echo "installing spikeprop and its test tools into $(VENV) (some minutes the first time)"
 	@$(PIP_INSTALL) "pip>=22.3"
 	@$(PIP_INSTALL) -e ".[test]"
+	@touch $(RUN) $@
+
+$(DOCS): $(MADE) $(METADATA)
+	@echo "installing spikeprop and what the documentation needs into $(VENV) (some minutes the first time)"
+	@$(PIP_INSTALL) "pip>=22.3"
+	@$(PIP_INSTALL) -e ".[docs]"
 	@touch $(RUN) $@

@@ -4,8 +4,8 @@
 
 Direct coding: the image is the current at each of the four steps. The figures reported for the
 paper's network are 2.63 % test error on MNIST and 10.68 % on Fashion-MNIST for SP Voltage, 1.01 %
-and 9.51 % for SP Surrogate (after a table quoted by others, see docs/rules.md). Here by default
-the tuned recipe, without any surrogate.
+and 9.51 % for SP Surrogate (after a table quoted by others, see the documentation's page on signal
+propagation). Here by default the tuned recipe, without any surrogate.
 """
 
 from __future__ import annotations

@@ -31,11 +31,13 @@ from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import LIF
 from spikeprop.recipes import sigprop_of
 from spikeprop.rules import Rule
-from spikeprop.rules.names import make_rule, parse_options
+from spikeprop.rules.names import find_rule, make_rule, parse_options
 
 FINGERPRINT_SAMPLES = 64
 FEW_STEPS = 5
 """With fewer time steps a network sees hardly more than a picture."""
+LEARNING_RATE = 4e-4
+"""Of a rule that says none."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,14 @@ def build_rule(config: TrainConfig, num_classes: int) -> Rule:
     return sigprop_of(config, num_classes)
 
 
+def learning_rate(config: TrainConfig) -> float:
+    """Return the step size: as configured, or where a search over the rule's own begins."""
+    if config.lr is not None:
+        return config.lr
+    space = find_rule(config.rule).search
+    return float(space["lr"][0]) if "lr" in space else LEARNING_RATE
+
+
 def build_learner(
     config: TrainConfig, input_shape: tuple[int, ...], num_classes: int
 ) -> ForwardLearner:
@@ -247,7 +257,7 @@ def build_learner(
     learner = ForwardLearner(
         build_network(config, input_shape),
         build_rule(config, num_classes),
-        optimizer=partial(torch.optim.Adam, lr=config.lr, fused=True),
+        optimizer=partial(torch.optim.Adam, lr=learning_rate(config), fused=True),
         update_every=config.update_every,
         seed=config.seed,
     )

@@ -201,8 +201,9 @@ class TrainConfig:
     batch_size: int = 50
     """Recordings per batch [recordings]."""
 
-    lr: float = 4e-4
-    """Learning rate of Adam at the start; for tens of thousands of recordings rather 1e-4."""
+    lr: float | None = None
+    """Learning rate of Adam at the start; None is the rule's own, 4e-4 for sigprop; for tens of
+    thousands of recordings rather 1e-4."""
 
     schedule: ScheduleName = "cosine"
     """How the learning rate goes on: down to zero along a cosine, or constant."""

@@ -1,5 +1,7 @@
 """Homeostasis: each neuron moves its own threshold until it fires at a wanted rate.
 
+Once a sequence, or a step of a stream::
+
     threshold *= exp(gain * clip(rate / target - 1, -1, 1)),   kept within [low, high]
 
 It is local to the neuron. Without it the rectified rules fall silent layer by layer, and the next

@@ -165,7 +165,7 @@ class ForwardLearner:
         self._chosen: Choice | None = None
         self._stream: Stream | None = None
         self._waiting_schedules: list[dict[str, Any]] = []
-        self._shares = False
+        self.shares = False
 
     # ------------------------------------------------------------------ the network
 
@@ -303,9 +303,9 @@ class ForwardLearner:
         ranks = self.ranks
         if ranks is None:
             return None
-        if not self._shares:
+        if not self.shares:
             begin_sharing(self, ranks)
-            self._shares = True
+            self.shares = True
         return Share.of(ranks, n_recordings)
 
     @property

@@ -12,7 +12,7 @@ name               current of the signal rows in the first block        rows
 ``drawn``          ``W g_c + b``, ``g_c`` a picture of the class        one a class
 ``context-input``  ``W x + b + S c``, ``S`` fixed                       one a recording
 ``concatenated``   the same, ``S`` trained: ``[W, S] [x, c] + b``       one a recording
-``overlaid``       ``W x' + b``, the first D inputs of ``x'`` are ``c`` one a recording
+``overlaid``       ``W x' + b``, ``c`` over the first D of ``x``        one a recording
 ``projection``     none: a fixed random vector a class and layer        none
 =================  ===================================================  ====================
 

@@ -86,6 +86,7 @@ def run(config: StreamConfig) -> None:
     import torch
 
     from spikeprop import inference
+    from spikeprop.assemble import learning_rate
     from spikeprop.live import Counters, Follower, Reorder
     from spikeprop.live.sources import open_source, read_labels
     from spikeprop.live.view import View
@@ -104,7 +105,7 @@ def run(config: StreamConfig) -> None:
             raise ValueError(f"update_every must be at least 1, got {config.update_every}")
         learner.update_every = config.update_every
     as_trained = config.optimizer == "trained"
-    rate = (trained.lr if as_trained else SGD_RATE) if config.lr is None else config.lr
+    rate = (learning_rate(trained) if as_trained else SGD_RATE) if config.lr is None else config.lr
     if not 0 < rate < math.inf:
         raise ValueError(f"lr must be above 0, got {config.lr}")
     kept = learner.optimizers

@@ -6,8 +6,8 @@ r"""Event files of every common format, read by one function and written by anot
 format                    usual name                  first bytes
 ========================  ==========================  ============================================
 AEDAT 2, 3.1, 4           ``.aedat``, ``.aedat4``     ``#!AER-DAT``
-Prophesee RAW             ``.raw``                    ``% `` (EVT 2.0, 2.1 and 3.0)
-Prophesee DAT             ``.dat``                    ``% ``
+Prophesee RAW             ``.raw``                    ``%`` and a space (EVT 2.0, 2.1, 3.0)
+Prophesee DAT             ``.dat``                    ``%`` and a space
 ATIS (N-MNIST)            ``.bin``                    none: by name
 Event Stream              ``.es``                     ``Event Stream``
 NumPy                     ``.npy``, ``.npz``          as NumPy writes them

@@ -38,6 +38,8 @@ class Cell:
         ``lr``, ``dropout``, ``weight_decay`` and hyper-parameters of the rule.
     seed : int
         Seed of weights, signals, batches and the validation split.
+    lags : tuple of int
+        Delays of a layer's inputs to draw from, in µs, whole numbers of time steps.
     validation : float
         Share of the training recordings that is held out and measured; 0 trains on all of them and
         measures the test recordings.
@@ -60,6 +62,7 @@ class Cell:
     beta: float
     limit: int | None = None
     order_window: int | None = None
+    lags: tuple[int, ...] = ()
     validation: float = 0.0
     freeze: bool = False
     data_dir: str | None = None
@@ -74,11 +77,8 @@ class Cell:
         """Name of the cell's file: readable, with a digest of all that determines the result."""
         identity = self.as_dict()
         identity.pop("data_dir")
-        for name in (
-            "limit",
-            "order_window",
-        ):  # cells from before there was this option keep theirs
-            if identity[name] is None:
+        for name in ("limit", "order_window", "lags"):
+            if not identity[name]:  # cells from before there was this option keep their names
                 identity.pop(name)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         words = [re.sub(r"[^\w.+-]+", ".", w) for w in (self.rule, self.network, self.dataset)]
@@ -158,7 +158,12 @@ def build_learner(cell: Cell, data: Data) -> ForwardLearner:
     lr, dropout = options.pop("lr", 4e-4), options.pop("dropout", 0.0)
     decay = options.pop("weight_decay", 0.0)
     net = build_shape(
-        cell.network, data.input_shape, beta=cell.beta, dropout=dropout, seed=cell.seed
+        cell.network,
+        data.input_shape,
+        beta=cell.beta,
+        dropout=dropout,
+        seed=cell.seed,
+        lags=[lag // cell.time_window for lag in cell.lags],
     )
     rule = make_rule(name, len(data.classes), **options)
     learner = ForwardLearner(

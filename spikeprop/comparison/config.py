@@ -70,6 +70,10 @@ class CompareConfig:
     """Cut windows of this length at random places and play half of them backward: twice the
     classes, told apart by order in time alone [µs]."""
 
+    lags: tuple[int, ...] = ()
+    """Let every input of a layer arrive later by one of these, drawn at random; multiples of
+    time_window, 0 among them or not [µs]."""
+
     beta: float = 0.9
     """Decay of the membrane voltage [per time step]."""
 
@@ -107,6 +111,11 @@ class CompareConfig:
             given = getattr(self, name)
             if given is not None and given < 1:
                 raise ValueError(f"{name} must be None or at least 1, got {given}")
+        if any(lag < 0 or lag % self.time_window for lag in self.lags):
+            raise ValueError(
+                f"lags must be whole numbers of time steps of {self.time_window} µs, "
+                f"got {self.lags}"
+            )
         if self.trial_epochs is not None and not 1 <= self.trial_epochs <= self.epochs:
             raise ValueError(
                 f"trial_epochs must be None or lie within [1, epochs = {self.epochs}], "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,12 +33,20 @@ def check_shape(word: str) -> tuple[list[int], list[int]]:
 
 
 def build_shape(
-    word: str, input_shape: tuple[int, ...], *, beta: float, dropout: float, seed: int
+    word: str,
+    input_shape: tuple[int, ...],
+    *,
+    beta: float,
+    dropout: float,
+    seed: int,
+    lags: Sequence[int] = (),
 ) -> nn.Sequential:
     """Build the network, which maps one time step, from the seed alone.
 
     A convolution is 3 x 3 with its LIF neurons, then 2 x 2 average pooling; dropout stands before
-    every layer but the first.
+    every layer but the first. With ``lags``, every input of a layer arrives later by one of these
+    numbers of time steps, drawn at random: neurons then see what was at one place beside what is at
+    another, and with it motion.
 
     Raises
     ------
@@ -63,6 +72,7 @@ def build_shape(
                         f"{tuple(input_shape)} allow"
                     )
                 layers += _dropout(dropout, layers)
+                layers += _delays(lags, (inputs, *side))
                 layers += [nn.Conv2d(inputs, outputs, 3, padding=1), LIF(beta, init_hidden=True)]
                 layers.append(nn.AvgPool2d(2))
                 inputs, side = outputs, [n // 2 for n in side]
@@ -73,6 +83,7 @@ def build_shape(
             inputs *= n
         for outputs in sizes:
             layers += _dropout(dropout, layers[1:])
+            layers += _delays(lags, (inputs,))
             layers += [nn.Linear(inputs, outputs), LIF(beta, init_hidden=True)]
             inputs = outputs
     return nn.Sequential(*layers)
@@ -82,3 +93,14 @@ def _dropout(share: float, before: list[nn.Module]) -> list[nn.Module]:
     from torch import nn
 
     return [nn.Dropout(share)] if share > 0.0 and before else []
+
+
+def _delays(lags: Sequence[int], features: tuple[int, ...]) -> list[nn.Module]:
+    import torch
+
+    from spikeprop.neurons import Delay
+
+    if not lags:
+        return []
+    drawn = torch.tensor(lags)[torch.randint(len(lags), features)]
+    return [Delay(drawn, init_hidden=True)]

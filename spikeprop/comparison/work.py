@@ -107,7 +107,7 @@ def compare(
 def quick(config: CompareConfig) -> CompareConfig:
     """Return the same at the smallest size that still goes through every stage."""
     return replace(
-        config, networks=("12-8",), epochs=1, trial_epochs=None, seeds=2,
+        config, networks=("12-8",), epochs=1, trial_epochs=None, lags=(), seeds=2,
         trials=min(config.trials, 2), time_window=63_000, batch_size=20,
     )  # fmt: skip
 
@@ -148,6 +148,7 @@ def _cell(config: CompareConfig, pair: Pair, options: dict[str, Any], **more: An
         shift=config.shift,
         beta=config.beta,
         limit=config.limit,
+        lags=config.lags,
         order_window=config.order_window,
         data_dir=None if config.data_dir is None else str(config.data_dir.resolve()),
         quick=config.quick,

@@ -155,23 +155,27 @@ class Ranks:
     # ------------------------------------------------------------------ words from the first
 
     def state_of_first(self, state: dict[str, Any] | None) -> dict[str, Any]:
-        """Return the first process's nested state (see :func:`spikeprop.checkpoint.save_state`).
+        """Return the first process's nested state; see :meth:`state_of`."""
+        return self.state_of(0, state)
 
-        No code travels: it is the content of a checkpoint file.
+    def state_of(self, rank: int, state: dict[str, Any] | None) -> dict[str, Any]:
+        """Return a process's nested state (see :func:`spikeprop.checkpoint.save_state`).
+
+        No code travels: it is the content of a checkpoint file. Others' ``state`` is not read.
         """
         data = torch.empty(0, dtype=torch.uint8)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "state"
-            if self.first:
-                assert state is not None, "the first has it"
+            if self.rank == rank:
+                assert state is not None, "it has one"
                 save_state(path, state)
                 data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-            size = self.counts(len(data))[0]
-            data = data if self.first else torch.empty(size, dtype=torch.uint8)
+            size = self.counts(len(data))[rank]
+            data = data if self.rank == rank else torch.empty(size, dtype=torch.uint8)
             data = data.to(self.device)
-            self.call(lambda: dist.broadcast(data, 0, group=self._group))
-            if self.first:
-                assert state is not None, "the first has it"
+            self.call(lambda: dist.broadcast(data, rank, group=self._group))
+            if self.rank == rank:
+                assert state is not None, "it has one"
                 return state
             path.write_bytes(data.cpu().numpy().tobytes())
             return load_state(path)

@@ -32,9 +32,9 @@ from spikeprop.neurons import StochasticLIF
 from spikeprop.parallel.ranks import Ranks
 from spikeprop.rules import ContrastRule, Rule
 
-__all__ = ["Share", "check_batches", "check_divisible", "split"]
+__all__ = ["RANDOM", "Share", "check_batches", "check_divisible", "split"]
 
-_RANDOM = (StochasticLIF, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
+RANDOM = (StochasticLIF, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def check_divisible(net: nn.Module, rule: Rule) -> None:
             f"{rule.undivided}. Start one process, or give ForwardLearner group=None"
         )
     for name, module in net.named_modules():
-        if isinstance(module, _RANDOM):
+        if isinstance(module, RANDOM):
             raise ValueError(
                 f"'{name}' ({type(module).__name__}) draws random numbers for a whole batch, which "
                 f"cannot be split among processes; start one process, or give group=None"

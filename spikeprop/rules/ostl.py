@@ -103,6 +103,13 @@ class OSTTP(OSTL):
         multiply_adds="3 B I F",
         source="Ortner et al., AICAS 2023",
     )
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "lr": (3e-3, 1e-3, 6e-3),
+        "dropout": (0.0, 0.2),
+        "surrogate": ("triangle", "fast-sigmoid:10"),
+        "homeostasis": (0.1, None),
+        "readout_gain": (10.0, 3.0, 1.0),
+    }
     path: ClassVar[str] = "none"
 
     feedback_scale: float = 0.1

@@ -72,8 +72,9 @@ class STDP(ReadoutRule):
         source="Song et al., Nat. Neurosci. 3, 919 (2000)",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
-        "lr": (2e-4, 5e-5, 1e-3),
+        "lr": (1e-5, 3e-6, 3e-5),
         "dropout": (0.0, 0.2),
+        "readout_gain": (3000.0, 1000.0),
         "a_minus": (1.0, 0.5),
         "w_max": (2.0, 4.0),
     }
@@ -82,7 +83,7 @@ class STDP(ReadoutRule):
 
     surrogate: PseudoDerivative | None = None
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
-    readout_gain: float = 10.0
+    readout_gain: float = 3000.0  # with a small step for the hidden weights, a normal one for it
     a_plus: float = 1.0
     a_minus: float = 1.0
     lambda_plus: float = 0.8
@@ -141,8 +142,9 @@ class RewardSTDP(STDP):
         source="Florian, Neural Comput. 19, 1468 (2007)",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
-        "lr": (1e-4, 3e-5, 3e-4),
+        "lr": (1e-6, 3e-7, 3e-6),
         "dropout": (0.0, 0.2),
+        "readout_gain": (3000.0, 1000.0),
         "a_minus": (1.0, 0.5),
         "w_max": (2.0, 4.0),
     }

@@ -60,10 +60,9 @@ class STSF(ReadoutRule):
         source="He et al., IEEE TNNLS (2025)",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
-        "lr": (1e-4, 3e-5, 3e-4),
+        "lr": (3e-5, 1e-5, 1e-4),
         "dropout": (0.0, 0.2),
-        "feedback_scale": (1.0, 0.3),
-        "readout_gain": (1.0, 3.0),
+        "readout_gain": (100.0, 30.0, 300.0),
     }
 
     surrogate: PseudoDerivative | None = None

@@ -88,7 +88,7 @@ class TracesPropagation(ReadoutRule):
         "lr": (1e-3, 3e-4, 3e-3),
         "dropout": (0.0, 0.2),
         "trace_decay": (0.9, 0.98),
-        "similarity_scale": (1.0, 10.0),
+        "similarity_scale": (10.0, 3.0, 30.0),
         "homeostasis": (None, 0.1),
     }
 
@@ -96,7 +96,7 @@ class TracesPropagation(ReadoutRule):
     trace_decay: float = 0.9
     signal_scale: float = 0.5
     learn_projection: bool = True
-    similarity_scale: float = 1.0
+    similarity_scale: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,7 +26,7 @@ from spikeprop.comparison.shape import build_shape, check_shape
 from spikeprop.comparison.tables import cells_of, write_tables
 from spikeprop.comparison.work import Pair, _cell
 from spikeprop.evidence import Leaky, RunningMean
-from spikeprop.neurons import LIF
+from spikeprop.neurons import LIF, Delay
 from spikeprop.rules import SPVoltage
 from spikeprop.rules.names import split_variant
 
@@ -53,6 +53,17 @@ def test_networks_are_read_from_a_word() -> None:
         build_shape("conv:2-2-2:4", (2, 4, 4), beta=0.9, dropout=0.0, seed=0)
 
 
+def test_lags_are_drawn_from_the_seed() -> None:
+    net = build_shape("4-3", (2, 3, 3), beta=0.9, dropout=0.0, seed=0, lags=(0, 3))
+    again = build_shape("4-3", (2, 3, 3), beta=0.9, dropout=0.0, seed=0, lags=(0, 3))
+    delays = [module.delay for module in net if isinstance(module, Delay)]
+    assert [d.shape for d in delays] == [(18,), (4,)]
+    assert set(torch.cat(delays).tolist()) == {0, 3}
+    torch.testing.assert_close(net.state_dict(), again.state_dict())
+    conv = build_shape("conv:3:5", (2, 4, 4), beta=0.9, dropout=0.0, seed=0, lags=(0, 1))
+    assert [m.delay.shape for m in conv if isinstance(m, Delay)] == [(2, 4, 4), (12,)]
+
+
 def test_networks_depend_on_the_seed_alone() -> None:
     first, again, other = (
         build_shape("5-4", (2, 3, 3), beta=0.9, dropout=0.0, seed=seed) for seed in (1, 1, 2)
@@ -71,6 +82,7 @@ def test_networks_depend_on_the_seed_alone() -> None:
         ({"beta": 2.0}, "beta must lie within"),
         ({"rules": ()}, "rules must name one or more"),
         ({"rules": ("bptt", "bptt")}, "each once"),
+        ({"lags": (0, 20_000)}, "lags must be whole numbers of time steps"),
         ({"networks": ("x",)}, "network must be sizes"),
     ],
 )

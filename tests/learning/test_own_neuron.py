@@ -17,7 +17,7 @@ from spikeprop import ForwardLearner
 from spikeprop.neurons import reset
 from spikeprop.rules import SigProp
 
-PAGE = Path(__file__).parents[2] / "docs" / "own_neuron.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "own_neuron.md"
 
 
 @pytest.fixture

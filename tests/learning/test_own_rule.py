@@ -16,7 +16,7 @@ from toy import recordings
 from spikeprop import ForwardLearner
 from spikeprop.cli import main
 
-PAGE = Path(__file__).parents[2] / "docs" / "own_rule.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "own_rule.md"
 
 
 @pytest.fixture

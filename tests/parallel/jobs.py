@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from toy import CLASSES, INPUTS, network, recordings
 
 from spikeprop import ForwardLearner
+from spikeprop.contrast import BatchContrast, RandomMaximum
 from spikeprop.datasets import EventBatch
 from spikeprop.neurons import LIF
 from spikeprop.parallel import Ranks, split
+from spikeprop.parallel.pipeline import Pipeline
 from spikeprop.rules import RULES, SigProp
 
 STEPS = 4
@@ -211,3 +213,143 @@ def losing(out: str, how: str) -> None:
         seconds = time.monotonic() - begun
         (Path(out) / f"lost.{ranks.rank}").write_text(f"{seconds} {error}")
     os._exit(0)  # nobody is left to leave with
+
+
+def deep() -> nn.Module:
+    """Four blocks, one of them behind pooling."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(INPUTS, 32),
+        LIF(0.9, init_hidden=True),
+        nn.Sequential(nn.Linear(32, 24), LIF(0.8, init_hidden=True)),
+        nn.Unflatten(1, (1, 24)),
+        nn.Flatten(),
+        nn.Linear(24, 20),
+        LIF(0.9, init_hidden=True),
+        nn.Linear(20, 16),
+        LIF(0.9, init_hidden=True),
+    ).double()
+
+
+def cosine(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + 0.1 * step))
+
+
+def staged_learner(name: str) -> ForwardLearner:
+    engine, every = {
+        "reference": ("reference", 1), "event": ("event", 1), "chunked": ("chunked", 2),
+        "once": ("event", STEPS), "normed": ("auto", 1),
+    }[name]  # fmt: skip
+    net = normed() if name == "normed" else deep()
+    options: dict[str, Any] = {"optimizer": sgd if name == "normed" else adam, "scheduler": cosine}
+    rule = SigProp(num_classes=CLASSES)
+    learner = ForwardLearner(net, rule, engine=engine, update_every=every, **options)
+    learner.bind((INPUTS,))
+    return learner
+
+
+def staged_batches(updates: int, sparse: bool) -> list[Any]:
+    x, labels = recordings(n=48, steps=STEPS)
+    found = []
+    for update in range(updates):
+        rows = torch.randperm(48, generator=torch.Generator().manual_seed(update))[:8]
+        part: Any = x[:, rows].double()
+        found.append((EventBatch.from_dense(part) if sparse else part, labels[rows]))
+    return found
+
+
+def staged(name: str, updates: int) -> dict[str, Tensor]:
+    """Train through one process, or through the stages of a pipeline."""
+    learner = staged_learner(name)
+    batches = staged_batches(updates, sparse=name in ("event", "once"))
+    half = updates // 2
+    if Ranks.present() is None:
+        metrics = [learner.update(x, label) for x, label in batches][half:]
+        means = [torch.stack([item[k] for item in metrics]).mean(0) for k in range(3)]
+        right = sum(
+            int((item.prediction == label).sum())
+            for item, (_, label) in zip(metrics, batches[half:], strict=True)
+        )
+    else:
+        pipeline = Pipeline(learner)
+        pipeline.learn(batches[:half] if pipeline.first else None)
+        pipeline.gather()  # and go on
+        learned = pipeline.learn(batches[half:] if pipeline.first else None)
+        pipeline.gather()
+        means, right = [learned.loss, learned.accuracy, learned.rate], learned.right
+        assert learned.samples == 8 * (updates - half)
+    state = {k: v.clone().contiguous() for k, v in learner.net.state_dict().items()}
+    for i, optimizer in enumerate(learner.optimizers):
+        assert optimizer is not None
+        for j, moments in optimizer.state_dict()["state"].items():
+            for key, value in moments.items():
+                if isinstance(value, Tensor):
+                    state[f"{i}.{j}.{key}"] = value.double().contiguous()
+    rates = [s.get_last_lr()[0] for s in learner.schedulers]
+    state["metrics"] = torch.stack([m.float() for m in means])
+    state["counts"] = torch.tensor([float(learner.updates), float(right), *rates]).double()
+    return state
+
+
+def stages(out: str, names: str, updates: str) -> None:
+    ranks = Ranks.present()
+    assert ranks is not None
+    for name in names.split(","):
+        save_file(staged(name, int(updates)), Path(out) / f"{name}.{ranks.rank}")
+
+
+def followed(out: str) -> dict[str, Tensor]:
+    """Follow a stream with labels now and then."""
+    learner = staged_learner("reference")
+    x, labels = recordings(n=2, steps=40)
+    steps = [(x_t.double(), labels if t % 3 else None) for t, x_t in enumerate(x)]
+    ranks = Ranks.present()
+    if ranks is None:
+        seen = [learner.step(x_t, label) for x_t, label in steps]
+    else:
+        pipeline = Pipeline(learner)
+        seen = list(pipeline.stream(steps if pipeline.first else None))
+        assert len(seen) == 40
+        pipeline.gather()
+    state = {k: v.clone().contiguous() for k, v in learner.net.state_dict().items()}
+    state["prediction"] = torch.stack([item.prediction for item in seen])
+    state["logits"] = torch.stack([item.logits[-1] for item in seen])
+    if ranks is not None:
+        save_file(state, Path(out) / f"followed.{ranks.rank}")
+    return state
+
+
+def unpipelined() -> None:
+    """What cannot stand in a pipeline is refused by name."""
+    net = network().double()
+    for rule, words in (
+        (RULES["e-prop"](num_classes=CLASSES), "look at other blocks"),
+        (SigProp(num_classes=CLASSES, signal="learned"), "learns tensors of its own"),
+        (SigProp(CLASSES, loss=BatchContrast(RandomMaximum())), "RandomMaximum"),
+    ):
+        learner = ForwardLearner(network(), rule)
+        learner.bind((INPUTS,))
+        with pytest.raises(ValueError, match=words):
+            Pipeline(learner)
+    for bad, words in (
+        (dropping(), "Dropout"),
+        (nn.Sequential(net[0], net[1]), "2 processes need at least 2 blocks"),
+        (Wrapped(), "nn.Sequential"),
+    ):
+        learner = ForwardLearner(bad, SigProp(num_classes=CLASSES))
+        learner.bind((INPUTS,))
+        with pytest.raises(ValueError, match=words):
+            Pipeline(learner)
+    learner = staged_learner("event")
+    with pytest.raises(ValueError, match="ascending numbers of blocks"):
+        Pipeline(learner, cuts=[0])
+
+
+class Wrapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network().double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x)
+        return out

@@ -56,7 +56,7 @@ def test_two_processes_leave_the_run_of_one(data: Path, tmp_path: Path) -> None:
 def test_torchrun_starts_again_and_goes_on(data: Path, tmp_path: Path) -> None:
     """One of two processes is killed; torchrun starts both again, and the run goes on."""
     arguments = tiny_arguments(data, tmp_path)
-    arguments[arguments.index("--epochs") + 1] = "30"
+    arguments[arguments.index("--epochs") + 1] = "8"
     command([*arguments, "--name", "alone"])
     launched = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",

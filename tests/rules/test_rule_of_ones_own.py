@@ -12,7 +12,7 @@ from toy import CLASSES, network, recordings
 from spikeprop import ForwardLearner
 from spikeprop.rules.names import make_rule
 
-PAGE = Path(__file__).parents[2] / "docs" / "rivals.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "own_rule.md"
 
 
 def test_documented_rule_learns(tmp_path: Path) -> None:

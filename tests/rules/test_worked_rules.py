@@ -35,7 +35,7 @@ WORKED: dict[str, tuple[Callable[[hand.Hand], hand.Gradients], dict[str, Any]]] 
     "stsf": (hand.stsf, {"homeostasis": None}),
     "stdp": (hand.stdp, {"homeostasis": None, "a_minus": 0.5, "competition": False}),
     "r-stdp": (hand.reward_stdp, {"homeostasis": None, "a_minus": 0.5, "competition": False}),
-    "traces-propagation": (hand.traces_propagation, {}),
+    "traces-propagation": (hand.traces_propagation, {"similarity_scale": 1.0}),
 }
 
 

@@ -1,0 +1,244 @@
+"""The stages of a pipeline: blocks that follow one another, in a process of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeprop.blocks import Block
+from spikeprop.contrast import BatchContrast, RandomMaximum
+from spikeprop.datasets import EventBatch
+from spikeprop.engines import ReferenceEngine, choose
+from spikeprop.engines.chain import DROPOUTS
+from spikeprop.engines.passage import Passage
+from spikeprop.engines.rows import Rows
+from spikeprop.engines.windows import Span, WindowedEngine, spans_of
+from spikeprop.norms import batch_norms
+from spikeprop.parallel.shares import RANDOM
+from spikeprop.parallel.wire import decode, decode_rows
+
+__all__ = ["Stage", "balanced", "check_pipeline", "make_stage", "pieces_of"]
+
+Window = Any
+Receive = Callable[[int], tuple[int, Any]]
+Optimizers = Sequence[torch.optim.Optimizer | None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some blocks of a network that follow one another, and the engine that runs them alone.
+
+    Attributes
+    ----------
+    net : nn.Sequential
+        The part of the network.
+    blocks : list of Block
+        Its blocks, numbered as in the whole network.
+    engine : WindowedEngine or ReferenceEngine
+        Runs the part; the same numbers as in the whole network.
+    before : Block, optional
+        The block whose spikes come in; None for the first stage.
+    sparse_behind : bool
+        Whether the next stage takes sparse rows.
+    """
+
+    net: nn.Sequential
+    blocks: list[Block]
+    engine: WindowedEngine | ReferenceEngine
+    before: Block | None
+    sparse_behind: bool
+
+    @property
+    def places(self) -> slice:
+        """Where its blocks are among those of the network."""
+        return slice(self.blocks[0].index, self.blocks[-1].index + 1)
+
+    @property
+    def width_out(self) -> int:
+        """Cells of a row that goes out."""
+        return self.blocks[-1].features.numel()
+
+    def begin(
+        self, n: int, filters: Any, labels: Tensor | None, optimizers: Optimizers, update_every: int
+    ) -> Passage[Any]:
+        """Start a batch, or a stream."""
+        return self.engine.begin(n, filters, labels, optimizers, update_every)
+
+    def prepare(self, x: Tensor | EventBatch) -> Tensor | EventBatch:
+        """Return a batch as the first stage takes it."""
+        if isinstance(self.engine, WindowedEngine):
+            return self.engine.input(x)
+        return x.to_dense(self.engine.dtype) if isinstance(x, EventBatch) else x
+
+    def spans(self, steps: int, n: int, update_every: int) -> Iterator[Span]:
+        """Cut a batch into the windows that travel."""
+        if isinstance(self.engine, WindowedEngine):
+            return spans_of(steps, n, update_every)
+        return (Span(t, t + 1, t + 1 == steps, t + 1 < steps) for t in range(steps))
+
+    def run(
+        self, x: Tensor | EventBatch | None, span: Span, passage: Passage[Any], got: Any
+    ) -> Window:
+        """Run a window of the input ``x``, or of the spikes ``got``; return the last spikes."""
+        engine = self.engine
+        if isinstance(engine, WindowedEngine):
+            window = engine.window(x, span) if x is not None else got
+            behind = self.sparse_behind
+            return engine.advance(window, passage, span, behind)  # type: ignore[arg-type]
+        rows = got[0] if x is None else engine.rows(x[span.first], passage)  # type: ignore[arg-type]
+        return engine.step_rows(rows, passage)[None]
+
+    def end(self, passage: Passage[Any], steps: int) -> None:
+        """Let what is left over be learned."""
+        if isinstance(self.engine, WindowedEngine):
+            self.engine.end(passage, steps)  # type: ignore[arg-type]
+        else:
+            self.engine.end(passage)
+
+    def unpack(self, kind: int, content: Any, steps: int, rows: int) -> Tensor | Rows:
+        """Return spikes off the wire as the first block takes them."""
+        assert self.before is not None, "the first stage receives nothing"
+        features, dtype = self.before.features, self.engine.dtype
+        shape = (steps, rows, features.numel(), dtype)
+        if isinstance(self.engine, WindowedEngine) and self.engine.sparse[0]:
+            return decode_rows(kind, content, *shape)
+        return decode(kind, content, *shape).view(steps, rows, *features).to(self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        weight: Any = self.blocks[0].synapse.weight
+        device: torch.device = weight.device
+        return device
+
+
+def check_pipeline(net: nn.Module, rule: Any, reference: Any, stages: int) -> None:
+    """Raise unless the blocks of a network can stand in a pipeline.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer blocks than stages, or network or rule need them together.
+    """
+    if not isinstance(reference, ReferenceEngine):
+        raise ValueError(
+            f"blocks in a pipeline need a rule by which each learns from its own evidence, such as "
+            f"SigProp, got {type(rule).__name__}: its updates look at other blocks"
+        )
+    if reference.own_optimizer is not None:
+        raise ValueError(
+            f"this {type(rule).__name__} learns tensors of its own beside the blocks, which a "
+            f"pipeline does not: choose a fixed signal and the nearest readout"
+        )
+    if rule.regression or getattr(rule, "placement", "parallel") != "parallel":
+        raise ValueError(
+            "a pipeline carries classes, and signals beside the recordings: no regression, and "
+            "placement='parallel'"
+        )
+    if len(reference.blocks) < stages:
+        raise ValueError(
+            f"{stages} processes need at least {stages} blocks, one a stage, and the network has "
+            f"{len(reference.blocks)}"
+        )
+    pieces_of(net)
+    drawing = isinstance(getattr(rule, "loss", None), BatchContrast) and isinstance(
+        rule.loss.targets, RandomMaximum
+    )
+    if drawing:
+        raise ValueError("RandomMaximum draws targets for all blocks in turn: no pipeline does")
+    for name, module in net.named_modules():
+        if isinstance(module, RANDOM) or (isinstance(module, DROPOUTS) and module.p > 0):
+            raise ValueError(
+                f"'{name}' ({type(module).__name__}) draws random numbers in turn with others, "
+                f"which the stages of a pipeline cannot: leave it out, or split batches instead"
+            )
+
+
+def pieces_of(net: nn.Module) -> list[nn.Module]:
+    """Return the modules of a Sequential in their order, those of nested ones in their place.
+
+    Raises
+    ------
+    ValueError
+        If the network is no ``nn.Sequential``.
+    """
+    if type(net).forward is not nn.Sequential.forward:
+        raise ValueError(
+            f"blocks in a pipeline need a network that is an nn.Sequential, got "
+            f"{type(net).__name__}: what its forward() does between them is not known"
+        )
+    found: list[nn.Module] = []
+    for module in net.children():
+        nested = type(module).forward is nn.Sequential.forward
+        found += pieces_of(module) if nested else [module]
+    return found
+
+
+def balanced(costs: Sequence[float], stages: int) -> list[slice]:
+    """Cut a row of blocks so that the dearest stage is as cheap as can be."""
+    best: dict[tuple[int, int], tuple[float, list[int]]] = {(0, 0): (0.0, [])}
+    for count in range(1, stages + 1):
+        for end in range(count, len(costs) + 1):
+            options = [
+                (max(best[count - 1, begin][0], sum(costs[begin:end])), best[count - 1, begin][1])
+                for begin in range(count - 1, end)
+                if (count - 1, begin) in best
+            ]
+            worst, cuts = min(options, key=lambda option: option[0])
+            best[count, end] = (worst, [*cuts, end])
+    ends = best[stages, len(costs)][1]
+    return [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def make_stage(learner: Any, places: slice, density: float) -> Stage:
+    """Make the stage of some of a learner's blocks.
+
+    Parameters
+    ----------
+    learner : ForwardLearner
+        The learner of the whole network.
+    places : slice
+        Which of its blocks.
+    density : float
+        Density of the first input, by which the engine is chosen.
+
+    Raises
+    ------
+    ValueError
+        If a block shares a module with another stage.
+    """
+    reference = learner.bound()
+    blocks = reference.blocks[places]
+    pieces = pieces_of(learner.net)
+    holds = [set(piece.modules()) for piece in pieces]
+
+    def place(module: nn.Module) -> int:
+        return next(i for i, modules in enumerate(holds) if module in modules)
+
+    ends = [place(block.neuron) + 1 for block in reference.blocks]
+    begin = 0 if places.start == 0 else ends[places.start - 1]
+    end = len(pieces) if places.stop == len(ends) else ends[places.stop - 1]
+    for block in blocks:
+        for site in block.sites:
+            if not begin <= place(site.module) < end:
+                raise ValueError(f"'{site.name}' of neuron '{block.neuron_name}' lies elsewhere")
+    net = nn.Sequential(*pieces[begin:end])
+    before = None if places.start == 0 else reference.blocks[places.start - 1]
+    wanted = learner.engine
+    if wanted == "auto" and batch_norms(learner.net):
+        wanted = "reference"  # their statistics are followed step by step
+    choice = choose(wanted, reference, density, learner.update_every)
+    learner.density, learner.engine_choice = density, choice
+    if isinstance(choice.engine, WindowedEngine):
+        choice.engine.lay_out(learner.optimizers)
+        sparse = choice.engine.sparse
+        engine: Any = replace(
+            choice.engine, net=net, links=choice.engine.links[places], sparse=sparse[places]
+        )
+        behind = places.stop < len(sparse) and sparse[places.stop]
+    else:
+        engine, behind = replace(reference, net=net, blocks=blocks), False
+    return Stage(net, blocks, engine, before, behind)
