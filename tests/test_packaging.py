@@ -182,8 +182,16 @@ def test_ci_calls_the_readme_command() -> None:
         assert f'"{version}"' in workflow
 
 
-def test_versions_agree() -> None:
+def test_the_citation_is_one_and_versions_agree() -> None:
+    yaml = pytest.importorskip("yaml")
     from spikeprop import __version__
 
-    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert re.search(rf"^version: {re.escape(__version__)}$", citation, re.MULTILINE)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["type"] == "software"
+    assert citation["license"] == setup_cfg()["metadata"]["license"]
+    assert {"message", "title", "authors"} <= set(citation), "what the format requires"
+    (paper,) = citation["references"]
+    assert {"type", "title", "authors"} <= set(paper)
+    assert "2204.01723" in paper["url"]
