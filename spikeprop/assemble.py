@@ -34,6 +34,8 @@ from spikeprop.rules import Rule
 from spikeprop.rules.names import find_rule, make_rule, parse_options
 
 FINGERPRINT_SAMPLES = 64
+FEW_STEPS = 5
+"""With fewer time steps a network sees hardly more than a picture."""
 LEARNING_RATE = 4e-4
 """Of a rule that says none."""
 
@@ -134,6 +136,7 @@ def open_data(config: TrainConfig) -> Data:
         If an option does not fit the data.
     """
     train_set, test_set = open_dataset(config, train=True), open_dataset(config, train=False)
+    _warn_of_few_steps(config, train_set)
     make = partial(
         make_loader,
         train_set,
@@ -182,6 +185,20 @@ def _limited(train_set: EventDataset | EventStore, limit: int | None) -> Any:
     if limit > len(train_set):
         raise ValueError(f"limit must be at most {len(train_set)}, got {limit}")
     return hold_out(train_set.targets, limit, seed=0)[1]
+
+
+def _warn_of_few_steps(config: TrainConfig, dataset: EventDataset | EventStore) -> None:
+    """Say so where time bins are too long for the recordings to be seen to move."""
+    if config.n_time_bins is not None or config.event_count is not None:
+        return
+    steps = -(-dataset.duration // config.time_window)
+    if steps < FEW_STEPS:
+        warnings.warn(
+            f"recordings of {dataset.duration / 1e3:g} ms are {steps} time steps of "
+            f"{config.time_window} µs; --time-window {max(1, dataset.duration // 20)} would give "
+            "twenty",
+            stacklevel=3,
+        )
 
 
 def fingerprint(dataset: EventDataset | EventStore) -> str:

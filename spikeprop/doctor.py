@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -127,7 +128,7 @@ def _packages(config: DoctorConfig) -> list[Check]:
             if version is None or version not in wanted.specifier:
                 for name in EXTRAS:
                     if _wants(wanted, name):
-                        missing[name].append(wanted.name)
+                        missing[name].append(f"{wanted.name}{wanted.specifier}")
             continue
         if version is None:
             state, found = BROKEN, "not installed"
@@ -140,9 +141,11 @@ def _packages(config: DoctorConfig) -> list[Check]:
             state, advice = NOTE, f"only needed to compare with it: {advice}"
         checks.append(Check("packages", wanted.name, state, found, advice))
     for extra, names in missing.items():
-        found = "all installed" if not names else f"without {', '.join(names)}"
+        words = ", ".join(re.split("[<>=!~]", name)[0] for name in names)
+        found = f"without {words}" if names else "all installed"
         state = NOTE if names else FINE
-        advice = f"pip install 'spikeprop[{extra}]'" if names else ""
+        quoted = " ".join(f"'{name}'" for name in names)
+        advice = f"pip install {quoted}" if names else ""
         checks.append(Check("optional packages", extra, state, found, advice))
     return checks
 

@@ -73,7 +73,7 @@ def test_optional_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version_of", lambda n: None if n == "optuna" else real(n))
     check = named(DoctorConfig(), "compare")
     assert (check.state, check.found) == ("note", "without optuna")
-    assert check.advice == "pip install 'spikeprop[compare]'"
+    assert check.advice == "pip install 'optuna>=4'"
 
 
 def test_a_data_folder_that_cannot_be_written(

@@ -353,3 +353,22 @@ def test_peak_memory_is_in_mib() -> None:
     if peak is None:
         pytest.skip("this system does not tell")
     assert 20 < peak < 1_000_000
+
+
+@pytest.mark.parametrize(("window", "warned"), [(100_000, True), (60_000, False)])
+def test_recordings_of_few_time_steps_are_warned_of(
+    tmp_path: Path, window: int, warned: bool
+) -> None:
+    import warnings
+
+    from spikeprop.assemble import open_data
+
+    data = write_tiny_events(tmp_path, train=2, test=1)
+    config = TrainConfig(dataset="nmnist", data_dir=data, time_window=window, validation=0.0)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        open_data(config)
+    said = [str(item.message) for item in seen if "time steps" in str(item.message)]
+    expected = "recordings of 315 ms are 4 time steps of 100000 µs; --time-window 15750 would give"
+    assert bool(said) == warned
+    assert all(text.startswith(expected) for text in said)

@@ -35,7 +35,7 @@ def check_optuna() -> None:
         import optuna  # noqa: F401
     except ImportError as error:
         raise ValueError(
-            "spikeprop compare needs optuna: pip install 'spikeprop[compare]'"
+            "spikeprop compare needs optuna: pip install optuna (or --trials 1: no search)"
         ) from error
 
 

@@ -3,7 +3,7 @@
 `NIR <https://neuroir.org>`_ (Pedersen et al., Nat. Commun. 15, 2024) describes a network as a graph
 of differential equations. :func:`to_nir` writes a network of this library (or a learner's
 ``export(readout="spikes")``) as such a graph, :func:`from_nir` reads one. Needs the optional
-package ``nir`` (``pip install spikeprop[nir]``). What NIR cannot say is refused by name:
+package ``nir`` (``pip install nir``). What NIR cannot say is refused by name:
 
 - Its neurons reset *to a value, within the step of the spike*. ``reset_mechanism="zero"`` has the
   very same spikes, delayed or not. ``"subtract"`` and a reset to nothing have no place in NIR; they

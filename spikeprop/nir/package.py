@@ -19,6 +19,4 @@ def nir_package() -> Any:
     try:
         return import_module("nir")
     except ImportError as error:
-        raise ImportError(
-            "spikeprop.nir needs the package nir: pip install 'spikeprop[nir]'"
-        ) from error
+        raise ImportError("spikeprop.nir needs the package nir: pip install nir") from error
