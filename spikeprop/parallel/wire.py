@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spikeprop import kernels
 from spikeprop.engines.rows import Rows
 
 __all__ = ["BITS", "EVENTS", "NUMBERS", "decode", "decode_rows", "encode"]
@@ -46,6 +47,11 @@ def encode(spikes: Tensor | Rows, rows: int, width: int) -> tuple[int, Bytes]:
             dtype = torch.from_numpy(spikes.values).dtype
             return _numbers(spikes.dense(width, rows, dtype).numpy())
         cells = len(spikes.starts) * rows * width
+        if kernels.available():
+            out = np.empty(spikes.events + cells // GAP + 1, dtype=np.uint8)
+            size = list_gaps(spikes.starts, spikes.ends, spikes.channels, rows, width, out)
+            if size <= -(-cells // 8):
+                return EVENTS, out[:size]
         return _smaller(_positions(spikes, rows, width), cells)
     flat = spikes.detach().cpu().reshape(-1).numpy()
     active = flat != 0
@@ -92,6 +98,18 @@ def decode_rows(
         dense = decode(kind, content, steps, rows, width, dtype).view(-1).numpy()
         positions = np.flatnonzero(dense)
         values = dense[positions]
+    elif kind == EVENTS and kernels.available():
+        starts = np.empty(steps * rows + 1, dtype=np.int64)
+        channels = np.empty(len(content), dtype=np.int32)
+        count = read_gaps(content, width, starts, channels)
+        if count < 0:
+            raise ValueError(f"a message lists cells behind the last one of a window of {cells}")
+        return Rows(
+            starts[:-1].reshape(steps, rows),
+            starts[1:].reshape(steps, rows),
+            channels[:count],
+            values,
+        )
     else:
         positions = _listed(kind, content, cells)
     row, channel = np.divmod(positions, width)
@@ -103,6 +121,53 @@ def decode_rows(
         channel.astype(np.int32),
         values,
     )
+
+
+@kernels.kernel
+def list_gaps(starts: Any, ends: Any, channels: Any, rows: int, width: int, out: Any) -> int:
+    """Write the list of events of sparse rows into ``out``; return its length."""
+    size, behind = 0, 0
+    for step in range(starts.shape[0]):
+        for row in range(starts.shape[1]):
+            base = (step * rows + row) * width
+            for at in range(starts[step, row], ends[step, row]):
+                cell = base + channels[at]
+                silent = cell - behind
+                while silent >= 255:
+                    out[size] = 255
+                    size += 1
+                    silent -= 255
+                out[size] = silent
+                size += 1
+                behind = cell + 1
+    return size
+
+
+@kernels.kernel
+def read_gaps(content: Any, width: int, starts: Any, channels: Any) -> int:
+    """Read a list of events into rows; return the number of events, or -1 if it is too long.
+
+    Row ``r`` gets the channels from ``starts[r]`` to ``starts[r + 1]`` (exclusive).
+    """
+    rows, row, count, cell, end = starts.shape[0] - 1, 0, 0, 0, width
+    starts[0] = 0
+    for at in range(content.shape[0]):
+        silent = content[at]
+        cell += silent
+        if silent == 255:
+            continue
+        while cell >= end:
+            row += 1
+            if row >= rows:
+                return -1
+            starts[row] = count
+            end += width
+        channels[count] = cell - end + width
+        count += 1
+        cell += 1
+    for rest in range(row + 1, rows + 1):
+        starts[rest] = count
+    return count
 
 
 def _positions(spikes: Rows, rows: int, width: int) -> NDArray[np.int64]:

@@ -64,4 +64,18 @@ def test_a_damaged_message_is_refused() -> None:
         with pytest.raises(ValueError, match=words):
             wire.decode(kind, some, 1, 2, 5, torch.float32)
     with pytest.raises(ValueError, match="lists cell 23 of a window of 10"):
+        wire.decode(wire.EVENTS, some, 1, 2, 5, torch.float32)
+    with pytest.raises(ValueError, match=r"lists cells? "):
         wire.decode_rows(wire.EVENTS, some, 1, 2, 5, torch.float32)
+
+
+def test_without_compiled_code_the_bytes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = window(5, 7, 90, 0.02, 3)
+    kind, content = wire.encode(listed(x), 7, 90)
+    found = wire.decode_rows(kind, content, 5, 7, 90, x.dtype)
+    monkeypatch.setattr(wire.kernels, "available", lambda: False)
+    plain_kind, plain = wire.encode(listed(x), 7, 90)
+    assert (plain_kind, plain.tolist()) == (kind, content.tolist())
+    slow = wire.decode_rows(kind, content, 5, 7, 90, x.dtype)
+    for one, other in zip(found, slow, strict=True):
+        assert np.array_equal(one, other)
