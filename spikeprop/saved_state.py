@@ -59,6 +59,8 @@ def check_fields(state: Mapping[str, Any]) -> None:
         value = state[name]
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ValueError(f"the saved learner's '{name}' is a {type(value).__name__}")
+    if _holds_tensor(state["rule"]):
+        raise ValueError("the saved learner's 'rule' holds a tensor")
     for name in ("network", "signals"):
         for key, value in state[name].items():
             if not isinstance(key, str) or not isinstance(value, Tensor):
@@ -84,15 +86,20 @@ def check_signals(saved: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> No
             )
 
 
-def check_thresholds(saved: Mapping[str, Tensor], blocks: Sequence[Block]) -> None:
-    """Raise ``ValueError`` unless each threshold is one number, or one a neuron or channel."""
+def check_thresholds(saved: Mapping[str, Tensor], blocks: Sequence[Block], *, grown: bool) -> None:
+    """Raise ``ValueError`` unless each threshold is one number, or one a neuron or channel.
+
+    With homeostasis they have ``grown``: one number would have lost the others.
+    """
     for block in blocks:
         name = f"{block.neuron_name}.threshold"
         if name not in saved:
             continue
         channels, *space = block.features
         shape, own = saved[name].shape, getattr(block.neuron, "threshold", None)
-        allowed = {torch.Size([channels, *[1] * len(space)]), torch.Size([])}
+        allowed = {torch.Size([channels, *[1] * len(space)])}
+        if not grown:
+            allowed.add(torch.Size([]))
         if own is not None:
             allowed.add(own.shape)
         if shape not in allowed:
@@ -111,12 +118,17 @@ def check_optimizers(saved: Sequence[Any], mine: Sequence[torch.optim.Optimizer 
             continue
         try:
             _check_optimizer(f"optimiser {index}", state, optimizer)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise ValueError(f"the saved optimiser {index} is damaged: {error!r:.200}") from None
 
 
 def _check_optimizer(name: str, saved: Any, optimizer: torch.optim.Optimizer) -> None:
+    if not isinstance(saved["state"], dict) or not isinstance(saved["param_groups"], list):
+        raise ValueError(f"the saved {name} is damaged")
     groups, own = saved["param_groups"], optimizer.state_dict()["param_groups"]
+    for entries, what in ((saved["state"].values(), "state"), (groups, "groups")):
+        if not all(isinstance(item, dict) for item in entries):
+            raise ValueError(f"the saved {name}'s {what} are damaged")
     if len(groups) != len(own):
         raise ValueError(f"the saved {name} has {len(groups)} groups, this learner's {len(own)}")
     parameters: dict[Any, Tensor] = {}
@@ -132,8 +144,8 @@ def _check_optimizer(name: str, saved: Any, optimizer: torch.optim.Optimizer) ->
                 raise ValueError(f"the saved {name} has {option}={theirs[option]!r:.80}")
             if isinstance(theirs[option], float) and not math.isfinite(theirs[option]):
                 raise ValueError(f"the saved {name} has {option}={theirs[option]}")
-        if len(theirs["params"]) != len(live["params"]):
-            raise ValueError(f"the saved {name} has {len(theirs['params'])} parameters")
+        if not isinstance(theirs["params"], list) or len(theirs["params"]) != len(live["params"]):
+            raise ValueError(f"the saved {name} has other parameters")
         parameters.update(zip(theirs["params"], live["params"], strict=True))
     moments = _MOMENTS.get(type(optimizer))
     for index, entries in saved["state"].items():
@@ -142,6 +154,10 @@ def _check_optimizer(name: str, saved: Any, optimizer: torch.optim.Optimizer) ->
         missing = set(moments or ()) - set(entries)
         if missing:
             raise ValueError(f"the saved {name} has no {', '.join(sorted(missing))}")
+        wrong = [key for key, value in entries.items() if not isinstance(value, Tensor)]
+        wrong = [key for key in wrong if entries[key] is not None or key in (moments or ())]
+        if moments is not None and wrong:
+            raise ValueError(f"the saved {name}'s '{wrong[0]}' is no tensor")
         tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
         checks.finite(f"the saved {name}", tensors)
         for key, value in tensors.items():
@@ -157,12 +173,30 @@ def check_schedules(saved: Sequence[Any], trained: int) -> None:
     """Raise ``ValueError`` unless there is a schedule for each optimiser, or none at all."""
     if len(saved) not in (0, trained):
         raise ValueError(f"the state has {len(saved)} schedules for {trained} optimisers")
+    shape: tuple[Any, ...] | None = None
     for state in saved:
-        rates = state.get("_last_lr") if isinstance(state, dict) else None
+        state = state if isinstance(state, dict) else {}
+        rates, count = state.get("_last_lr"), state.get("last_epoch")
+        if not isinstance(count, int) or count < 0:
+            raise ValueError("a saved schedule is damaged: it does not say how far it has come")
         if not isinstance(rates, list) or not all(
             isinstance(rate, int | float) and math.isfinite(rate) for rate in rates
         ):
             raise ValueError("a saved schedule is damaged: it has no learning rates")
+        lists = [len(value) for value in state.values() if isinstance(value, list)]
+        alike = (sorted(map(str, state)), lists, count)
+        if shape is None:
+            shape = alike
+        if alike != shape or not rates:
+            raise ValueError("the saved schedules are damaged: they are not alike")
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_tensor, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_tensor, value))
+    return isinstance(value, Tensor)
 
 
 def _same_names(what: str, saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:

@@ -78,9 +78,15 @@ def restore(learner: ForwardLearner, state: dict[str, Any]) -> None:
     checks.same_network(state["network"], learner.net)
     if learner.input_shape is None:
         learner.bind(state["input_shape"], state["time_steps"])
+    if list(learner.input_shape or ()) != state["input_shape"]:
+        raise ValueError(
+            f"the saved learner takes inputs of shape {state['input_shape']}, this one "
+            f"{list(learner.input_shape or ())}"
+        )
     reference, mine = learner.bound(), learner.all_optimizers
     check_signals(state["signals"], reference.tensors)
-    check_thresholds(state["network"], learner.blocks)
+    grown = learner.rule.homeostasis is not None
+    check_thresholds(state["network"], learner.blocks, grown=grown)
     check_optimizers(state["optimizers"], mine)
     check_schedules(state["schedulers"], sum(item is not None for item in mine))
     put_back(learner, state)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -37,20 +38,26 @@ class Stopped(BaseException):
 
 
 class Stopping:
-    """Notes SIGTERM and Ctrl-C while it is open; what runs asks :meth:`check` where it may end.
+    """Notes signals while it is open; what runs asks :meth:`check` where it may end.
 
     It raises at once where nothing is ``busy``, and at the second signal (it is ``forced`` then).
     Only the main thread can catch signals: in others it does nothing.
+
+    Parameters
+    ----------
+    signals : sequence of int
+        Which; SIGTERM and that of Ctrl-C if not given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Sequence[int] = SIGNALS) -> None:
+        self.signals = signals
         self.number: int | None = None
         self.busy = self.forced = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in self.signals:
                 self._before[number] = signal.signal(number, self._note)
         return self
 

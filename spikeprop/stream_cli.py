@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
+
+from spikeprop.stopping import Stopping
 
 if TYPE_CHECKING:
     from spikeprop.live import Counters, Follower, Report
@@ -60,7 +64,13 @@ class StreamConfig:
     """Stop after this time [s]."""
 
     save: Path | None = None
-    """Write the learner to this .safetensors file at the end."""
+    """Write the learner to this .safetensors file at the end, on SIGTERM, and now and then."""
+
+    save_minutes: float = 5.0
+    """Time between two such writes [min]."""
+
+    resume: bool = False
+    """Begin with what --save wrote before, if it is there, in place of the run's network."""
 
     log: Path | None = None
     """Write a line for every time step to this .csv file: time, prediction, confidence, label."""
@@ -79,6 +89,8 @@ def run(config: StreamConfig) -> None:
     ------
     FileNotFoundError, ValueError, OSError
         If the run, the source or an option is wrong, or a file cannot be written.
+    Stopped
+        After SIGTERM, once what was learned is written.
     """
     from contextlib import ExitStack
     from functools import partial
@@ -88,6 +100,7 @@ def run(config: StreamConfig) -> None:
     from spikeprop import inference
     from spikeprop.assemble import learning_rate
     from spikeprop.live import Counters, Follower, Reorder
+    from spikeprop.live.keeping import Keeping
     from spikeprop.live.sources import open_source, read_labels
     from spikeprop.live.view import View
 
@@ -99,7 +112,13 @@ def run(config: StreamConfig) -> None:
         raise ValueError(
             f"window is 0 or more and seconds above 0, got {config.window} and {config.seconds}"
         )
+    if not config.save_minutes > 0 or (config.resume and config.save is None):
+        raise ValueError(
+            f"save_minutes is above 0, got {config.save_minutes}, and --resume needs --save"
+        )
     learner, trained, metrics = inference.load(config.run, on=config.device)
+    if config.resume and config.save is not None and config.save.exists():
+        learner.load(config.save)
     if config.update_every is not None:
         if config.update_every < 1:
             raise ValueError(f"update_every must be at least 1, got {config.update_every}")
@@ -124,7 +143,9 @@ def run(config: StreamConfig) -> None:
     labels = None if config.labels is None else read_labels(config.labels, classes)
     packets = open_source(config.source, counters, speed=config.speed, labels=labels)
     view = None if config.quiet else View(counters, classes, sensor)
+    keeping = Keeping(learner, kept, config.save, config.save_minutes)
     with ExitStack() as stack:
+        stopping = stack.enter_context(Stopping((signal.SIGTERM,)))
         log = None if config.log is None else stack.enter_context(config.log.open("w"))
         if log is not None:
             log.write("time_us,prediction,confidence,label\n")
@@ -155,15 +176,20 @@ def run(config: StreamConfig) -> None:
             follower.set_label(0, classes.index(config.label))
         if view is not None:
             stack.enter_context(view)
-        begun = time.monotonic()
-        _follow(packets, Reorder(counters, config.window), follower, view, begun + config.seconds)
+        begun, stopping.busy = time.monotonic(), True
+
+        def over() -> bool:
+            keeping.tick()
+            return stopping.number is not None or time.monotonic() >= begun + config.seconds
+
+        _follow(packets, Reorder(counters, config.window), follower, view, over)
         seconds = time.monotonic() - begun
+        learner.reset()
+        keeping.write()
     _print_result(follower, counters, seconds, right)
     if config.save is not None:
-        learner.reset()
-        learner.optimizers = kept  # the file is one of the training's kind
-        learner.save(config.save)
         print(config.save)
+    stopping.check()
 
 
 class _Score:
@@ -178,8 +204,10 @@ class _Score:
             self.right += report.prediction == report.label
 
 
-def _follow(packets: Any, order: Any, follower: Follower, view: View | None, until: float) -> None:
-    """Take packets until the stream ends, the time is over, or Ctrl-C."""
+def _follow(
+    packets: Any, order: Any, follower: Follower, view: View | None, over: Callable[[], bool]
+) -> None:
+    """Take packets until the stream ends, it is over, or Ctrl-C."""
     ended = False
     try:
         for packet in packets:
@@ -187,7 +215,7 @@ def _follow(packets: Any, order: Any, follower: Follower, view: View | None, unt
                 ended = _take(ready, follower, view) or ended
             if view is not None and packet is None:
                 view.tick()
-            if ended or time.monotonic() >= until:
+            if over() or ended:
                 break
     except KeyboardInterrupt:
         print("spikeprop: stopped", file=sys.stderr)

@@ -1,9 +1,9 @@
 """Starts ``spikeprop train`` again and again in processes of their own, without their start-up.
 
-Run as a program, it forks a child for every line that it reads, a list of arguments in JSON, and
-answers with the child's number, and with its exit code when it has ended. The first line it runs
-itself, so that all that is imported and compiled is there for the children. Updates are noted in
-the file ``$UPDATES``, and the disk is a slow one, so that a kill at a random moment often hits a
+Run as a program, it reads lines of arguments and a number of ranks in JSON, forks as many children,
+and answers with their numbers, and with their exit codes when they have ended. The first line it
+runs itself, so that all that is imported and compiled is there for the children. Updates are noted
+in the file ``$UPDATES``, and the disk is a slow one, so that a kill at a random moment often hits a
 write.
 """
 
@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -35,20 +37,25 @@ class Starter:
             env=environment,
         )
 
-    def run(self, arguments: list[str], kill_after: float | None = None) -> tuple[int, float]:
-        """Run to the end, or kill after a time; return exit code (minus the signal) and seconds."""
+    def run(
+        self, arguments: list[str], kill_after: float | None = None, ranks: int = 1, victim: int = 0
+    ) -> tuple[list[int], float]:
+        """Run to the end, or kill one of the ranks after a time.
+
+        Returns exit codes (minus the signal for what was killed) and seconds.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(arguments) + "\n")
+        self.process.stdin.write(json.dumps([arguments, ranks]) + "\n")
         self.process.stdin.flush()
-        pid = int(self.process.stdout.readline())
+        pids = json.loads(self.process.stdout.readline())
         begun = time.monotonic()
         if kill_after is not None:
             time.sleep(kill_after)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
-        code = int(self.process.stdout.readline())
-        return code, time.monotonic() - begun
+                os.kill(pids[victim], 9)
+        codes = json.loads(self.process.stdout.readline())
+        return codes, time.monotonic() - begun
 
     def noted(self) -> list[int]:
         """The updates of all children so far, each by its number, in the order they were made."""
@@ -60,7 +67,7 @@ class Starter:
         self.process.wait()
 
 
-def _prepare() -> None:
+def _prepare() -> int:
     from spikeprop import plots
     from spikeprop.datasets.files import write_text
     from spikeprop.learner import ForwardLearner
@@ -84,6 +91,7 @@ def _prepare() -> None:
     os.fsync = slowly
     # Drawing takes as long as all the rest.
     plots.save_curves = lambda path, *_: write_text(path, "drawn")  # type: ignore[assignment]
+    return log
 
 
 def _serve() -> None:
@@ -93,20 +101,60 @@ def _serve() -> None:
 
     answers = os.fdopen(os.dup(1), "w")
     torch.set_num_threads(1)
-    _prepare()
+    log = _prepare()
     for number, line in enumerate(sys.stdin):
-        pid = os.fork() if number else os.getpid()
-        if pid == 0:
-            try:
-                os._exit(main(json.loads(line)))
-            finally:
-                os._exit(99)
-        print(pid, file=answers, flush=True)
-        if number:
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        else:
-            code = main(json.loads(line))
-        print(code, file=answers, flush=True)
+        arguments, ranks = json.loads(line)
+        if number == 0:
+            print(json.dumps([os.getpid()]), file=answers, flush=True)
+            print(json.dumps([main(arguments)]), file=answers, flush=True)
+            continue
+        port, pids = _free_port(), []
+        for rank in range(ranks):
+            pids.append(os.fork())
+            if pids[-1] == 0:
+                _child(arguments, rank, ranks, port, log)
+        print(json.dumps(pids), file=answers, flush=True)
+        print(json.dumps(_await(pids)), file=answers, flush=True)
+
+
+def _child(arguments: list[str], rank: int, ranks: int, port: int, log: int) -> None:
+    from spikeprop.cli import main
+
+    try:
+        if ranks > 1:  # what torchrun tells them
+            os.environ |= {
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank),
+                "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks),
+            }  # fmt: skip
+        if rank:  # all make the same updates
+            os.dup2(os.open(os.devnull, os.O_WRONLY), log)
+        os._exit(main(arguments))
+    finally:
+        os._exit(99)
+
+
+def _await(pids: list[int]) -> list[int]:
+    """Wait for all; where one fails, end the others in a while, as torchrun does."""
+    codes: dict[int, int] = {}
+    failed: float | None = None
+    while len(codes) < len(pids):
+        for pid in [pid for pid in pids if pid not in codes]:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                codes[pid] = os.waitstatus_to_exitcode(status)
+                failed = time.monotonic() if codes[pid] and failed is None else failed
+            elif failed is not None and time.monotonic() - failed > 4.0:
+                os.kill(pid, signal.SIGKILL)
+            elif failed is not None and 2.0 < time.monotonic() - failed < 2.02:
+                os.kill(pid, signal.SIGTERM)
+        time.sleep(0.01)
+    return [codes[pid] for pid in pids]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":
