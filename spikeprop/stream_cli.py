@@ -18,6 +18,7 @@ from spikeprop.stopping import Stopping
 if TYPE_CHECKING:
     from spikeprop.live import Counters, Follower, Report
     from spikeprop.live.view import View
+    from spikeprop.parallel.pipeline import Pipeline
 
 SGD_RATE = 1e-4
 
@@ -85,6 +86,9 @@ class StreamConfig:
 def run(config: StreamConfig) -> None:
     """Follow the stream to its end; print what came of it.
 
+    In one of several processes (``torchrun``) it runs one stage of the network: the first reads the
+    source, the last one predicts.
+
     Raises
     ------
     FileNotFoundError, ValueError, OSError
@@ -103,6 +107,8 @@ def run(config: StreamConfig) -> None:
     from spikeprop.live.keeping import Keeping
     from spikeprop.live.sources import open_source, read_labels
     from spikeprop.live.view import View
+    from spikeprop.parallel import join, leave
+    from spikeprop.parallel.live import Feeding, open_pipeline
 
     for name in ("save", "log"):
         path = getattr(config, name)
@@ -139,11 +145,18 @@ def run(config: StreamConfig) -> None:
     sensor = (data["sensor_size"][0], data["sensor_size"][1], data["sensor_size"][2])
     if tuple(data["input_shape"]) != (sensor[2], sensor[1], sensor[0]):
         raise ValueError(f"{config.run} was trained on pooled pixels, which a stream has not")
+    ranks = join(config.device or "cpu")
+    pipeline = None if ranks is None else open_pipeline(learner, ranks, log=config.log)
+    if pipeline is not None and not pipeline.first:
+        _stage(pipeline, save=config.save is not None)
+        return
     counters = Counters()
     labels = None if config.labels is None else read_labels(config.labels, classes)
     packets = open_source(config.source, counters, speed=config.speed, labels=labels)
-    view = None if config.quiet else View(counters, classes, sensor)
-    keeping = Keeping(learner, kept, config.save, config.save_minutes)
+    view = None if config.quiet or pipeline is not None else View(counters, classes, sensor)
+    # A pipeline's weights are together at its end alone.
+    minutes = config.save_minutes if pipeline is None else math.inf
+    keeping = Keeping(learner, kept, config.save, minutes)
     with ExitStack() as stack:
         stopping = stack.enter_context(Stopping((signal.SIGTERM,)))
         log = None if config.log is None else stack.enter_context(config.log.open("w"))
@@ -161,7 +174,7 @@ def run(config: StreamConfig) -> None:
                 view.step(report)
 
         follower = Follower(
-            learner,
+            learner if pipeline is None else Feeding(pipeline),
             sensor,
             config.step or trained.time_window,
             counters,
@@ -184,12 +197,32 @@ def run(config: StreamConfig) -> None:
 
         _follow(packets, Reorder(counters, config.window), follower, view, over)
         seconds = time.monotonic() - begun
+        if pipeline is not None:
+            pipeline.end_stream()
+            right = _Score()  # the last stage keeps it
+            if config.save is not None:
+                pipeline.gather()
         learner.reset()
         keeping.write()
     _print_result(follower, counters, seconds, right)
     if config.save is not None:
         print(config.save)
+    leave()
     stopping.check()
+
+
+def _stage(pipeline: Pipeline, *, save: bool) -> None:
+    """Run a later stage of a pipeline; the last one says how well it predicted."""
+    from spikeprop.parallel import leave
+    from spikeprop.parallel.live import behind
+
+    steps, labelled, right = behind(pipeline)
+    if pipeline.last and labelled:
+        share = 100 * right / labelled
+        print(f"accuracy   {share:.2f} % of {labelled:,} of {steps:,} time steps, as they came")
+    if save:
+        pipeline.gather()
+    leave()
 
 
 class _Score:

@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product, starmap
 from pathlib import Path
+from random import Random
+from socket import gethostname
 from typing import Any, NamedTuple
 
 from spikeprop.comparison.cells import Cell, Result, run_cell
+from spikeprop.comparison.claims import Taken, claimed, waiting
 from spikeprop.comparison.config import CompareConfig
 from spikeprop.comparison.cost import Cost, measure_costs
 from spikeprop.comparison.rows import Row, make_rows
@@ -61,7 +64,8 @@ def compare(
     if config.trials > 1:
         check_optuna()
         config.out.mkdir(parents=True, exist_ok=True)
-        config = replace(config, storage=prepare(config.storage, config.out))
+        with waiting(config.out, "storage"):  # two must not make its tables at once
+            config = replace(config, storage=prepare(config.storage, config.out))
     pairs = list(starmap(Pair, product(config.datasets, config.networks, config.rules)))
     kinds = (False, True) if config.frozen else (False,)
     total = len(pairs) * (config.trials * (config.trials > 1) + config.seeds * len(kinds))
@@ -74,13 +78,21 @@ def compare(
     running: dict[Future[Any], tuple[Pair, bool, int] | Pair] = {}
     done = 0
     with processes(config.processes) as pool:
-        for pair in pairs:
+        # Machines that share the folder begin at different places.
+        for pair in Random(f"{gethostname()} {os.getpid()}").sample(pairs, len(pairs)):
             running[pool.submit(_tune, config, pair)] = pair
         while running:
             finished, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
             for future in finished:
                 work = running.pop(future)
-                if isinstance(work, Pair):
+                if isinstance(future.exception(), Taken):  # another process does it: look later
+                    if isinstance(work, Pair):
+                        running[pool.submit(_tune, config, work)] = work
+                    else:
+                        pair, freeze, seed = work
+                        cell = _final(config, pair, chosen[pair], seed, freeze)
+                        running[pool.submit(_tried, cell, config.out)] = work
+                elif isinstance(work, Pair):
                     chosen[work] = future.result()
                     for seed in range(config.seeds):
                         for freeze in kinds:
@@ -119,19 +131,28 @@ def load_or_run(cell: Cell, out: Path) -> Result:
     ------
     ValueError
         If the file is damaged.
+    Taken
+        If another process runs it just now.
     """
     path = out / CELLS / f"{cell.key}.json"
     if path.exists():
-        try:
-            return Result(**json.loads(path.read_text(encoding="utf-8"))["result"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not the result of a training run ({error}); delete it to run it again"
-            ) from error
-    result = run_cell(cell)
-    content = {"cell": cell.as_dict(), "result": result._asdict()}
-    write_text(path, json.dumps(content, indent=1), parents=True)
+        return _read(path)
+    with claimed(out, cell.key):
+        if path.exists():  # finished between the two
+            return _read(path)
+        result = run_cell(cell)
+        content = {"cell": cell.as_dict(), "result": result._asdict()}
+        write_text(path, json.dumps(content, indent=1), parents=True)
     return result
+
+
+def _read(path: Path) -> Result:
+    try:
+        return Result(**json.loads(path.read_text(encoding="utf-8"))["result"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not the result of a training run ({error}); delete it to run it again"
+        ) from error
 
 
 def _cell(config: CompareConfig, pair: Pair, options: dict[str, Any], **more: Any) -> Cell:
@@ -179,7 +200,9 @@ def _tune(config: CompareConfig, pair: Pair) -> dict[str, Any]:
     space = json.dumps({k: list(v) for k, v in space_of(pair.rule).items()})
     name = f"{base.key} {hashlib.sha256(space.encode()).hexdigest()[:8]}"
     assert config.storage is not None, "prepared before"
-    return search(name, pair.rule, config.trials, config.storage, score)
+    # By one process at a time: each trial is chosen by what those before it gave.
+    with claimed(config.out, name.replace(" ", "_")):
+        return search(name, pair.rule, config.trials, config.storage, score)
 
 
 def _tried(cell: Cell, out: Path) -> Result | str:

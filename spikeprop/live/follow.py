@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from spikeprop.datasets import EventBatch, Events
-from spikeprop.learner import ForwardLearner
 from spikeprop.live.order import Counters
+from spikeprop.metrics import Metrics
+from spikeprop.rules import Rule
 
 MAX_SILENCE = 1_000
 """Time steps without events that are run through; what is longer is passed over."""
@@ -41,6 +43,19 @@ class Report(NamedTuple):
     prediction: int
     confidence: float
     label: int | None
+
+
+class Stepping(Protocol):
+    """What a follower asks of a learner."""
+
+    @property
+    def rule(self) -> Rule:
+        """The rule."""
+        ...
+
+    def step(self, x_t: Tensor | EventBatch, label: Tensor | None = None) -> Metrics:
+        """Take a time step."""
+        ...
 
 
 class Follower:
@@ -76,7 +91,7 @@ class Follower:
 
     def __init__(
         self,
-        learner: ForwardLearner,
+        learner: Stepping,
         sensor_size: tuple[int, int, int],
         step_us: int,
         counters: Counters,

@@ -251,52 +251,52 @@ class Pipeline:
         ConnectionError
             If a process is lost.
         """
-        learner, rule = self.learner, self.learner.rule
-        if not rule.streams:
-            raise ValueError(f"{type(rule).__name__} cannot follow a stream")
-        reference = learner.bound()
-        assert isinstance(reference, ReferenceEngine), "checked at the beginning"
-        stage = make_stage(_Stepwise(learner), self.places[self.ranks.rank], 1.0)
-        learner.reset()
-        passage: Any = None
-        rates = None if rule.stream_homeostasis is None else StreamRates(rule.stream_homeostasis)
-        for x_t, label, n, got in self._steps_of(steps, stage):
-            if passage is None:
-                own = learner.optimizers[stage.places]
-                filters = as_filters(rule.stream_evidence)
-                passage = stage.begin(n, filters, None, own, learner.update_every)
-            checks.same_stream(n, passage.n_recordings)
-            for item in passage.blocks:
-                item.begin_step(label)
-            with mode(learner.net, training=label is not None), flushed_denormals():
-                assert isinstance(stage.engine, ReferenceEngine), "made stepwise"
-                rows = got if x_t is None else stage.engine.rows(x_t, passage)
-                out = stage.engine.step_rows(rows, passage)
-            if not self.last:
-                self._forward(stage, _Head(STEP, number=n), out[None], label)
-            metrics = measure(passage, label, rule.predict_from, last_step=True)
-            if label is not None:
-                learner.updates += 1
-                checks.finite_loss(metrics.loss, stage.blocks, learner.updates)
-                if rates is not None:
-                    rates.follow(passage)
-            yield metrics
-        self._settle()
-        reset(stage.net)
-
-    def _steps_of(self, steps: Any, stage: Stage) -> Iterator[tuple[Any, Any, int, Any]]:
-        learner = self.learner
+        self.begin_stream()
         if self.first:
             if steps is None:
                 raise ValueError("the first process of a pipeline reads the stream: got None")
             for x_t, label in steps:
-                label = checks.single_step(x_t, label, learner.rule.num_classes, learner.net)
-                if isinstance(x_t, EventBatch):
-                    x_t = x_t.to_dense(stage.engine.dtype)[0]
-                x_t = x_t.to(learner.device)
-                yield x_t, None if label is None else label.to(learner.device), len(x_t), None
+                yield self.step(x_t, label)
+        else:
+            yield from self.steps_before()
+        self.end_stream()
+
+    def begin_stream(self) -> None:
+        """Begin a stream anew; all processes have to call. :meth:`stream` does it itself.
+
+        Raises
+        ------
+        ValueError
+            If the rule cannot follow a stream.
+        """
+        rule = self.learner.rule
+        if not rule.streams:
+            raise ValueError(f"{type(rule).__name__} cannot follow a stream")
+        places = self.places[self.ranks.rank]
+        self._streaming = make_stage(_Stepwise(self.learner), places, 1.0)
+        self.learner.reset()
+        self._passage: Any = None
+        control = rule.stream_homeostasis
+        self._rates = None if control is None else StreamRates(control)
+
+    def step(self, x_t: Tensor | EventBatch, label: Tensor | None = None) -> Metrics:
+        """Give the pipeline a time step, in the first process; :meth:`stream` does it itself."""
+        learner, stage = self.learner, self._streaming
+        label = checks.single_step(x_t, label, learner.rule.num_classes, learner.net)
+        if isinstance(x_t, EventBatch):
+            x_t = x_t.to_dense(stage.engine.dtype)[0]
+        label = None if label is None else label.to(learner.device)
+        return self._step(x_t.to(learner.device), None, label, len(x_t))
+
+    def end_stream(self) -> None:
+        """End the stream; all processes have to call. :meth:`stream` does it itself."""
+        if self.first:
             self._send(_Head(END), None)
-            return
+        self._settle()
+        reset(self._streaming.net)
+
+    def steps_before(self) -> Iterator[Metrics]:
+        """Take the steps of a stream that come from the stage before, to its end."""
         while True:
             head, content = self._receive()
             if head.what == END:
@@ -304,10 +304,39 @@ class Pipeline:
                 return
             n, label = int(head.number), None
             if head.share:
-                label, content = _labels(content[: 8 * n]).to(learner.device), content[8 * n :]
-            rows = stage.unpack(int(head.kind), content, 1, int(head.rows))
+                label = _labels(content[: 8 * n]).to(self.learner.device)
+                content = content[8 * n :]
+            rows = self._streaming.unpack(int(head.kind), content, 1, int(head.rows))
             assert isinstance(rows, Tensor), "stages of a stream take dense rows"
-            yield None, label, n, rows[0]
+            yield self._step(None, rows[0], label, n)
+
+    def _step(
+        self, x_t: Tensor | None, rows: Tensor | None, label: Tensor | None, n: int
+    ) -> Metrics:
+        learner, stage, rule = self.learner, self._streaming, self.learner.rule
+        engine = stage.engine
+        assert isinstance(engine, ReferenceEngine), "made stepwise"
+        if self._passage is None:
+            own, filters = learner.optimizers[stage.places], as_filters(rule.stream_evidence)
+            self._passage = stage.begin(n, filters, None, own, learner.update_every)
+        passage = self._passage
+        checks.same_stream(n, passage.n_recordings)
+        for item in passage.blocks:
+            item.begin_step(label)
+        with mode(learner.net, training=label is not None), flushed_denormals():
+            if rows is None:
+                assert x_t is not None, "one of the two has come"
+                rows = engine.rows(x_t, passage)
+            out = engine.step_rows(rows, passage)
+        if not self.last:
+            self._forward(stage, _Head(STEP, number=n), out[None], label)
+        metrics = measure(passage, label, rule.predict_from, last_step=True)
+        if label is not None:
+            learner.updates += 1
+            checks.finite_loss(metrics.loss, stage.blocks, learner.updates)
+            if self._rates is not None:
+                self._rates.follow(passage)
+        return metrics
 
     # ------------------------------------------------------------------ the whole network
 
@@ -390,7 +419,7 @@ class Pipeline:
             return
         if isinstance(content, Tensor):
             content = _bytes_of(content)
-        parts = [] if content is None else [torch.from_numpy(np.ascontiguousarray(content))]
+        parts = [] if content is None else [torch.from_numpy(np.require(content, None, ["C", "W"]))]
         head = head._replace(size=sum(part.numel() for part in parts))
         for part in (torch.tensor(head, dtype=torch.float64), *parts):
             if part.numel():

@@ -42,15 +42,15 @@ class Stage:
         Runs the part; the same numbers as in the whole network.
     before : Block, optional
         The block whose spikes come in; None for the first stage.
-    sparse_behind : bool
-        Whether the next stage takes sparse rows.
+    sparse_behind : bool, optional
+        Whether the next stage takes sparse rows; None where there is none.
     """
 
     net: nn.Sequential
     blocks: list[Block]
     engine: WindowedEngine | ReferenceEngine
     before: Block | None
-    sparse_behind: bool
+    sparse_behind: bool | None
 
     @property
     def places(self) -> slice:
@@ -137,6 +137,11 @@ def check_pipeline(net: nn.Module, rule: Any, reference: Any, stages: int) -> No
         raise ValueError(
             "a pipeline carries classes, and signals beside the recordings: no regression, and "
             "placement='parallel'"
+        )
+    if rule.predict_from != "last":
+        raise ValueError(
+            "the last stage of a pipeline predicts by the last block: predict_from has to be "
+            f"'last', got {rule.predict_from!r}"
         )
     if len(reference.blocks) < stages:
         raise ValueError(
@@ -238,7 +243,7 @@ def make_stage(learner: Any, places: slice, density: float) -> Stage:
         engine: Any = replace(
             choice.engine, net=net, links=choice.engine.links[places], sparse=sparse[places]
         )
-        behind = places.stop < len(sparse) and sparse[places.stop]
+        behind = sparse[places.stop] if places.stop < len(sparse) else None
     else:
-        engine, behind = replace(reference, net=net, blocks=blocks), False
+        engine, behind = replace(reference, net=net, blocks=blocks), None
     return Stage(net, blocks, engine, before, behind)

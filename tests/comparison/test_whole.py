@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from spikeprop.comparison.cells import Cell
+from spikeprop.comparison.claims import Taken, claimed, waiting
 from spikeprop.comparison.config import CompareConfig
 from spikeprop.comparison.cost import memory_of, time_together
 from spikeprop.comparison.work import compare, load_or_run, quick
@@ -51,6 +52,49 @@ def test_a_killed_comparison_goes_on(tmp_path: Path) -> None:
     _run(second)
     assert (second / "table.csv").read_text() == (first / "table.csv").read_text()
     assert {path: path.stat().st_mtime_ns for path in kept} == times
+
+
+def test_processes_share_a_table_and_one_may_die(tmp_path: Path) -> None:
+    """Two commands work on one folder; one is killed, and the other ends with the whole table."""
+    rules = ["sp-voltage", "readout-only", "sp-surrogate"]
+    command = [*COMMAND[:4], *rules, *COMMAND[5:]]
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    subprocess.run([*command, "--out", str(alone)], capture_output=True, check=True, timeout=600)
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    shared = [*command, "--out", str(both), "--storage", url]
+    ends: list[subprocess.Popen[bytes]] = []
+    for _ in range(2):
+        silent = subprocess.DEVNULL
+        ends.append(subprocess.Popen(shared, stdout=silent, stderr=silent, start_new_session=True))
+        for _ in range(1200):  # the first makes the database
+            if (tmp_path / "trials.db").exists():
+                break
+            time.sleep(0.1)
+    written: dict[Path, int] = {}
+    for _ in range(3000):
+        written = {path: path.stat().st_mtime_ns for path in (both / "cells").glob("*.json")}
+        if len(written) >= 3:
+            break
+        time.sleep(0.1)
+    os.killpg(ends[0].pid, signal.SIGKILL)
+    ends[0].wait()
+    assert ends[1].wait(timeout=600) == 0
+    assert (both / "table.csv").read_text() == (alone / "table.csv").read_text()
+    kept = {path.name for path in (alone / "cells").glob("*.json")}
+    assert {path.name for path in (both / "cells").glob("*.json")} == kept
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_work_is_claimed_by_one_at_a_time(tmp_path: Path) -> None:
+    with (
+        claimed(tmp_path, "a"),
+        claimed(tmp_path, "b"),
+        pytest.raises(Taken, match="a is taken"),
+        claimed(tmp_path, "a"),
+    ):
+        pass
+    with waiting(tmp_path, "a"):
+        pass
 
 
 def test_a_cell_that_is_finished_is_not_run_again(tmp_path: Path) -> None:

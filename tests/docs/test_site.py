@@ -156,6 +156,17 @@ def test_no_page_repeats_another() -> None:
     assert not twice
 
 
+def test_no_formula_has_come_apart(site: Path) -> None:
+    """A dollar sign that is left in the text, or words between two that were meant for others."""
+    for path in html(site):
+        text = path.read_text(encoding="utf-8")
+        article = text[text.find("<article") : text.find("</article>")]
+        article = re.sub(r"<(pre|code|script)\b.*?</\1>", "", article, flags=re.DOTALL)
+        if path.stem != "command_line":  # which names shells' variables
+            assert "$" not in re.sub(r"<math.*?</math>", "", article, flags=re.DOTALL), path
+        assert not re.search(r"(<mi>[a-z]</mi>){12}", article), path
+
+
 def test_headings_do_not_skip_a_level(site: Path) -> None:
     for path in html(site):
         text = path.read_text(encoding="utf-8")

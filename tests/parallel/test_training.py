@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tiny_events import tiny_arguments, write_tiny_events
 
 from spikeprop import cli, runs
+from spikeprop.checkpoint import load_state
 from spikeprop.runs import RunFolder
 
 
@@ -78,3 +79,27 @@ def test_torchrun_starts_again_and_goes_on(data: Path, tmp_path: Path) -> None:
     _, errors = running.communicate(timeout=processes.PATIENCE)
     assert running.returncode == 0, errors
     near(RunFolder(tmp_path / "alone"), both)
+
+
+def test_a_live_stream_through_two_processes(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The learner saved after a stream is that of one process."""
+    arguments = tiny_arguments(data, tmp_path)
+    arguments[arguments.index("--dropout") + 1] = "0"
+    command([*arguments, "--name", "run"])
+    source = next((data / "Test" / "1").glob("*.bin"))
+    stream = ["stream", str(tmp_path / "run"), str(source), "--speed", "0", "--quiet"]
+    stream += ["--label", "1", "--save"]
+    command([*stream, str(tmp_path / "alone.safetensors")])
+    capfd.readouterr()
+    processes.run(2, command, [*stream, str(tmp_path / "both.safetensors")], folder=tmp_path)
+    shown = capfd.readouterr().out
+    assert "accuracy" in shown
+    one, other = (
+        load_state(tmp_path / f"{name}.safetensors")["network"] for name in ("alone", "both")
+    )
+    for key, value in one.items():
+        torch.testing.assert_close(value, other[key], rtol=1e-6, atol=1e-6, msg=key)
+    log = ["--log", str(tmp_path / "log.csv")]
+    processes.run(2, command, [*stream[:-1], *log], 2, folder=tmp_path)
