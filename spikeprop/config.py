@@ -348,6 +348,9 @@ HOW_TO_RUN = (
 )
 """Options that say where and how to run, and may differ when a run is resumed."""
 
+ADDED = ("limit", "order_window")
+"""Options that older runs do not have, and whose default is what was done before."""
+
 
 def to_json(config: TrainConfig) -> str:
     """Return the text of ``config.json``: the format, its version and every option."""
@@ -392,7 +395,7 @@ def from_json(text: str, source: str = "the configuration") -> TrainConfig:
     if not isinstance(options, dict):
         raise ValueError(f"{source} has no options under 'config'")
     names = {field.name for field in dataclasses.fields(TrainConfig)}
-    missing = names - set(options) - set(HOW_TO_RUN)
+    missing = names - set(options) - {*HOW_TO_RUN, *ADDED}
     for kind, wrong in (("unknown", set(options) - names), ("no", missing)):
         if wrong:
             raise ValueError(

@@ -14,16 +14,18 @@ import torch
 from torch import Tensor
 
 from spikeprop import checks
+from spikeprop.datasets import EventBatch
 from spikeprop.membranes import has_threshold
 from spikeprop.saving import put_back, state_in_place
 from spikeprop.whereabouts import extremes, first_not_finite
 
 if TYPE_CHECKING:
-    from spikeprop.datasets import EventBatch
     from spikeprop.learner import ForwardLearner, Metrics
 
 __all__ = ["Guard"]
 
+#: Batches that are held at most.
+HELD = 7
 #: Updates in a row that a layer may be silent or saturated without a word, and what saturated is.
 PATIENCE, SATURATED = 5, 0.95
 
@@ -34,12 +36,15 @@ class Guard:
     Parameters
     ----------
     learner : ForwardLearner
-        The learner. A copy of its state is kept, and refreshed before every update.
+        The learner. A copy of its state is kept, and renewed after at most 8 updates; the batches
+        since are held, where they are no larger than it, to come back to any update in between.
     """
 
     def __init__(self, learner: ForwardLearner) -> None:
         self.learner = learner
         self._copy: dict[str, Any] | None = None
+        self._since: list[tuple[Tensor | EventBatch, Tensor]] = []
+        self._room = 0  # bytes of batches that may still be held
         self._odd: dict[int, tuple[str, int]] = {}  # kind, and updates so far
 
     def update(self, x: Tensor | EventBatch, label: Tensor) -> Metrics:
@@ -55,22 +60,33 @@ class Guard:
         learner = self.learner
         if learner.input_shape is None:
             learner.bind(x.shape[2:], x.shape[0])
-        self._copy = _copied(state_in_place(learner), self._copy)
+        if self._copy is None or self._room < 0 or len(self._since) == HELD:
+            self._copy = _copied(state_in_place(learner), self._copy)
+            self._room, self._since = _bytes(self._copy), []
         try:
             metrics = learner.update(x, label)
             _finite_parameters(learner)
         except FloatingPointError as error:
-            put_back(learner, _copied(self._copy, None))
+            self._go_back()
             where = first_not_finite(learner, x, label)
-            put_back(learner, _copied(self._copy, None))
+            self._go_back()
             found = f": {where}" if where else ""
             what = str(error).removesuffix(checks.LOSS_ADVICE)
             raise FloatingPointError(
                 f"{what}{found}. The update was taken back; lower the learning rate, or look at "
                 f"the recording"
             ) from None
+        self._room -= _bytes(x) + _bytes(label)
+        # Beyond the room the next update begins with a new copy: this batch is not needed.
+        self._since = [] if self._room < 0 else [*self._since, (x, label)]
         self._watch(metrics.rate, x)
         return metrics
+
+    def _go_back(self) -> None:
+        """Put the learner into the state before the present update, by the way it came."""
+        put_back(self.learner, _copied(self._copy, None))
+        for x, label in self._since:
+            self.learner.update(x, label)
 
     def _watch(self, rates: Tensor, x: Tensor | EventBatch) -> None:
         for block, rate in zip(self.learner.blocks, rates.tolist(), strict=True):
@@ -110,3 +126,16 @@ def _copied(value: Any, room: Any) -> Any:
         items = [_copied(item, places[i] if places else None) for i, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
     return value
+
+
+def _bytes(value: Any) -> int:
+    """Return how much memory tensors in nested state, or events, take."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, EventBatch):
+        return sum(_bytes(item) for item in (value.offsets, value.channels, value.values))
+    if isinstance(value, dict):
+        return sum(_bytes(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return sum(_bytes(item) for item in value)
+    return 0

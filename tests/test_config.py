@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikeprop.config import SIGPROP_OPTIONS, TrainConfig, differences, from_json, to_json
+from spikeprop.config import (
+    ADDED,
+    SIGPROP_OPTIONS,
+    TrainConfig,
+    differences,
+    from_json,
+    to_json,
+)
 
 
 def test_defaults_are_allowed_and_survive_json() -> None:
@@ -121,6 +128,14 @@ def test_json_with_an_option_missing() -> None:
     del head["config"]["beta"]
     with pytest.raises(ValueError, match="no option beta"):
         from_json(json.dumps(head))
+
+
+def test_json_from_before_an_option_was_there() -> None:
+    head = json.loads(to_json(TrainConfig()))
+    del head["sha256"]  # older configurations have no digest
+    for name in ADDED:
+        del head["config"][name]
+    assert from_json(json.dumps(head)) == TrainConfig()
 
 
 def test_differences_name_what_was_given_and_what_the_run_has() -> None:

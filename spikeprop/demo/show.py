@@ -30,7 +30,7 @@ from spikeprop.train import count_backward_passes
 __all__ = ["Show", "run"]
 
 EPOCHS = 8
-BUDGET_S = 30.0
+BUDGET_S = 25.0
 """A slow machine makes fewer epochs, so that learning takes about so long at most."""
 
 NARROW = 68

@@ -1,5 +1,7 @@
 """The blocks of one network in different processes: spikes travel forward, and nothing back.
 
+::
+
     process 0    x_1  x_2  x_3  ...  ─►  blocks 1..k, each learns at every time step
                           │ spikes of all rows, recordings and signals
     process 1                  x'_1  x'_2  ...  ─►  blocks k+1.., each learns at every time step

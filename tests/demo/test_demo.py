@@ -100,8 +100,8 @@ def test_a_slow_machine_makes_fewer_epochs(monkeypatch: pytest.MonkeyPatch) -> N
 
     clock = [0.0]
     monkeypatch.setattr(show.time, "perf_counter", lambda: clock[0])
-    # Half a second an update: 30 s are six epochs of ten batches, and one of fifty.
-    assert show._affordable(Learner(), [(0, 0)] * 10) == 6  # type: ignore[arg-type]
+    # Half a second an update: 25 s are five epochs of ten batches, and one of fifty.
+    assert show._affordable(Learner(), [(0, 0)] * 10) == 5  # type: ignore[arg-type]
     assert show._affordable(Learner(), [(0, 0)] * 500) == 1  # type: ignore[arg-type]
     assert show._affordable(Learner(), [(0, 0)] * 2) == show.EPOCHS  # type: ignore[arg-type]
 

@@ -38,10 +38,15 @@ OTHER = re.compile(r"\{(toctree|eval-rst|options|rules-table|glossary)\}.*|text"
 PLAIN = ("cd", "git clone", ".", "sphinx-build", ".ci/run")
 
 
+COMMANDS = (
+    *("spikeprop ", "torchrun ", "python", "make", "pip "),
+    *("git ", "tensorboard ", ".venv/", ".ci/"),
+)
+
+
 def is_command(text: str) -> bool:
-    return text.strip().startswith(
-        ("spikeprop ", "python", "make", "pip ", "git ", ".venv/", ".ci/", "tensorboard ")
-    )
+    lines = [line for line in text.strip().splitlines() if not line.startswith("#")]
+    return bool(lines) and lines[0].startswith(COMMANDS)
 
 
 def commands() -> Iterator[Any]:
@@ -107,6 +112,10 @@ def test_a_command_is_one(line: str) -> None:
     words[0] = words[0].removeprefix(".venv/bin/")
     if re.fullmatch(r"[A-Z_]+=\S*", words[0]):
         words = words[1:]
+    if words[-1] == "…":  # "and what else you need"
+        words = words[:-1]
+    if words[0] == "torchrun":  # what it starts, as if by Python
+        words = ["python", *words[words.index("-m") :]]
     if words[0] == "spikeprop":
         check_ours(words[1:])
     elif words[0] == "make":
@@ -120,6 +129,8 @@ def test_a_command_is_one(line: str) -> None:
         pass
     elif words[0] == "pip" or words[1:3] == ["-m", "pip"]:
         check_pip(words)
+    elif words[:3] == ["python", "-m", "spikeprop"]:
+        check_ours(words[3:])
     elif words[:2] == ["python", "-m"]:
         check_module(words[2], words[3:])
     elif words[0] == "tensorboard":

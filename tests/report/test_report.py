@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from spikeprop.report.config import ReportConfig
 from spikeprop.report.images import pack, weight_images
 from spikeprop.report.reading import read_run, wilson
 from spikeprop.train import train
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
+import layouts
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +186,19 @@ def test_names_are_escaped(page: Any, tmp_path: Path) -> None:
         "[...document.querySelectorAll('.now li > span:first-child')].map(s => s.innerText)"
     )
     assert sorted(name.removesuffix(" (true)") for name in bars) == sorted(classes)
+
+
+def test_inputs_in_a_row(page: Any, tmp_path: Path) -> None:
+    """Spoken digits are 700 channels and no picture: they are drawn over time."""
+    layouts.heidelberg(tmp_path)
+    options: Any = tiny_options(tmp_path, tmp_path / "runs")
+    options |= {"dataset": "shd", "epochs": 1, "shift": 0, "validation": 0.0}
+    folder = train(TrainConfig(**options, name="spoken")).path
+    tab = page()
+    tab.goto(command.write_report(ReportConfig((folder,))).as_uri())
+    assert opaque(tab, "[data-part=events]") > 10  # 30 events, all of which stay to be seen
+    assert tab.locator("[data-part=events]").bounding_box()["height"] < 400
+    assert tab.inner_text(".maps").strip() == "all neurons"
 
 
 def test_without_the_data(page: Any, axe: Any, place: Path, tmp_path: Path) -> None:

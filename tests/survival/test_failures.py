@@ -128,8 +128,6 @@ def test_data_that_vanish(
     assert str(data) in one_line(capsys)
     (newest, *_) = Checkpoints(data.parent / "runs" / "a").paths()
     assert newest.name == "checkpoint-000000006.safetensors", "all that was learned is kept"
-    assert main(arguments(data)) == 2, "they are still not there"
-    assert str(data) in capsys.readouterr().err
     assert main(arguments(data.with_name("elsewhere"))) == 0
 
 

@@ -32,18 +32,27 @@ def flat(state: Any) -> list[Any]:
     return [state.tolist() if isinstance(state, torch.Tensor) else state]
 
 
-@pytest.mark.parametrize("engine", ["auto", "reference"])
-def test_a_recording_that_overflows_is_named_and_the_update_taken_back(engine: str) -> None:
-    x, label = recordings(30)
+# With a copy of each update's state, and with batches to come back by: 2 of them, and 7.
+@pytest.mark.parametrize(
+    ("engine", "samples", "updates"),
+    [("auto", 90, 2), ("auto", 20, 2), ("auto", 20, 15), ("reference", 20, 2)],
+)
+def test_a_recording_that_overflows_is_named_and_the_update_taken_back(
+    engine: str, samples: int, updates: int
+) -> None:
+    x, label = recordings(samples)
     learner, twin = make(), make()
     learner.engine = engine
     guard = Guard(learner)
-    for one in (guard, twin):
-        one.update(x, label)
+    for _ in range(updates):
+        for one in (guard, twin):
+            one.update(x, label)
     before = copy.deepcopy(learner.state_dict())
     bad = x.clone()
     bad[3, 17] = 3e38
-    with pytest.raises(FloatingPointError, match=r"block '0' .*time step 4, sample 17.*taken back"):
+    with pytest.raises(
+        FloatingPointError, match=r"block '0' .*time step 4, .*sample 17.*taken back"
+    ):
         guard.update(bad, label)
     assert flat(learner.state_dict()) == flat(before)
     if engine == "auto":

@@ -68,8 +68,8 @@ class Killing:
         patch.setattr(ForwardLearner, when, method)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("at", [2, 8])  # within an epoch, and at the end of one
+# Within an epoch, and at the end of one.
+@pytest.mark.parametrize(("number", "at"), [(signal.SIGTERM, 2), (signal.SIGINT, 8)])
 def test_a_signal_ends_with_a_checkpoint(
     data: Path,
     finished: runs.RunFolder,

@@ -33,6 +33,7 @@
       const text = right ? `${label}, recognised` : `${label}, taken for ${guess}`;
       choice.add(new Option(`${text} (recording ${recording.index})`, String(i)));
     });
+    events.classList.toggle("row", line);
     part("key").innerHTML = run.polarities === 2
       ? '(<span class="key-on">ON</span>, <span class="key-off">OFF</span>)' : "";
     rasters = run.neurons.map((count, i) => {
