@@ -14,6 +14,7 @@ HEADINGS = (
     "surrogate",
     "feedback",
     "layer by layer",
+    "phases",
     "adds",
     "memory",
     "multiply-adds",
@@ -68,8 +69,8 @@ def table() -> list[tuple[str, ...]]:
             "yes" if flag else "no" for flag in (c.local_in_time, c.local_in_space, c.surrogate)
         ]
         layerwise = "yes" if c.layerwise else "no"
-        rest = (c.feedback, layerwise, c.changes_network, c.memory, c.multiply_adds, c.source)
-        rows.append((name, *flags, *rest))
+        asks = (c.feedback, layerwise, c.phases, c.changes_network)
+        rows.append((name, *flags, *asks, c.memory, c.multiply_adds, c.source))
     return rows
 
 

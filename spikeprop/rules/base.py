@@ -63,6 +63,8 @@ class Constraints(NamedTuple):
         Per block and time step, in B recordings, C classes, I inputs and F neurons.
     source : str
         Where the equations are from.
+    phases : str
+        Passes that learning needs, and whether one has to wait for another.
     """
 
     local_in_time: bool
@@ -74,6 +76,7 @@ class Constraints(NamedTuple):
     memory: str
     multiply_adds: str
     source: str
+    phases: str = "one"
 
 
 class Rule(ABC):

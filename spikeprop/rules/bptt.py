@@ -70,6 +70,7 @@ class BPTT(Rule):
         memory="T B (I + F)",
         multiply_adds="2 B I F",
         source="Neftci et al., IEEE Signal Process. Mag. 36 (2019)",
+        phases="forward, then back through all steps",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (2e-3, 4e-3, 1e-3),
@@ -124,6 +125,7 @@ class TBPTT(BPTT):
         memory="window B (I + F)",
         multiply_adds="2 B I F",
         source="Williams and Peng, Neural Comput. 2, 490 (1990)",
+        phases="forward, then back, window by window",
     )
 
     window: int | None = 5

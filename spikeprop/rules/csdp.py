@@ -94,6 +94,7 @@ class CSDP(ContrastRule):
         memory="6 B I",
         multiply_adds="6 B I F",
         source="Ororbia, Science Advances 10 (2024) eadn6076, arXiv 2303.18187",
+        phases="one, right and wrong labels side by side",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (4e-4, 2e-4, 1e-3),

@@ -91,6 +91,7 @@ class ErrorForwardPropagation(ContrastRule):
         memory="6 B I",
         multiply_adds="7 B I F",
         source="Kohan, Rietman, Siegelmann, arXiv 1808.03357",
+        phases="two passes, answer and correction",
     )
     counted: ClassVar[int | None] = 0
     search: ClassVar[Mapping[str, Sequence[Any]]] = {

@@ -56,6 +56,7 @@ class FeedbackAlignment(ReadoutRule):
         memory="B I + I F",
         multiply_adds="3 B I F",
         source="Lillicrap et al., Nat. Commun. 7, 13276 (2016)",
+        phases="forward and back in every step",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (1e-3, 3e-4, 3e-3),

@@ -131,6 +131,7 @@ class ForwardForward(ContrastRule):
         memory="2 (2 + N) B I",
         multiply_adds="2 (2 + N) B I F",
         source="Hinton, arXiv 2212.13345",
+        phases="one, right and wrong labels side by side",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (4e-4, 2e-4, 1e-3),

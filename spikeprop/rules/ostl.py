@@ -54,6 +54,7 @@ class OSTL(ReadoutRule):
         memory="B I F",
         multiply_adds="3 B I F",
         source="Bohnstingl et al., IEEE TNNLS (2022)",
+        phases="forward and back in every step",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (3e-3, 1e-3, 6e-3),

@@ -48,6 +48,7 @@ class OTTT(ReadoutRule):
         memory="B I",
         multiply_adds="2 B I F",
         source="Xiao et al., NeurIPS 2022",
+        phases="forward and back in every step",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (1e-3, 3e-4, 3e-3),

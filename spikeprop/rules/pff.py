@@ -107,6 +107,7 @@ class PredictiveForwardForward(ContrastRule):
         memory="2 (1 + N) B I",
         multiply_adds="2 (2 + N) B I F; C B I F to predict",
         source="Ororbia, Mali, arXiv 2301.01452",
+        phases="one, right and wrong labels side by side",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (4e-4, 2e-4, 1e-3),

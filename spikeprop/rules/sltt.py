@@ -41,6 +41,7 @@ class SLTT(OTTT):
         memory="B I (the input alone)",
         multiply_adds="2 B I F",
         source="Meng et al., ICCV 2023",
+        phases="forward and back in every step",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (1e-3, 3e-4, 3e-3),

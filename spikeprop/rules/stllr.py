@@ -79,6 +79,7 @@ class STLLR(ReadoutRule):
         memory="B I + B F",
         multiply_adds="3 B I F",
         source="Apolinario and Roy, TMLR 2025",
+        phases="forward and back in every step",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
         "lr": (1e-3, 3e-4, 3e-3),
