@@ -116,10 +116,38 @@ def check_optimizers(saved: Sequence[Any], mine: Sequence[torch.optim.Optimizer 
     for index, (state, optimizer) in enumerate(zip(saved, mine, strict=True)):
         if optimizer is None or state is None:
             continue
+        name = f"optimiser {index}"
         try:
-            _check_optimizer(f"optimiser {index}", state, optimizer)
+            inner = getattr(optimizer, "inner", None)
+            if isinstance(inner, torch.optim.Optimizer):  # one that wraps another
+                _check_wrapper(name, state, optimizer)
+                state, optimizer = state["inner"], inner
+            _check_optimizer(name, state, optimizer)
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise ValueError(f"the saved optimiser {index} is damaged: {error!r:.200}") from None
+
+
+def _check_wrapper(name: str, saved: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Check what a wrapper keeps beside the optimiser that it wraps."""
+    own = optimizer.state_dict()
+    if saved.keys() != own.keys():
+        raise ValueError(
+            f"the saved {name} has {', '.join(sorted(saved))}, and this learner's "
+            f"{', '.join(sorted(own))}"
+        )
+    for key, value in own.items():
+        if key == "inner":
+            continue
+        theirs, mine = (v if isinstance(v, list) else [v] for v in (saved[key], value))
+        if len(theirs) != len(mine):
+            raise ValueError(f"the saved {name} has {len(theirs)} '{key}', this one {len(mine)}")
+        for there, here in zip(theirs, mine, strict=True):
+            if isinstance(here, Tensor) and there.shape != here.shape:
+                raise ValueError(f"the saved {name}'s '{key}' has shape {tuple(there.shape)}")
+            if isinstance(there, Tensor) and there.is_floating_point():
+                checks.finite(f"the saved {name}", {key: there})
+            elif isinstance(here, float) and not math.isfinite(there):
+                raise ValueError(f"the saved {name} has {key}={there}")
 
 
 def _check_optimizer(name: str, saved: Any, optimizer: torch.optim.Optimizer) -> None:

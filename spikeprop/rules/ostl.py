@@ -31,6 +31,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from spikeprop.homeostasis import Homeostasis
 from spikeprop.rules.base import ONCE, Constraints
 from spikeprop.rules.drtp import project_target
 from spikeprop.rules.pseudo import PseudoDerivative, Triangle
@@ -113,6 +114,8 @@ class OSTTP(OSTL):
     }
     path: ClassVar[str] = "none"
 
+    homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
+    readout_gain: float = 10.0
     feedback_scale: float = 0.1
 
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:

@@ -67,6 +67,7 @@ class STSF(ReadoutRule):
 
     surrogate: PseudoDerivative | None = None
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
+    readout_gain: float = 100.0  # with a small step for the hidden weights, a normal one for it
     feedback_scale: float = 1.0
 
     @property

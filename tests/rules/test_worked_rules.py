@@ -24,7 +24,7 @@ WORKED: dict[str, tuple[Callable[[hand.Hand], hand.Gradients], dict[str, Any]]] 
     "e-prop": (hand.eprop, {}),
     "e-prop-random": (hand.eprop_random, {}),
     "ostl": (hand.ostl, {}),
-    "osttp": (hand.osttp, {}),
+    "osttp": (hand.osttp, {"homeostasis": None, "readout_gain": 1.0}),
     "etlp": (hand.drtp, {"trigger": 1.0}),
     "drtp": (hand.drtp, {}),
     "dfa": (hand.dfa, {}),
