@@ -53,8 +53,19 @@ def join(device: str = "cpu") -> Ranks | None:
     cuda = torch.device(device).type == "cuda"
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    limit = timedelta(seconds=_timeout())
     try:
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=_timeout()))
+        store, rank, size = next(iter(dist.rendezvous("env://", timeout=limit)))
+        # torchrun keeps one store through its restarts, and with it the addresses of processes that
+        # are dead: those of each start have a place of their own.
+        started = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        dist.init_process_group(
+            "nccl" if cuda else "gloo",
+            store=dist.PrefixStore(f"start {started}", store),
+            rank=rank,
+            world_size=size,
+            timeout=limit,
+        )
     except (RuntimeError, dist.DistError) as error:
         raise ConnectionError(
             f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} did not find the others: "

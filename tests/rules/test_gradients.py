@@ -359,7 +359,8 @@ def test_traces_propagation_is_the_gradient_of_the_contrastive_loss() -> None:
                 network[place].mem = network[place].mem.detach()
         return total
 
-    moves(network, TracesPropagation(C, surrogate=PSI, similarity_scale=1.0), x, labels, by_autograd)
+    rule = TracesPropagation(C, surrogate=PSI, similarity_scale=1.0)
+    moves(network, rule, x, labels, by_autograd)
 
 
 @pytest.mark.parametrize("neuron", ["LIF", "ALIF"])
