@@ -55,13 +55,14 @@ def join(device: str = "cpu") -> Ranks | None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     limit = timedelta(seconds=_timeout())
     try:
-        store, rank, size = next(iter(dist.rendezvous("env://", timeout=limit)))
+        found = dist.rendezvous("env://", timeout=limit)  # type: ignore[attr-defined]
+        store, rank, size = next(iter(found))
         # torchrun keeps one store through its restarts, and with it the addresses of processes that
         # are dead: those of each start have a place of their own.
         started = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         dist.init_process_group(
             "nccl" if cuda else "gloo",
-            store=dist.PrefixStore(f"start {started}", store),
+            store=dist.PrefixStore(f"start {started}", store),  # type: ignore[attr-defined]
             rank=rank,
             world_size=size,
             timeout=limit,
