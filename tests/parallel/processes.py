@@ -9,9 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,27 @@ def environment(size: int, rank: int, port: int) -> dict[str, str]:
     }
 
 
+@contextmanager
+def _counted_lines() -> Iterator[None]:
+    """Let a measurement of coverage that runs in the parent see what a forked process does."""
+    coverage = sys.modules.get("coverage")
+    parent = coverage.Coverage.current() if coverage is not None else None
+    if coverage is None or parent is None:
+        yield
+        return
+    parent.stop()
+    config = parent.config
+    own = coverage.Coverage(
+        data_file=config.data_file, data_suffix=True, config_file=config.config_file or True
+    )
+    own.start()
+    try:
+        yield
+    finally:
+        own.stop()
+        own.save()
+
+
 def _enter(
     function: Callable[..., None], arguments: tuple[Any, ...], size: int, rank: int, port: int,
     errors: str,
@@ -49,9 +72,10 @@ def _enter(
     os.environ.update(environment(size, rank, port))
     torch.set_num_threads(1)
     try:
-        join()
-        function(*arguments)
-        leave()
+        with _counted_lines():
+            join()
+            function(*arguments)
+            leave()
     except BaseException:
         Path(errors).write_text(traceback.format_exc())
         os._exit(1)
