@@ -5,7 +5,7 @@ from __future__ import annotations
 from spikeprop import losses
 from spikeprop.config import TrainConfig
 from spikeprop.contrast import BatchContrast, Maximum, RandomMaximum, SoftDistance, TopK
-from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean
+from spikeprop.evidence import Leaky, evidence_of
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.rules import SigProp
 from spikeprop.smooth import ATan, FastSigmoid, Sigmoid, Smooth
@@ -37,18 +37,15 @@ def sigprop_of(config: TrainConfig, num_classes: int) -> SigProp:
         "latency": Latency(),
         "pattern": Pattern(),
     }
-    filters: dict[str, Evidence] = {
-        "running-mean": RunningMean(),
-        "instantaneous": Instantaneous(),
-        "leaky": Leaky(config.evidence_alpha),
-    }
+    leaky = config.evidence == "leaky"
+    evidence = Leaky(config.evidence_alpha) if leaky else evidence_of(config.evidence)
     homeostasis = None
     if config.homeostasis is not None:
         homeostasis = Homeostasis(target=config.homeostasis, gain=config.homeostasis_gain)
     return SigProp(
         num_classes,
         loss=local_losses[config.loss],
-        evidence=filters[config.evidence],
+        evidence=evidence,
         rectify=config.rectify,
         smooth=smooth[config.smooth],
         signal=config.signal,
