@@ -1,9 +1,9 @@
 """Adam between the calls of ``optimizer.step``: the same step without what surrounds it.
 
 An update at every time step calls the optimiser thousands of times a second, and half of the time
-of ``torch.optim.Adam.step`` on a layer of some hundred neurons is bookkeeping. Its first step of a
-batch is its own (it makes the state and tells the schedulers); the others are made here on the same
-state, so that a checkpoint, a scheduler or a switch of engines sees one and the same optimiser.
+of ``torch.optim.Adam.step`` on a layer of some hundred neurons is bookkeeping. Its first step of all
+is its own (it makes the state); the others are made here on the same state, so that a checkpoint, a
+scheduler or a switch of engines sees one and the same optimiser.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class CompiledAdam:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        # What its own step would say to a scheduler, which warns if it comes first.
+        optimizer._opt_called = True  # type: ignore[attr-defined]
         self._moments: list[tuple[Tensor, _Moments]] = []
         for group in optimizer.param_groups:
             for parameter in group["params"]:

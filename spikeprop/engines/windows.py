@@ -105,7 +105,8 @@ class _Stage:
 
     def _step(self, optimizer: torch.optim.Optimizer) -> None:
         self.steps += 1
-        if self.steps == 2 and CompiledAdam.fits(optimizer):
+        # The first step of all is the optimiser's own: it makes the state.
+        if self.steps <= 2 and self.compiled is None and CompiledAdam.fits(optimizer):
             self.compiled = CompiledAdam(optimizer)
         if self.compiled is not None:
             self.compiled.step()
@@ -303,10 +304,7 @@ class WindowedEngine:
         weights = weights_of(passage.filters, first + 1, last - first)
         currents = product.currents(x, scan.n_rows)
         if block.index == 0 and scan.n_rows > scan.n_recordings:
-            for step in range(last - first):
-                signal = self.rule.current(self.tensors, first + step + 1)
-                assert signal is not None
-                currents[step, scan.n_recordings :] = signal.flatten(1)
+            self._send(currents[:, scan.n_recordings :], first)
         evidence = scan.begin(currents, weights)
         chunk = max(1, CHUNK_ROWS // scan.n_rows)
         for begin in range(0, last - first, chunk):
@@ -323,6 +321,17 @@ class WindowedEngine:
         if following is None:
             return None
         return scan.rows() if following else scan.dense()
+
+    def _send(self, currents: Tensor, first: int) -> None:
+        """Fill in the signal rows' currents of the steps from ``first`` on."""
+        found = [self.rule.current(self.tensors, first + at + 1) for at in range(len(currents))]
+        if all(item is found[0] for item in found):  # the usual signal stays the same
+            assert found[0] is not None, "there are signal rows"
+            currents.copy_(found[0].flatten(1))
+            return
+        for current, signal in zip(currents, found, strict=True):
+            assert signal is not None, "there are signal rows"
+            current.copy_(signal.flatten(1))
 
     def _compare(self, record: BlockRecord, evidence: Tensor, passage: _Batch) -> None:
         """Compare some steps; the modulators take the evidence's place."""
