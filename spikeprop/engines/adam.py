@@ -1,9 +1,9 @@
 """Adam between the calls of ``optimizer.step``: the same step without what surrounds it.
 
 An update at every time step calls the optimiser thousands of times a second, and half of the time
-of ``torch.optim.Adam.step`` on a layer of some hundred neurons is bookkeeping. Its first step of all
-is its own (it makes the state); the others are made here on the same state, so that a checkpoint, a
-scheduler or a switch of engines sees one and the same optimiser.
+of ``torch.optim.Adam.step`` on a layer of some hundred neurons is bookkeeping. The first step of
+all is its own (it makes the state); the others are made here on the same state, so that a
+checkpoint, a scheduler or a switch of engines sees one and the same optimiser.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from spikeprop.engines.rows import Rows
 from spikeprop.engines.windows import Span, WindowedEngine, spans_of
 from spikeprop.norms import batch_norms
 from spikeprop.parallel.shares import RANDOM
-from spikeprop.parallel.wire import decode, decode_rows
+from spikeprop.parallel.wire import decode, decode_rows, encode
 
-__all__ = ["Stage", "balanced", "check_pipeline", "make_stage", "pieces_of"]
+__all__ = ["Stage", "Stepwise", "balanced", "check_pipeline", "make_stage", "pieces_of"]
 
 Window = Any
 Receive = Callable[[int], tuple[int, Any]]
@@ -56,11 +56,6 @@ class Stage:
     def places(self) -> slice:
         """Where its blocks are among those of the network."""
         return slice(self.blocks[0].index, self.blocks[-1].index + 1)
-
-    @property
-    def width_out(self) -> int:
-        """Cells of a row that goes out."""
-        return self.blocks[-1].features.numel()
 
     def begin(
         self, n: int, filters: Any, labels: Tensor | None, optimizers: Optimizers, update_every: int
@@ -98,6 +93,12 @@ class Stage:
             self.engine.end(passage, steps)  # type: ignore[arg-type]
         else:
             self.engine.end(passage)
+
+    def pack(self, out: Window) -> tuple[int, int, Any]:
+        """Return the kind of the message of a window that goes out, its rows, and its bytes."""
+        rows = out.starts.shape[1] if isinstance(out, Rows) else out.shape[1]
+        kind, content = encode(out, rows, self.blocks[-1].features.numel())
+        return kind, rows, content
 
     def unpack(self, kind: int, content: Any, steps: int, rows: int) -> Tensor | Rows:
         """Return spikes off the wire as the first block takes them."""
@@ -247,3 +248,14 @@ def make_stage(learner: Any, places: slice, density: float) -> Stage:
     else:
         engine, behind = replace(reference, net=net, blocks=blocks), None
     return Stage(net, blocks, engine, before, behind)
+
+
+class Stepwise:
+    """A learner seen as one that steps through time with the network as it is."""
+
+    def __init__(self, learner: Any) -> None:
+        self.net, self.optimizers = learner.net, learner.optimizers
+        self.engine, self.update_every = "reference", learner.update_every
+        self.density: float | None = learner.density
+        self.engine_choice: Any = None
+        self.bound = learner.bound
