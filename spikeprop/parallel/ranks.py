@@ -149,7 +149,7 @@ class Ranks:
 
         def wait() -> None:
             self.wait(waits)
-            found = moving[0].split([t.numel() for t in flat]) if together else moving
+            found = torch.split(moving[0], [t.numel() for t in flat]) if together else moving
             for tensor, copy, summed in zip(tensors, flat, found, strict=True):
                 if copy.data_ptr() != tensor.data_ptr():
                     tensor.copy_(summed.view(tensor.shape))

@@ -160,7 +160,7 @@ def read_gaps(content: Any, width: int, starts: Any, channels: Any) -> int:
         while cell >= end:
             row += 1
             if row >= rows:
-                return -1 - cell
+                return int(-1 - cell)
             starts[row] = count
             end += width
         channels[count] = cell - end + width
