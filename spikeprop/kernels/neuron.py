@@ -21,6 +21,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
+from spikeprop.kernels.lanes import WIDE, above, list_above, load, spread, store, whole
 
 Array = NDArray[Any]
 
@@ -70,24 +71,29 @@ def integrate(
         u = free[r] if free.size else m
         for step in range(first_step, last_step):
             c = x[step, r]
+            places = spikes[step, r]
+            e = evidence[0, r]
+            w = kind(weights[0, step])
+            fired = _integrate_vectors(
+                c, m, u, e, threshold, decay, w, reset, free.size > 0, in_place, places
+            )
+            first = whole(c)
             if free.size:
-                for n in range(n_neurons):
+                for n in range(first, n_neurons):
                     u[n] = decay * u[n] + c[n]
-            if reset == 1:
-                for n in range(n_neurons):
-                    old = m[n]
+            for n in range(first, n_neurons):
+                old = m[n]
+                if reset == 1:
                     m[n] = decay * old + c[n] - (threshold[n] if old > threshold[n] else zero)
-            elif reset == 2:
-                for n in range(n_neurons):
-                    old = m[n]
+                elif reset == 2:
                     m[n] = decay * (zero if old > threshold[n] else old) + c[n]
-            else:
-                for n in range(n_neurons):
-                    m[n] = decay * m[n] + c[n]
+                else:
+                    m[n] = decay * old + c[n]
+                places[fired] = n
+                if m[n] > threshold[n]:
+                    fired += 1
             if in_place:
-                e = evidence[0, r]
-                w = kind(weights[0, step])
-                for n in range(n_neurons):
+                for n in range(first, n_neurons):
                     value = e[n] + w * (u[n] - e[n])
                     e[n] = value
                     c[n] = value
@@ -100,18 +106,58 @@ def integrate(
                         value = e[n] + w * (u[n] - e[n])
                         e[n] = value
                         o[n] = value
-            fired = 0
-            places = spikes[step, r]
-            for n in range(n_neurons):
-                places[fired] = n
-                if m[n] > threshold[n]:
-                    fired += 1
             start = (step * spikes.shape[1] + r) * spikes.shape[2]
             starts[step, r] = start
             ends[step, r] = start + fired
             if r < n_recordings:
                 for i in range(fired):
                     counts[places[i]] += 1
+
+
+@kernel
+def _integrate_vectors(
+    c: Array,
+    m: Array,
+    u: Array,
+    e: Array,
+    threshold: Array,
+    decay: Any,
+    w: Any,
+    reset: int,
+    apart: bool,
+    in_place: bool,
+    places: Array,
+) -> int:
+    """Do one row's step for all neurons that fill whole vectors; return how many fired.
+
+    ``apart`` says that ``u`` is the free potential and not the voltage; without ``in_place`` the
+    evidence is left to the caller.
+    """
+    kind = c.dtype.type
+    falls, passes = spread(decay), spread(w)
+    zeros = spread(kind(0))
+    present = w == kind(1)
+    fired, n = 0, 0
+    while n < whole(c):
+        now, old, limit = load(c, n), load(m, n), load(threshold, n)
+        if reset == 1:
+            new = falls * old + now - above(old, limit, limit, zeros)
+        elif reset == 2:
+            new = falls * above(old, limit, zeros, old) + now
+        else:
+            new = falls * old + now
+        store(m, n, new)
+        fired = list_above(new, limit, n, places, fired)
+        if apart:
+            new = falls * load(u, n) + now
+            store(u, n, new)
+        if in_place:
+            if not present:
+                new = load(e, n) + passes * (new - load(e, n))
+            store(e, n, new)
+            store(c, n, new)
+        n += WIDE // c.itemsize
+    return fired
 
 
 @kernel
@@ -137,26 +183,49 @@ def reverse(
     kind = p.dtype.type
     decay = kind(beta)
     width = tiles.shape[2]
-    for r in range(first_row, last_row):
-        pr = p[r]
-        pr[:] = 0
-        q[:, r] = 0
-        for back in range(steps):
-            step = steps - 1 - back
+    p[first_row:last_row] = 0
+    q[:, first_row:last_row] = 0
+    present = True  # no filter keeps anything: q stays 0
+    for k in range(filters):
+        for step in range(steps):
+            present = present and weights[k, step] == 1.0
+    for back in range(steps):
+        step = steps - 1 - back
+        for r in range(first_row, last_row):
+            pr = p[r]
             for k in range(filters):
                 d = delta[step, r, k * n_neurons : (k + 1) * n_neurons]
                 qr = q[k, r]
                 w = kind(weights[k, step])
-                rest = kind(1) - w
                 keep = decay if k == 0 else kind(1)
-                for n in range(n_neurons):
+                n = _reverse_vectors(d, qr, pr, w, keep, present)
+                while n < n_neurons:
                     value = qr[n] + d[n]
                     pr[n] = keep * pr[n] + w * value
-                    qr[n] = rest * value
+                    qr[n] = (kind(1) - w) * value
+                    n += 1
             for tile in range(tiles.shape[0]):
                 first = tile * width
                 g = tiles[tile, step * n_rows + r]
                 for n in range(min(width, n_neurons - first)):
                     g[n] = pr[first + n]
+    for r in range(first_row, last_row):
+        pr = p[r]
         for n in range(n_neurons):
             pr[n] *= decay
+
+
+@kernel
+def _reverse_vectors(d: Array, q: Array, p: Array, w: Any, keep: Any, present: bool) -> int:
+    """Do one row's step back for all neurons that fill whole vectors; return how many they are."""
+    kind = p.dtype.type
+    falls, passes, rests = spread(keep), spread(w), spread(kind(1) - w)
+    n = 0
+    while n < whole(p):
+        value = load(d, n)
+        if not present:
+            value = value + load(q, n)
+            store(q, n, rests * value)
+        store(p, n, falls * load(p, n) + passes * value)
+        n += WIDE // p.itemsize
+    return n

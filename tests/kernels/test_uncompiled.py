@@ -13,7 +13,7 @@ from spikeprop import ForwardLearner
 from spikeprop.datasets import EventBatch
 from spikeprop.evidence import Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.kernels import adam, cosine, deferred, live, neuron, sparse, table, vector
+from spikeprop.kernels import adam, cosine, deferred, lanes, live, neuron, sparse, table, vector
 from spikeprop.neurons import LIF
 from spikeprop.rules import SigProp
 
@@ -25,6 +25,9 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
             if hasattr(value, "py_func"):
                 monkeypatch.setattr(module, name, value.py_func)
     monkeypatch.setattr(table, "array_at", table.plain_array_at)
+    for name, plainly in lanes.PLAIN.items():
+        for module in (cosine, neuron):
+            monkeypatch.setattr(module, name, plainly, raising=False)
     for name, plainly in vector.PLAIN.items():
         monkeypatch.setattr(deferred, name, plainly)
 
