@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, flatten_rows
 from spikeprop.engines.filters import Advance
 from spikeprop.engines.rows import Rows
-from spikeprop.kernels import share, spans, sparse, worth
+from spikeprop.kernels import adam, share, spans, sparse, worth
 from spikeprop.synapses import Synapse, pull_back, synapse_of
 
 __all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
@@ -109,20 +110,29 @@ class Product(ABC):
 
     def learn(self, x: Any, backward: Backward, advance: Advance, *, goes_on: bool) -> None:
         """Add a window's gradient, and carry the traces over it if another window follows."""
-        if self.started:
-            self._add(backward.p, 0)
-            for k in range(self.filters):
-                if backward.passes[k]:
-                    self._add(backward.q[k], k + 1)
+        self.learn_carried(backward)
         self._add_inputs(x, backward)
         if self.bias_gradient is not None:
-            total = backward.total
-            total += float(self._bias_carried[0]) * backward.p.sum(dim=0)
-            for k in range(self.filters):
-                total += float(self._bias_carried[k + 1]) * backward.q[k].sum(dim=0)
-            self._add_bias(total)
+            self.learn_bias(backward.total, backward)
         if goes_on:
             self._advance(x, advance)
+
+    def learn_carried(self, backward: Backward) -> None:
+        """Add the part of a window's gradient that comes from before the window."""
+        if not self.started:
+            return
+        self._add(backward.p, 0)
+        for k in range(self.filters):
+            if backward.passes[k]:
+                self._add(backward.q[k], k + 1)
+
+    def learn_bias(self, total: Tensor, backward: Backward) -> None:
+        """Add a window's gradient of the bias, with ``g`` summed over all rows ``(N,)``."""
+        if self.started:
+            total = total + float(self._bias_carried[0]) * backward.p.sum(dim=0)
+            for k in range(self.filters):
+                total += float(self._bias_carried[k + 1]) * backward.q[k].sum(dim=0)
+        self._add_bias(total)
 
     def learn_step(self, x: Any, delta: Tensor, advance: Advance) -> None:
         """Add the gradient of a window of one step; ``delta`` is ``(R, filters * N)``."""
@@ -134,6 +144,10 @@ class Product(ABC):
 
     def _advance(self, x: Any, advance: Advance) -> None:
         self._carry(x, advance)
+        self.carry_bias(advance)
+
+    def carry_bias(self, advance: Advance) -> None:
+        """Take the bias's traces to the end of the window."""
         impulses = advance.from_input.sum(axis=1)  # the bias is a synapse from a constant 1
         self._bias_carried = (
             advance.from_self * self._bias_carried
@@ -259,6 +273,7 @@ class SparseProduct(Product):
         self._packed: Any = None
         self._gathered = 0
         self._carried: Tensor | None = None
+        self._after: Tensor | None = None
         if learns:
             shape = (1 + filters, n_rows, self.inputs)
             self._carried = buffers.take(f"carried.{self.block.index}", shape, self.dtype)
@@ -272,10 +287,16 @@ class SparseProduct(Product):
 
     def currents(self, x: Rows, rows: int) -> Tensor:
         """Gather the weights of each row's events."""
-        steps, listed = x.starts.shape
+        steps = len(x.starts)
         out = self._buffers.take(
             f"currents.{self.block.index}", (steps, rows, self.outputs), self.dtype
         )
+        self.fill(x, out)
+        return out
+
+    def fill(self, x: Rows, out: Tensor) -> None:
+        """Gather the weights of rows ``(A, B)`` into ``out`` ``(A, at least B, N)``."""
+        steps, listed = x.starts.shape
         bias = self.module.bias
         offset = np.empty(0, dtype=x.values.dtype) if bias is None else bias.detach().numpy()
         weights, target = self._weights.numpy(), out.numpy()
@@ -292,7 +313,6 @@ class SparseProduct(Product):
             parts = [(0, listed, span) for span in spans(len(tables), threads)]
         calls = [(x, tables, offset, target, *part) for part in parts]
         share(_gather, calls, threads)
-        return out
 
     def _tiles(self, weights: Any, events: int, threads: int) -> Any:
         """Return the weights packed in column tiles, or None while that does not pay."""
@@ -317,10 +337,38 @@ class SparseProduct(Product):
         threads = torch.get_num_threads()
         carried = self._carried.numpy()
         calls = [
-            (*x, carried, *advance, a, b)
+            (*x, carried, *advance, 0, a, b)
             for a, b in spans(self.n_rows, threads, worth(self.inputs))
         ]
         share(sparse.advance, calls, threads)
+
+    def carry_rows(self, x: Rows, advance: Advance, shift: int) -> None:
+        """Take the traces of rows ``shift, shift + 1, ...`` of ``x`` ``(R, L)`` over the window.
+
+        Those from before the window stay in use until :meth:`swap`.
+        """
+        assert self._carried is not None
+        if self._after is None:
+            self._after = self._buffers.take(
+                f"after.{self.block.index}", tuple(self._carried.shape), self.dtype
+            )
+        count = len(x.starts)
+        self._after[:, shift : shift + count] = self._carried[:, shift : shift + count]
+        by_step = x._replace(
+            starts=np.ascontiguousarray(x.starts.T), ends=np.ascontiguousarray(x.ends.T)
+        )
+        threads = torch.get_num_threads()
+        after = self._after.numpy()
+        calls = [
+            (*by_step, after, *advance, shift, a, b)
+            for a, b in spans(count, threads, worth(self.inputs))
+        ]
+        share(sparse.advance, calls, threads)
+
+    def swap(self, advance: Advance) -> None:
+        """Go on with the traces that :meth:`carry_rows` made of all rows."""
+        self._carried, self._after = self._after, self._carried
+        self.carry_bias(advance)
 
     def _add(self, delta: Tensor, k: int) -> None:
         assert self._carried is not None
@@ -332,18 +380,32 @@ class SparseProduct(Product):
             self.gradient.t().addmm_(self._carried[k].t(), delta)
 
     def _add_inputs(self, x: Rows, backward: Backward) -> None:
-        gradient = self._fill_zeros()
-        count = int((x.ends[:, : self.n_rows] - x.starts[:, : self.n_rows]).sum())
-        if count == 0:
+        self.add_rows(x, self.n_rows, backward.tiles)
+
+    def add_rows(
+        self, x: Rows, n_rows: int, tiles: Tensor, optimizer: CompiledAdam | None = None
+    ) -> None:
+        """Add rows ``(A, the first n_rows of B)`` times the reverse filter's ``tiles``.
+
+        Given an optimiser, step on the sum at once: then the gradient was complete.
+        """
+        assert self.gradient is not None
+        count = int((x.ends[:, :n_rows] - x.starts[:, :n_rows]).sum())
+        if count == 0 and not self._empty and optimizer is None:
             return
         pointers = np.empty(self.inputs + 1, dtype=np.int64)
         rows = np.empty(count, dtype=np.int32)
         values = np.empty(count if x.values.size else 0, dtype=x.values.dtype)
-        sparse.sort_events(*x, self.n_rows, pointers, rows, values)
-        out, tiles = gradient.t().numpy(), backward.tiles.numpy()
+        sparse.sort_events(*x, n_rows, pointers, rows, values)
+        events = (pointers, rows, values, tiles.numpy(), self.gradient.t().numpy(), self._empty)
         threads = torch.get_num_threads()
-        calls = [(pointers, rows, values, tiles, out, tile) for tile in range(len(tiles))]
-        share(sparse.sum_products, calls, threads)
+        if optimizer is None:
+            share(sparse.sum_products, [(*events, tile) for tile in range(len(tiles))], threads)
+            self._empty = False
+        else:
+            more = optimizer.arguments(self.module.weight)
+            calls = [(*events, *more, tile) for tile in range(len(tiles))]
+            share(adam.step_products, calls, threads)
 
     def _add_bias(self, total: Tensor) -> None:
         assert self.bias_gradient is not None

@@ -13,14 +13,24 @@ from spikeprop.kernels.lanes import WIDE, above, aligned, load, spread, store, t
 
 Array = NDArray[Any]
 
-__all__ = ["ROWS", "compare", "compare_step", "directions"]
+__all__ = [
+    "ROWS",
+    "compare",
+    "compare_step",
+    "cross_entropy",
+    "direct",
+    "directions",
+    "gather_signal",
+    "mix",
+    "project",
+]
 
 #: Recordings whose centred rows are kept at once.
 ROWS = 8
 
 
 @kernel
-def _direct(row: Array, centred: Array, rectify: bool, smallest: float) -> float:
+def direct(row: Array, centred: Array, rectify: bool, smallest: float) -> float:
     """Fill ``centred`` with ``row`` (or ``max(row, 0)``) less its mean; return 1 / norm, or 0."""
     size, wide, lanes = row.size, whole(row), WIDE // row.itemsize
     kind = row.dtype.type
@@ -60,7 +70,7 @@ def _direct(row: Array, centred: Array, rectify: bool, smallest: float) -> float
 def directions(z: Array, vectors: Array, smallest: float) -> None:
     """Fill ``vectors`` ``(C, F)`` with the directions of ``z``'s rows; 0 below a smallest norm."""
     for c in range(vectors.shape[0]):
-        inverse = _direct(z[c], vectors[c], False, smallest)
+        inverse = direct(z[c], vectors[c], False, smallest)
         for i in range(vectors.shape[1]):
             vectors[c, i] *= inverse
 
@@ -96,7 +106,7 @@ def compare_step(
     spare = a[a.shape[0] - 1]
     if follows:
         for c in range(classes):
-            lengths[c] = _direct(z[n_recordings + c], vectors[c], False, smallest)
+            lengths[c] = direct(z[n_recordings + c], vectors[c], False, smallest)
             z[n_recordings + c] = 0
             along_signal[c] = zero
             for i in range(size):
@@ -106,31 +116,22 @@ def compare_step(
         block = min(a.shape[0] - 1, n_recordings - first)
         for k in range(block):
             row, score, share = z[first + k], logits[first + k], d[k]
-            inverse = _direct(row, a[k], rectify, smallest)
-            _project(a[k], vectors, score)
+            inverse = direct(row, a[k], rectify, smallest)
+            project(a[k], vectors, score)
             for c in range(classes):
                 score[c] *= inverse * heat
             if not learns:
                 continue
-            top = score[0]
-            for c in range(1, classes):
-                top = max(top, score[c])
-            below = zero
-            for c in range(classes):
-                share[c] = kind(math.exp(score[c] - top))
-                below += share[c]
-            own = labels[first + k]
-            mean_loss += (top + kind(math.log(below)) - score[own]) * each
+            mean_loss += cross_entropy(score, labels[first + k], each, share)
             along = zero
             for c in range(classes):
-                p = (share[c] / below - (one if c == own else zero)) * each
-                along += p * score[c]
-                along_signal[c] += p * score[c]
-                share[c] = p * heat * inverse
-            _mix(a[k], vectors, share, -along * inverse * inverse, rectify, spare, row)
+                along += share[c] * score[c]
+                along_signal[c] += share[c] * score[c]
+                share[c] *= heat * inverse
+            mix(a[k], vectors, share, -along * inverse * inverse, rectify, spare, row)
         if follows and learns:  # dLoss/dz of a signal: the same with the roles changed
             for c in range(classes):
-                _gather_signal(z[n_recordings + c], a, d, c, block)
+                gather_signal(z[n_recordings + c], a, d, c, block)
     if follows and learns:
         for c in range(classes):
             o, v = z[n_recordings + c], vectors[c]
@@ -142,7 +143,26 @@ def compare_step(
 
 
 @kernel
-def _project(a: Array, vectors: Array, score: Array) -> None:
+def cross_entropy(score: Array, own: int, each: Any, share: Array) -> Any:
+    """Fill ``share`` with ``each * (softmax(score) - onehot(own))``; return ``each`` times the loss."""
+    kind = score.dtype.type
+    classes = score.size
+    top = score[0]
+    for c in range(1, classes):
+        top = max(top, score[c])
+    below = kind(0)
+    for c in range(classes):
+        share[c] = kind(math.exp(score[c] - top))
+        below += share[c]
+    scale = each / below
+    for c in range(classes):
+        share[c] *= scale
+    share[own] -= each
+    return (top + kind(math.log(below)) - score[own]) * each
+
+
+@kernel
+def project(a: Array, vectors: Array, score: Array) -> None:
     """``score[c] = a . vectors[c]``, five classes at a time."""
     size, wide, lanes = a.size, whole(a), WIDE // a.itemsize
     kind = a.dtype.type
@@ -180,7 +200,7 @@ def _project(a: Array, vectors: Array, score: Array) -> None:
 
 
 @kernel
-def _mix(
+def mix(
     a: Array, vectors: Array, d: Array, k: Any, rectify: bool, spare: Array, row: Array
 ) -> None:
     """``row = k a + sum over classes of d[c] vectors[c]``, where ``row`` was positive if rectified.
@@ -224,7 +244,7 @@ def _mix(
 
 
 @kernel
-def _gather_signal(o: Array, a: Array, d: Array, c: int, block: int) -> None:
+def gather_signal(o: Array, a: Array, d: Array, c: int, block: int) -> None:
     """``o += sum over k of d[k, c] a[k]``, four rows at a time."""
     size, wide, lanes = o.size, whole(o), WIDE // o.itemsize
     k = 0

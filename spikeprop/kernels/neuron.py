@@ -25,7 +25,7 @@ from spikeprop.kernels.lanes import WIDE, above, list_above, load, spread, store
 
 Array = NDArray[Any]
 
-__all__ = ["RESETS", "integrate", "reverse"]
+__all__ = ["RESETS", "advance_row", "integrate", "keeps_nothing", "reverse", "reverse_row"]
 
 RESETS = {"none": 0, "subtract": 1, "zero": 2}
 
@@ -64,7 +64,6 @@ def integrate(
     filters = evidence.shape[0]
     kind = mem.dtype.type
     decay = kind(beta)
-    zero = kind(0)
     in_place = out.size == 0
     for r in range(first_row, last_row):
         m = mem[r]
@@ -74,30 +73,10 @@ def integrate(
             places = spikes[step, r]
             e = evidence[0, r]
             w = kind(weights[0, step])
-            fired = _integrate_vectors(
-                c, m, u, e, threshold, decay, w, reset, free.size > 0, in_place, places
-            )
-            first = whole(c)
-            if free.size:
-                for n in range(first, n_neurons):
-                    u[n] = decay * u[n] + c[n]
-            for n in range(first, n_neurons):
-                old = m[n]
-                if reset == 1:
-                    m[n] = decay * old + c[n] - (threshold[n] if old > threshold[n] else zero)
-                elif reset == 2:
-                    m[n] = decay * (zero if old > threshold[n] else old) + c[n]
-                else:
-                    m[n] = decay * old + c[n]
-                places[fired] = n
-                if m[n] > threshold[n]:
-                    fired += 1
             if in_place:
-                for n in range(first, n_neurons):
-                    value = e[n] + w * (u[n] - e[n])
-                    e[n] = value
-                    c[n] = value
+                fired = advance_row(c, m, u, e, threshold, decay, w, reset, free.size > 0, places)
             else:
+                fired = _fire(c, m, u, threshold, decay, reset, free.size > 0, places)
                 for k in range(filters):
                     e = evidence[k, r]
                     w = kind(weights[k, step])
@@ -115,7 +94,7 @@ def integrate(
 
 
 @kernel
-def _integrate_vectors(
+def advance_row(
     c: Array,
     m: Array,
     u: Array,
@@ -125,17 +104,16 @@ def _integrate_vectors(
     w: Any,
     reset: int,
     apart: bool,
-    in_place: bool,
     places: Array,
 ) -> int:
-    """Do one row's step for all neurons that fill whole vectors; return how many fired.
+    """Do one row's step with one filter, whose value takes the current's place in ``c`` ``(N,)``.
 
-    ``apart`` says that ``u`` is the free potential and not the voltage; without ``in_place`` the
-    evidence is left to the caller.
+    List what fired in ``places`` (``N`` of them at least) and return how many did; ``apart`` says
+    that ``u`` is the free potential and not the voltage ``m`` itself.
     """
     kind = c.dtype.type
-    falls, passes = spread(decay), spread(w)
-    zeros = spread(kind(0))
+    zero, falls, passes = kind(0), spread(decay), spread(w)
+    zeros = spread(zero)
     present = w == kind(1)
     fired, n = 0, 0
     while n < whole(c):
@@ -151,13 +129,64 @@ def _integrate_vectors(
         if apart:
             new = falls * load(u, n) + now
             store(u, n, new)
-        if in_place:
-            if not present:
-                new = load(e, n) + passes * (new - load(e, n))
-            store(e, n, new)
-            store(c, n, new)
+        if not present:
+            new = load(e, n) + passes * (new - load(e, n))
+        store(e, n, new)
+        store(c, n, new)
         n += WIDE // c.itemsize
+    while n < c.size:
+        fired = _fire_one(c, m, u, threshold, decay, reset, apart, places, n, fired)
+        value = e[n] + w * (u[n] - e[n])
+        e[n] = value
+        c[n] = value
+        n += 1
     return fired
+
+
+@kernel
+def _fire(
+    c: Array,
+    m: Array,
+    u: Array,
+    threshold: Array,
+    decay: Any,
+    reset: int,
+    apart: bool,
+    places: Array,
+) -> int:
+    """Do as :func:`advance_row` without a filter."""
+    fired = 0
+    for n in range(c.size):
+        fired = _fire_one(c, m, u, threshold, decay, reset, apart, places, n, fired)
+    return fired
+
+
+@kernel
+def _fire_one(
+    c: Array,
+    m: Array,
+    u: Array,
+    threshold: Array,
+    decay: Any,
+    reset: int,
+    apart: bool,
+    places: Array,
+    n: int,
+    fired: int,
+) -> int:
+    """Do one neuron's step; the equation that vectors follow."""
+    zero = c.dtype.type(0)
+    old = m[n]
+    if apart:
+        u[n] = decay * u[n] + c[n]
+    if reset == 1:
+        m[n] = decay * old + c[n] - (threshold[n] if old > threshold[n] else zero)
+    elif reset == 2:
+        m[n] = decay * (zero if old > threshold[n] else old) + c[n]
+    else:
+        m[n] = decay * old + c[n]
+    places[fired] = n
+    return fired + (1 if m[n] > threshold[n] else 0)
 
 
 @kernel
@@ -185,10 +214,7 @@ def reverse(
     width = tiles.shape[2]
     p[first_row:last_row] = 0
     q[:, first_row:last_row] = 0
-    present = True  # no filter keeps anything: q stays 0
-    for k in range(filters):
-        for step in range(steps):
-            present = present and weights[k, step] == 1.0
+    present = keeps_nothing(weights)
     for back in range(steps):
         step = steps - 1 - back
         for r in range(first_row, last_row):
@@ -198,12 +224,7 @@ def reverse(
                 qr = q[k, r]
                 w = kind(weights[k, step])
                 keep = decay if k == 0 else kind(1)
-                n = _reverse_vectors(d, qr, pr, w, keep, present)
-                while n < n_neurons:
-                    value = qr[n] + d[n]
-                    pr[n] = keep * pr[n] + w * value
-                    qr[n] = (kind(1) - w) * value
-                    n += 1
+                reverse_row(d, qr, pr, w, keep, present)
             for tile in range(tiles.shape[0]):
                 first = tile * width
                 g = tiles[tile, step * n_rows + r]
@@ -216,10 +237,20 @@ def reverse(
 
 
 @kernel
-def _reverse_vectors(d: Array, q: Array, p: Array, w: Any, keep: Any, present: bool) -> int:
-    """Do one row's step back for all neurons that fill whole vectors; return how many they are."""
+def keeps_nothing(weights: Array) -> bool:
+    """Tell whether evidence is the present alone, for all filters: then ``q`` stays 0."""
+    present = True
+    for w in weights.flat:
+        present = present and w == 1.0
+    return present
+
+
+@kernel
+def reverse_row(d: Array, q: Array, p: Array, w: Any, keep: Any, present: bool) -> None:
+    """Do one row's step back through one filter."""
     kind = p.dtype.type
-    falls, passes, rests = spread(keep), spread(w), spread(kind(1) - w)
+    rest = kind(1) - w
+    falls, passes, rests = spread(keep), spread(w), spread(rest)
     n = 0
     while n < whole(p):
         value = load(d, n)
@@ -228,4 +259,8 @@ def _reverse_vectors(d: Array, q: Array, p: Array, w: Any, keep: Any, present: b
             store(q, n, rests * value)
         store(p, n, falls * load(p, n) + passes * value)
         n += WIDE // p.itemsize
-    return n
+    while n < p.size:
+        last = q[n] + d[n]
+        p[n] = keep * p[n] + w * last
+        q[n] = rest * last
+        n += 1

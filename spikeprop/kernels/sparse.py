@@ -29,6 +29,7 @@ __all__ = [
     "pack",
     "sort_events",
     "sum_products",
+    "sum_rows",
 ]
 
 
@@ -133,35 +134,48 @@ def sort_events(
 
 @kernel
 def sum_products(
-    pointers: Array, rows: Array, values: Array, tiles: Array, out: Array, tile: int
+    pointers: Array, rows: Array, values: Array, tiles: Array, out: Array, fresh: bool, tile: int
 ) -> None:
     """``out[j, n] += sum over channel j's events of values * tiles[tile, row, n]``.
 
-    ``tiles`` ``(tiles, rows, width)`` holds a matrix cut into column tiles.
+    ``tiles`` ``(tiles, rows, width)`` holds a matrix cut into column tiles. If ``fresh``, whatever
+    is in ``out`` counts as zero.
     """
-    width = tiles.shape[2]
-    first = tile * width
-    width = min(width, out.shape[1] - first)
+    first = tile * tiles.shape[2]
+    width = min(tiles.shape[2], out.shape[1] - first)
+    zeros = np.zeros(width, out.dtype)
     for j in range(out.shape[0]):
-        i, end = pointers[j], pointers[j + 1]
-        if i == end:
-            continue
-        row = out[j, first : first + width]
-        if values.size > 0:
-            while i < end:
-                v = values[i]
-                a = tiles[tile, rows[i], :width]
-                for n in range(width):
-                    row[n] += v * a[n]
-                i += 1
-        elif width == TILE:
-            add_rows(tiles[tile], 0, rows, i, end, row, 0, row)
-        else:
-            while i < end:
-                a = tiles[tile, rows[i], :width]
-                for n in range(width):
-                    row[n] += a[n]
-                i += 1
+        if pointers[j] < pointers[j + 1] or fresh:
+            row = out[j, first : first + width]
+            sum_rows(
+                tiles[tile], rows, values, pointers[j], pointers[j + 1], zeros if fresh else row,
+                row,
+            )  # fmt: skip
+
+
+@kernel
+def sum_rows(
+    table: Array, rows: Array, values: Array, i: int, end: int, start: Array, row: Array
+) -> None:
+    """``row = start + sum over i of values[i] * table[rows[i]]``, columns as many as ``row`` has."""
+    width = row.size
+    if width == TILE and values.size == 0:
+        add_rows(table, 0, rows, i, end, start, 0, row)
+        return
+    row[:] = start
+    if values.size > 0:
+        while i < end:
+            v = values[i]
+            a = table[rows[i], :width]
+            for n in range(width):
+                row[n] += v * a[n]
+            i += 1
+    else:
+        while i < end:
+            a = table[rows[i], :width]
+            for n in range(width):
+                row[n] += a[n]
+            i += 1
 
 
 @kernel
@@ -174,6 +188,7 @@ def advance(
     from_self: Array,
     from_trace: Array,
     from_input: Array,
+    shift: int,
     first_row: int,
     last_row: int,
 ) -> None:
@@ -182,12 +197,14 @@ def advance(
     ``carried`` is ``(1 + filters, rows, inputs)``, the trace first;
 
         filtered <- from_self * filtered + from_trace * trace + sum of from_input[step] * x
+
+    Row ``r`` of the events is row ``r + shift`` of what is carried.
     """
     steps = starts.shape[0]
     for r in range(first_row, last_row):
-        trace = carried[0, r]
+        trace = carried[0, r + shift]
         for k in range(1, carried.shape[0]):
-            e = carried[k, r]
+            e = carried[k, r + shift]
             a = carried.dtype.type(from_self[k])
             b = carried.dtype.type(from_trace[k])
             for j in range(e.size):
@@ -196,7 +213,7 @@ def advance(
         for j in range(trace.size):
             trace[j] *= a
         for k in range(carried.shape[0]):
-            e = carried[k, r]
+            e = carried[k, r + shift]
             for step in range(steps):
                 c = carried.dtype.type(from_input[k, step])
                 if values.size > 0:
