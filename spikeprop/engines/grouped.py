@@ -36,6 +36,7 @@ from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Evidence
 from spikeprop.kernels import cosine, recordings, share, spans, worth
+from spikeprop.kernels.lanes import WIDE
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
 from spikeprop.rules import LocalRule
@@ -113,7 +114,9 @@ class _Block:
     def _take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
         return self._buffers.take(name, shape, dtype or self._dtype)
 
-    def _neurons(self, weights: Array, first: int, last: int) -> tuple[Any, ...]:
+    def _neurons(
+        self, weights: Array, first: int, last: int
+    ) -> tuple[Array, Array, Array, Array, float, int, Array]:
         scan, rows = self.scan, slice(first, last)
         free = scan.free_mem[rows] if len(scan.free_mem) else scan.free_mem
         return (
@@ -126,7 +129,6 @@ class _Block:
         self.stage.settle()
         threads, rows = torch.get_num_threads(), self.product.n_rows if self.learns else 0
         self._passes = [bool(weights[0, 0] != 1.0)]
-        self._q = self._take("q", (1, rows, self.size))
         self._p = self._take(f"p.{self.index}", (rows, self.size))
         self._q = self._take(f"q.{self.index}", (1, rows, self.size))
         self._total = np.zeros((threads, self.size), self.logits.dtype)
@@ -137,10 +139,10 @@ class _Block:
     def send(self, below: Rows | None, given: list[Tensor], weights: Array) -> Rows:
         """Run the class signals; ``given`` are their currents in the first block."""
         steps, n = weights.shape[1], self.scan.n_recordings
-        x = self._take("sent.currents", (self.signals, steps, self.size))
+        x = self._currents("sent.currents", self.signals, steps)
         if below is None:
             for step, current in enumerate(given):
-                x[:, step] = current.flatten(1)
+                x[:, step, : self.size] = current.flatten(1)
         else:
             self.product.fill(below, x)
         self._below = below
@@ -164,17 +166,16 @@ class _Block:
         """Run a group of recordings, and add what they teach."""
         (first, last), steps = group, weights.shape[1]
         count = last - first
-        x = self._take("currents", (count, steps, self.size))
+        x = self._currents("currents", count, steps)
         self.product.fill(below, x)
-        tiles = self._tiles(count * steps if self.learns else 0)
         found = self._spikes(f"spikes.{self.index % 2}", count, steps)
-        self._scan(x, group, weights, found, tiles)
+        self._scan(x, group, weights, found)
         if self.learns:
             final = last == self.scan.n_recordings
             if final and not self.answers:
-                self.product.learn_carried(self._backward(tiles))
+                self.product.learn_carried(self._backward())
             at_once = self._at_once(span) if final and not self.answers else None
-            self.product.add_rows(_flat(below), count * steps, tiles, at_once)
+            self.product.add_rows(_flat(below), count * steps, self._tables(x), at_once)
             if span.goes_on:
                 self.product.carry_rows(below, advance, first)
             if final:
@@ -188,7 +189,6 @@ class _Block:
         group: tuple[int, int],
         weights: Array,
         found: tuple[Array, Array, Array],
-        tiles: Tensor,
     ) -> None:
         first, last = group
         threads, compare = torch.get_num_threads(), self.compare
@@ -198,11 +198,11 @@ class _Block:
         q, p = self._q[0, rows].numpy(), self._p[rows].numpy()
         calls = []
         for part, (a, b) in enumerate(parts):
-            call = (
+            call: tuple[Any, ...] = (
                 x.numpy(), *self._neurons(weights, first, last), *found, counts[part],
                 self.labels[first:last], self.vectors, compare.tau, compare.rectify,
                 compare.smallest, 1.0 / self.scan.n_recordings, self.logits_sum[first:last],
-                self.logits[first:last], self.learns, q, p, tiles.numpy(), self._total[part],
+                self.logits[first:last], self.learns, q, p, self._total[part],
             )  # fmt: skip
             if self.signals:
                 answers = self._answers[part] if self.answers else self._answers.reshape(0, 0, 0)
@@ -225,7 +225,7 @@ class _Block:
                 self.product.carry_rows(self._below, advance, self.scan.n_recordings)
         if self.product.bias_gradient is not None:
             total = torch.from_numpy(self._total.sum(axis=0))
-            self.product.learn_bias(total, self._backward(self._tiles(0)))
+            self.product.learn_bias(total, self._backward())
         if span.goes_on:
             self.product.swap(advance)
             self.product.started = True
@@ -239,16 +239,14 @@ class _Block:
 
     def _answer(self, weights: Array, at_once: CompiledAdam | None) -> None:
         steps, n = weights.shape[1], self.scan.n_recordings
-        x = self._take("sent.currents", (self.signals, steps, self.size))
-        tiles = self._tiles(self.signals * steps)
+        x = self._currents("sent.currents", self.signals, steps)
         recordings.answer_signals(
             self.vectors, self._lengths, self._answers, self._along, x.numpy(), weights,
-            self.scan.membrane.beta, self._q[0, n:].numpy(), self._p[n:].numpy(), tiles.numpy(),
-            self._total[0],
+            self.scan.membrane.beta, self._q[0, n:].numpy(), self._p[n:].numpy(), self._total[0],
         )  # fmt: skip
-        self.product.learn_carried(self._backward(tiles))
+        self.product.learn_carried(self._backward())
         assert self._below is not None, "the first block's signals teach it nothing"
-        self.product.add_rows(_flat(self._below), self.signals * steps, tiles, at_once)
+        self.product.add_rows(_flat(self._below), self.signals * steps, self._tables(x), at_once)
 
     def _at_once(self, span: Step) -> CompiledAdam | None:
         """Return the optimiser, if it can step on a gradient while that is being summed."""
@@ -256,12 +254,16 @@ class _Block:
             return None
         return self.stage.compiled_adam()
 
-    def _tiles(self, rows: int) -> Tensor:
-        width = min(self.product.tile, self.size)
-        return self._take("tiles", (-(-self.size // width), rows, width))
+    def _currents(self, name: str, rows: int, steps: int) -> Tensor:
+        """Return room for currents, whose rows are no power of two apart."""
+        return self._take(name, (rows, steps, self.size + WIDE // self.logits.itemsize))
 
-    def _backward(self, tiles: Tensor) -> Backward:
-        return Backward(tiles, self._q, self._p, self._passes)
+    def _tables(self, x: Tensor) -> list[tuple[Array, int]]:
+        rows = x.flatten(0, 1).numpy()
+        return [(rows, first) for first in range(0, self.size, self.product.tile)]
+
+    def _backward(self) -> Backward:
+        return Backward(self._q[:0], self._q, self._p, self._passes)
 
     def report(self) -> None:
         """Say what has been measured."""

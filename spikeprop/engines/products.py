@@ -274,10 +274,6 @@ class SparseProduct(Product):
         self._gathered = 0
         self._carried: Tensor | None = None
         self._after: Tensor | None = None
-        if learns:
-            shape = (1 + filters, n_rows, self.inputs)
-            self._carried = buffers.take(f"carried.{self.block.index}", shape, self.dtype)
-            self._carried.zero_()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -295,7 +291,7 @@ class SparseProduct(Product):
         return out
 
     def fill(self, x: Rows, out: Tensor) -> None:
-        """Gather the weights of rows ``(A, B)`` into ``out`` ``(A, at least B, N)``."""
+        """Gather the weights of rows ``(A, B)`` into ``out`` ``(A, B or more, N or more)``."""
         steps, listed = x.starts.shape
         bias = self.module.bias
         offset = np.empty(0, dtype=x.values.dtype) if bias is None else bias.detach().numpy()
@@ -311,7 +307,7 @@ class SparseProduct(Product):
             parts = [(a, b, None) for a, b in spans(listed, threads, worth(steps * self.outputs))]
         else:  # a thread keeps its tiles in its own cache
             parts = [(0, listed, span) for span in spans(len(tables), threads)]
-        calls = [(x, tables, offset, target, *part) for part in parts]
+        calls = [(x, tables, offset, target, self.outputs, *part) for part in parts]
         share(_gather, calls, threads)
 
     def _tiles(self, weights: Any, events: int, threads: int) -> Any:
@@ -332,10 +328,19 @@ class SparseProduct(Product):
         super().clear_gradients()
         self._packed, self._gathered = None, 0
 
+    def _traces(self) -> Tensor:
+        """Return the carried values, zeros before the first window ends."""
+        if self._carried is None:
+            self._carried = self._take_traces("carried").zero_()
+        return self._carried
+
+    def _take_traces(self, name: str) -> Tensor:
+        shape = (1 + self.filters, self.n_rows, self.inputs)
+        return self._buffers.take(f"{name}.{self.block.index}", shape, self.dtype)
+
     def _carry(self, x: Rows, advance: Advance) -> None:
-        assert self._carried is not None
         threads = torch.get_num_threads()
-        carried = self._carried.numpy()
+        carried = self._traces().numpy()
         calls = [
             (*x, carried, *advance, 0, a, b)
             for a, b in spans(self.n_rows, threads, worth(self.inputs))
@@ -347,13 +352,11 @@ class SparseProduct(Product):
 
         Those from before the window stay in use until :meth:`swap`.
         """
-        assert self._carried is not None
+        before = self._traces()
         if self._after is None:
-            self._after = self._buffers.take(
-                f"after.{self.block.index}", tuple(self._carried.shape), self.dtype
-            )
+            self._after = self._take_traces("after")
         count = len(x.starts)
-        self._after[:, shift : shift + count] = self._carried[:, shift : shift + count]
+        self._after[:, shift : shift + count] = before[:, shift : shift + count]
         by_step = x._replace(
             starts=np.ascontiguousarray(x.starts.T), ends=np.ascontiguousarray(x.ends.T)
         )
@@ -371,22 +374,28 @@ class SparseProduct(Product):
         self.carry_bias(advance)
 
     def _add(self, delta: Tensor, k: int) -> None:
-        assert self._carried is not None
         assert self.gradient is not None
+        traces = self._traces()[k].t()
         if self._empty:
-            torch.mm(self._carried[k].t(), delta, out=self.gradient.t())
+            torch.mm(traces, delta, out=self.gradient.t())
             self._empty = False
         else:
-            self.gradient.t().addmm_(self._carried[k].t(), delta)
+            self.gradient.t().addmm_(traces, delta)
 
     def _add_inputs(self, x: Rows, backward: Backward) -> None:
-        self.add_rows(x, self.n_rows, backward.tiles)
+        tiles = backward.tiles.numpy()
+        self.add_rows(x, self.n_rows, [(tile, 0) for tile in tiles])
 
     def add_rows(
-        self, x: Rows, n_rows: int, tiles: Tensor, optimizer: CompiledAdam | None = None
+        self,
+        x: Rows,
+        n_rows: int,
+        tables: list[tuple[Any, int]],
+        optimizer: CompiledAdam | None = None,
     ) -> None:
-        """Add rows ``(A, the first n_rows of B)`` times the reverse filter's ``tiles``.
+        """Add rows ``(A, the first n_rows of B)`` times what came out of the reverse filter.
 
+        That is, for each tile of outputs, in a table ``(A * n_rows, columns)`` from a column on.
         Given an optimiser, step on the sum at once: then the gradient was complete.
         """
         assert self.gradient is not None
@@ -397,15 +406,17 @@ class SparseProduct(Product):
         rows = np.empty(count, dtype=np.int32)
         values = np.empty(count if x.values.size else 0, dtype=x.values.dtype)
         sparse.sort_events(*x, n_rows, pointers, rows, values)
-        events = (pointers, rows, values, tiles.numpy(), self.gradient.t().numpy(), self._empty)
-        threads = torch.get_num_threads()
+        events, more = (pointers, rows, values), (self.gradient.t().numpy(), self._empty)
+        if optimizer is not None:
+            more = (*more, *optimizer.arguments(self.module.weight))
+        calls = [
+            (*events, *table, *more, first, min(self.tile, self.outputs - first))
+            for table, first in zip(tables, range(0, self.outputs, self.tile), strict=True)
+        ]
+        work = sparse.sum_products if optimizer is None else adam.step_products
+        share(work, calls, torch.get_num_threads())
         if optimizer is None:
-            share(sparse.sum_products, [(*events, tile) for tile in range(len(tiles))], threads)
             self._empty = False
-        else:
-            more = optimizer.arguments(self.module.weight)
-            calls = [(*events, *more, tile) for tile in range(len(tiles))]
-            share(adam.step_products, calls, threads)
 
     def _add_bias(self, total: Tensor) -> None:
         assert self.bias_gradient is not None
@@ -417,6 +428,7 @@ def _gather(
     tables: list[tuple[Any, int]],
     offset: Any,
     out: Any,
+    outputs: int,
     first_row: int,
     last_row: int,
     span: tuple[int, int] | None,
@@ -425,5 +437,5 @@ def _gather(
     for at in range(first, last):
         table, column = tables[at]
         begin = at * sparse.TILE
-        end = min(begin + sparse.TILE, out.shape[2])
+        end = min(begin + sparse.TILE, outputs)
         sparse.gather(*x, table, column, offset, out, first_row, last_row, begin, end)

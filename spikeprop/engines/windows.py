@@ -61,9 +61,7 @@ class Span(NamedTuple):
     goes_on: bool
 
 
-def spans_of(
-    steps: int, n_recordings: int, period: int, rows: int = WINDOW_ROWS
-) -> Iterator[Span]:
+def spans_of(steps: int, n_recordings: int, period: int, rows: int = WINDOW_ROWS) -> Iterator[Span]:
     """Cut the steps of a batch into windows, none of which an update every ``period`` parts.
 
     A window has at most ``rows`` rows, if a step has not more than that.
@@ -267,6 +265,7 @@ class WindowedEngine:
         period = passage.update_every if learns else steps
         comparisons = self._comparisons(passage, min(period, steps))
         if comparisons is not None and isinstance(x, EventBatch):
+            assert passage.labels is not None, "there is something to learn"
             grouped = GroupedRun(
                 passage.stages, comparisons, self.rule, self.tensors, passage.filters,
                 passage.labels, passage.n_recordings, self._buffers, self.dtype,

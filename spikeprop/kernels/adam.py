@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
+from spikeprop.kernels.lanes import lanes, prefetch
 from spikeprop.kernels.sparse import sum_rows
 
 Array = NDArray[Any]
@@ -77,7 +78,8 @@ def step_products(
     pointers: Array,
     rows: Array,
     values: Array,
-    tiles: Array,
+    table: Array,
+    column: int,
     gradient: Array,
     fresh: bool,
     weights: Array,
@@ -88,21 +90,26 @@ def step_products(
     beta2: float,
     eps: float,
     t: float,
-    tile: int,
+    first: int,
+    width: int,
 ) -> None:
     """Step on the gradient that :func:`spikeprop.kernels.sparse.sum_products` would give.
 
-    All matrices ``(inputs, outputs)``; the columns of one tile. The sum is not written anywhere.
-    Inputs without an event, a gradient or a moment stay as they are, which is what the step says.
+    All matrices ``(inputs, outputs)``; ``width`` columns from ``first`` on. The sum is not written
+    anywhere. Inputs without an event, a gradient or a moment stay as they are, which is what the
+    step says. Weights and moments come from far away: they are sent for one input ahead.
     """
-    first = tile * tiles.shape[2]
-    width = min(tiles.shape[2], weights.shape[1] - first)
     part, zeros = np.empty(width, weights.dtype), np.zeros(width, weights.dtype)
     size, root = lr / (1.0 - beta1**t), 1.0 / math.sqrt(1.0 - beta2**t)
     for j in range(weights.shape[0]):
         w = weights[j, first : first + width]
         m = first_moment[j, first : first + width]
         v = second_moment[j, first : first + width]
+        if j + 1 < weights.shape[0]:
+            for n in range(first, first + width, lanes(weights)):
+                prefetch(weights[j + 1], n)
+                prefetch(first_moment[j + 1], n)
+                prefetch(second_moment[j + 1], n)
         if fresh and pointers[j] == pointers[j + 1]:
             moved = False
             for n in range(width):
@@ -110,5 +117,5 @@ def step_products(
             if not moved:
                 continue
         start = zeros if fresh else gradient[j, first : first + width]
-        sum_rows(tiles[tile], rows, values, pointers[j], pointers[j + 1], start, part)
+        sum_rows(table, column, rows, values, pointers[j], pointers[j + 1], start, part)
         _step(w, m, v, part, beta1, beta2, size, root, eps)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.lanes import WIDE, above, aligned, load, spread, store, total, whole
+from spikeprop.kernels.lanes import above, aligned, lanes, load, spread, store, total, whole
 
 Array = NDArray[Any]
 
@@ -32,7 +32,7 @@ ROWS = 8
 @kernel
 def direct(row: Array, centred: Array, rectify: bool, smallest: float) -> float:
     """Fill ``centred`` with ``row`` (or ``max(row, 0)``) less its mean; return 1 / norm, or 0."""
-    size, wide, lanes = row.size, whole(row), WIDE // row.itemsize
+    size, wide, lane = row.size, whole(row), lanes(row)
     kind = row.dtype.type
     zero = kind(0)
     zeros = spread(zero)
@@ -42,7 +42,7 @@ def direct(row: Array, centred: Array, rectify: bool, smallest: float) -> float:
         if rectify:
             v = above(zeros, v, zeros, v)  # NaN stays NaN
         sums = sums + v
-        n += lanes
+        n += lane
     mean = total(sums)
     for i in range(wide, size):
         mean += zero if rectify and row[i] < zero else row[i]
@@ -55,7 +55,7 @@ def direct(row: Array, centred: Array, rectify: bool, smallest: float) -> float:
         v = v - means
         store(centred, n, v)
         sums = sums + v * v
-        n += lanes
+        n += lane
     square = total(sums)
     for i in range(wide, size):
         last = (zero if rectify and row[i] < zero else row[i]) - mean
@@ -93,9 +93,10 @@ def compare_step(
 ) -> float:
     """Do one time step's part of :func:`compare` on ``z`` ``(R, F)``; return the mean loss.
 
-    ``a`` ``(ROWS + 1, F)``, ``d`` ``(ROWS, C)``, ``lengths`` and ``along_signal`` ``(C,)`` are scratch;
-    so is ``vectors`` ``(C, F)`` where the class vectors follow the recordings, and has their directions where not.
-    Without ``learns`` there are scores alone, ``z`` keeps its recordings, and ``labels`` count.
+    ``a`` ``(ROWS + 1, F)``, ``d`` ``(ROWS, C)``, ``lengths`` and ``along_signal`` ``(C,)`` are
+    scratch; so is ``vectors`` ``(C, F)`` where the class vectors follow the recordings, and has
+    their directions where not. Without ``learns`` there are scores alone, ``z`` keeps its
+    recordings, and ``labels`` count.
     """
     n_recordings, size = len(labels), z.shape[1]
     classes = logits.shape[1]
@@ -144,7 +145,7 @@ def compare_step(
 
 @kernel
 def cross_entropy(score: Array, own: int, each: Any, share: Array) -> Any:
-    """Fill ``share`` with ``each * (softmax(score) - onehot(own))``; return ``each`` times the loss."""
+    """Fill ``share`` with ``each (softmax(score) - onehot(own))``; return ``each`` x the loss."""
     kind = score.dtype.type
     classes = score.size
     top = score[0]
@@ -164,7 +165,7 @@ def cross_entropy(score: Array, own: int, each: Any, share: Array) -> Any:
 @kernel
 def project(a: Array, vectors: Array, score: Array) -> None:
     """``score[c] = a . vectors[c]``, five classes at a time."""
-    size, wide, lanes = a.size, whole(a), WIDE // a.itemsize
+    size, wide, lane = a.size, whole(a), lanes(a)
     kind = a.dtype.type
     classes = score.size
     c = 0
@@ -182,7 +183,7 @@ def project(a: Array, vectors: Array, score: Array) -> None:
             s2 = s2 + b * load(v2, n)
             s3 = s3 + b * load(v3, n)
             s4 = s4 + b * load(v4, n)
-            n += lanes
+            n += lane
         score[c], score[c + 1], score[c + 2] = total(s0), total(s1), total(s2)
         score[c + 3], score[c + 4] = total(s3), total(s4)
         c += 5
@@ -190,7 +191,7 @@ def project(a: Array, vectors: Array, score: Array) -> None:
         v0, s0, n = vectors[c], spread(kind(0)), 0
         while n < wide:
             s0 = s0 + load(a, n) * load(v0, n)
-            n += lanes
+            n += lane
         score[c] = total(s0)
         c += 1
     for c in range(classes):
@@ -207,7 +208,7 @@ def mix(
 
     Five classes at a time, whose factors stay in registers.
     """
-    size, wide, lanes = a.size, whole(a), WIDE // a.itemsize
+    size, wide, lane = a.size, whole(a), lanes(a)
     kind = a.dtype.type
     classes, zero = d.size, kind(0)
     zeros, ks = spread(zero), spread(kind(k))
@@ -223,19 +224,19 @@ def mix(
                 value = ks * load(a, n) if c == 0 else load(out, n)
                 value = value + d0 * load(v0, n) + d2 * load(v2, n) + d4 * load(v4, n)
                 store(out, n, value + (d1 * load(v1, n) + d3 * load(v3, n)))
-                n += lanes
+                n += lane
             c += 5
         else:
             while n < wide:
                 value = ks * load(a, n) if c == 0 else load(out, n)
                 store(out, n, value + d0 * load(v0, n))
-                n += lanes
+                n += lane
             c += 1
     if rectify:
         n = 0
         while n < wide:
             store(row, n, above(load(row, n), zeros, load(out, n), zeros))
-            n += lanes
+            n += lane
     for i in range(wide, size):
         last = kind(k) * a[i]
         for c in range(classes):
@@ -246,24 +247,31 @@ def mix(
 @kernel
 def gather_signal(o: Array, a: Array, d: Array, c: int, block: int) -> None:
     """``o += sum over k of d[k, c] a[k]``, four rows at a time."""
-    size, wide, lanes = o.size, whole(o), WIDE // o.itemsize
+    size, wide, lane = o.size, whole(o), lanes(o)
     k = 0
     while k + 4 <= block:
-        d0, d1, d2, d3 = spread(d[k, c]), spread(d[k + 1, c]), spread(d[k + 2, c]), spread(d[k + 3, c])
+        d0, d1, d2, d3 = (
+            spread(d[k, c]),
+            spread(d[k + 1, c]),
+            spread(d[k + 2, c]),
+            spread(d[k + 3, c]),
+        )
         a0, a1, a2, a3 = a[k], a[k + 1], a[k + 2], a[k + 3]
         n = 0
         while n < wide:
             value = load(o, n) + d0 * load(a0, n) + d1 * load(a1, n)
             store(o, n, value + d2 * load(a2, n) + d3 * load(a3, n))
-            n += lanes
+            n += lane
         for i in range(wide, size):
-            o[i] += d[k, c] * a0[i] + d[k + 1, c] * a1[i] + d[k + 2, c] * a2[i] + d[k + 3, c] * a3[i]
+            o[i] += (
+                d[k, c] * a0[i] + d[k + 1, c] * a1[i] + d[k + 2, c] * a2[i] + d[k + 3, c] * a3[i]
+            )
         k += 4
     while k < block:
         d0, a0, n = spread(d[k, c]), a[k], 0
         while n < wide:
             store(o, n, load(o, n) + d0 * load(a0, n))
-            n += lanes
+            n += lane
         for i in range(wide, size):
             o[i] += d[k, c] * a0[i]
         k += 1

@@ -17,20 +17,38 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from spikeprop.kernels import available, kernel
 
-__all__ = ["PLAIN", "WIDE", "above", "aligned", "list_above", "load", "spread", "store", "total", "whole"]
+__all__ = [
+    "PLAIN",
+    "WIDE",
+    "above",
+    "aligned",
+    "lanes",
+    "list_above",
+    "load",
+    "prefetch",
+    "spread",
+    "store",
+    "total",
+    "whole",
+]
 
 #: Bytes of a vector.
 WIDE = 64
 
 
+def lanes(row: Any) -> int:
+    """Return the number of entries of a vector of ``row``'s type; a constant in compiled code."""
+    count: int = WIDE // row.itemsize
+    return count
+
+
 def whole(row: Any) -> int:
     """Return how many entries of ``row``, from the first on, come in whole vectors."""
-    count: int = row.size - row.size % (WIDE // row.itemsize)
+    count: int = row.size - row.size % lanes(row)
     return count
 
 
@@ -69,8 +87,13 @@ def list_above(a: Any, b: Any, n: int, places: Any, count: int) -> int:
     return count + len(found)
 
 
+def prefetch(row: Any, n: int) -> None:
+    """Begin to bring the line of memory with ``row[n]`` near, to be written."""
+
+
 #: As they stand above, for whoever runs kernels as plain Python.
 PLAIN = {
+    "lanes": lanes,
     "whole": whole,
     "load": load,
     "store": store,
@@ -78,6 +101,7 @@ PLAIN = {
     "above": above,
     "total": total,
     "list_above": list_above,
+    "prefetch": prefetch,
 }
 
 
@@ -89,25 +113,38 @@ def _compiled() -> dict[str, Any]:  # pragma: no cover - machine code
     from numba.core.datamodel import models
     from numba.extending import intrinsic, overload, register_model
 
-    class Vector(types.Type):  # type: ignore[misc]
+    class Vector(types.Type):
         def __init__(self, dtype: Any) -> None:
             self.dtype = dtype
             self.lanes = WIDE * 8 // dtype.bitwidth
             super().__init__(name=f"Vector({dtype})")
 
     @register_model(Vector)
-    class VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    class VectorModel(models.PrimitiveModel):
         def __init__(self, manager: Any, kind: Any) -> None:
             number = ir.FloatType() if kind.dtype.bitwidth == 32 else ir.DoubleType()
-            super().__init__(manager, kind, ir.VectorType(number, kind.lanes))
+            super().__init__(  # type: ignore[no-untyped-call]
+                manager, kind, ir.VectorType(number, kind.lanes)
+            )
 
     flags = ("contract", "nsz", "arcp")
-    word, index = ir.IntType(64), ir.IntType(32)
+    word, index, byte = ir.IntType(64), ir.IntType(32), ir.IntType(8)
 
     def place(context: Any, builder: Any, signature: Any, arguments: Any, kind: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         at = builder.gep(array.data, [arguments[1]])
         return builder.bitcast(at, context.get_value_type(kind).as_pointer())
+
+    @intrinsic
+    def _lanes(typing: Any, row: Any) -> Any:
+        count = ir.Constant(word, Vector(row.dtype).lanes)
+        return types.intp(row), lambda context, builder, signature, arguments: count
+
+    lanes_of: Any = _lanes
+
+    @njit
+    def _whole(row):  # type: ignore[no-untyped-def]
+        return row.size - row.size % lanes_of(row)
 
     @intrinsic
     def _load(typing: Any, row: Any, n: Any) -> Any:
@@ -165,6 +202,20 @@ def _compiled() -> dict[str, Any]:  # pragma: no cover - machine code
             return builder.extract_element(value, ir.Constant(index, 0))
 
         return vector.dtype(vector), generate
+
+    @intrinsic
+    def _prefetch(typing: Any, row: Any, n: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, arguments[0])
+            at = builder.bitcast(builder.gep(array.data, [arguments[1]]), byte.as_pointer())
+            kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), index, index, index])
+            name = "llvm.prefetch.p0"
+            fetch = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+            to_write, near, data = (ir.Constant(index, k) for k in (1, 3, 1))
+            builder.call(fetch, [at, to_write, near, data])
+            return context.get_dummy_value()
+
+        return types.void(row, types.intp), generate
 
     compresses = binding.get_host_cpu_features().get("avx512f", False)
 
@@ -227,25 +278,29 @@ def _compiled() -> dict[str, Any]:  # pragma: no cover - machine code
 
             return a(a, b), generate
 
+        both: Any = apply
+
         @overload(operation)
         def of_vectors(a, b):  # type: ignore[no-untyped-def]
             # numba compares these names with those of what is returned, annotations included
             if isinstance(a, Vector) and isinstance(b, Vector):
-                return lambda a, b: apply(a, b)
+                return lambda a, b: both(a, b)
             return None
 
     for operation, name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
         arithmetic(operation, name)
     return {
-        "whole": njit(whole), "load": _load, "store": _store, "spread": _spread, "above": _above,
-        "total": _total, "list_above": _list_above,
+        "lanes": _lanes, "whole": _whole, "load": _load, "store": _store, "spread": _spread,
+        "above": _above, "total": _total, "list_above": _list_above, "prefetch": _prefetch,
     }  # fmt: skip
 
 
 if available():
     _found = _compiled()
-    whole, load, store, spread = (_found[k] for k in ("whole", "load", "store", "spread"))
+    lanes, whole = _found["lanes"], _found["whole"]
+    load, store, spread = (_found[k] for k in ("load", "store", "spread"))
     above, total, list_above = (_found[k] for k in ("above", "total", "list_above"))
+    prefetch = _found["prefetch"]
 
 
 @kernel
@@ -254,7 +309,6 @@ def aligned(rows: int, columns: int, like: NDArray[Any]) -> NDArray[Any]:
 
     If the columns fill whole vectors: a vector across two lines of a cache takes twice the time.
     """
-    lanes = WIDE // like.itemsize
-    room = np.empty(rows * columns + lanes, like.dtype)
+    room = np.empty(rows * columns + lanes(like), like.dtype)
     skipped = (-room.ctypes.data) % WIDE // like.itemsize
     return room[skipped : skipped + rows * columns].reshape(rows, columns)

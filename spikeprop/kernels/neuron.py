@@ -21,11 +21,19 @@ from typing import Any
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.lanes import WIDE, above, list_above, load, spread, store, whole
+from spikeprop.kernels.lanes import above, lanes, list_above, load, spread, store, whole
 
 Array = NDArray[Any]
 
-__all__ = ["RESETS", "advance_row", "integrate", "keeps_nothing", "reverse", "reverse_row"]
+__all__ = [
+    "RESETS",
+    "advance_row",
+    "integrate",
+    "keeps_nothing",
+    "reverse",
+    "reverse_row",
+    "reverse_sum",
+]
 
 RESETS = {"none": 0, "subtract": 1, "zero": 2}
 
@@ -115,8 +123,8 @@ def advance_row(
     zero, falls, passes = kind(0), spread(decay), spread(w)
     zeros = spread(zero)
     present = w == kind(1)
-    fired, n = 0, 0
-    while n < whole(c):
+    fired, n, wide = 0, 0, whole(c)
+    while n < wide:
         now, old, limit = load(c, n), load(m, n), load(threshold, n)
         if reset == 1:
             new = falls * old + now - above(old, limit, limit, zeros)
@@ -133,7 +141,7 @@ def advance_row(
             new = load(e, n) + passes * (new - load(e, n))
         store(e, n, new)
         store(c, n, new)
-        n += WIDE // c.itemsize
+        n += lanes(c)
     while n < c.size:
         fired = _fire_one(c, m, u, threshold, decay, reset, apart, places, n, fired)
         value = e[n] + w * (u[n] - e[n])
@@ -251,16 +259,44 @@ def reverse_row(d: Array, q: Array, p: Array, w: Any, keep: Any, present: bool) 
     kind = p.dtype.type
     rest = kind(1) - w
     falls, passes, rests = spread(keep), spread(w), spread(rest)
-    n = 0
-    while n < whole(p):
+    n, wide = 0, whole(p)
+    while n < wide:
         value = load(d, n)
         if not present:
             value = value + load(q, n)
             store(q, n, rests * value)
         store(p, n, falls * load(p, n) + passes * value)
-        n += WIDE // p.itemsize
+        n += lanes(p)
     while n < p.size:
         last = q[n] + d[n]
         p[n] = keep * p[n] + w * last
+        q[n] = rest * last
+        n += 1
+
+
+@kernel
+def reverse_sum(
+    d: Array, q: Array, p: Array, w: Any, keep: Any, present: bool, total: Array
+) -> None:
+    """Do as :func:`reverse_row`; the new ``p`` takes the place of ``d``, too, and adds to total."""
+    kind = p.dtype.type
+    rest = kind(1) - w
+    falls, passes, rests = spread(keep), spread(w), spread(rest)
+    n, wide = 0, whole(p)
+    while n < wide:
+        value = load(d, n)
+        if not present:
+            value = value + load(q, n)
+            store(q, n, rests * value)
+        value = falls * load(p, n) + passes * value
+        store(p, n, value)
+        store(d, n, value)
+        store(total, n, load(total, n) + value)
+        n += lanes(p)
+    while n < p.size:
+        last = q[n] + d[n]
+        p[n] = keep * p[n] + w * last
+        d[n] = p[n]
+        total[n] += p[n]
         q[n] = rest * last
         n += 1

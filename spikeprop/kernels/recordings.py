@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from spikeprop.kernels import kernel
 from spikeprop.kernels.cosine import ROWS, cross_entropy, direct, gather_signal, mix, project
 from spikeprop.kernels.lanes import aligned
-from spikeprop.kernels.neuron import advance_row, keeps_nothing, reverse_row
+from spikeprop.kernels.neuron import advance_row, keeps_nothing, reverse_sum
 
 Array = NDArray[Any]
 
@@ -53,7 +53,6 @@ def learn_with_vectors(
     learns: bool,
     q: Array,
     p: Array,
-    tiles: Array,
     total: Array,
     first: int,
     last: int,
@@ -62,8 +61,9 @@ def learn_with_vectors(
 
     Parameters
     ----------
-    x : ndarray, shape (R, L, N)
-        Currents; used up.
+    x : ndarray, shape (R, L, N or more)
+        Currents, of which what comes out of the reverse filter takes the place. Rows may have more
+        entries than there are neurons: a power of two apart they would share a few cache sets.
     mem, free, evidence : ndarray, shape (R, N)
         Go on from where they are; an empty ``free`` says that evidence is made of the voltage.
     threshold, beta, reset
@@ -88,17 +88,15 @@ def learn_with_vectors(
         Whether there is a reverse filter at all.
     q, p : ndarray, shape (R, N)
         Become the cotangents of filtered trace and trace from before the window.
-    tiles : ndarray, shape (tiles, R * L, width)
-        Is filled with what comes out of the reverse filter, cut into column tiles.
     total : ndarray, shape (N,)
-        Its sum over all rows is added.
+        What comes out of the reverse filter is added, summed over all rows.
 
     Returns
     -------
     float
         These recordings' part of the mean loss, summed over time.
     """
-    steps, size, classes = x.shape[1], x.shape[2], vectors.shape[0]
+    steps, size, classes = x.shape[1], threshold.size, vectors.shape[0]
     kind = x.dtype.type
     heat, part, decay = kind(1) / kind(tau), kind(each), kind(beta)
     scratch = aligned(2, size, x)
@@ -113,7 +111,7 @@ def learn_with_vectors(
         m, e = mem[r], evidence[r]
         u = free[r] if free.size else m
         for step in range(steps):
-            c = x[r, step]
+            c = x[r, step, :size]
             fired = advance_row(
                 c, m, u, e, threshold, decay, kind(weights[0, step]), reset, free.size > 0,
                 spikes[at : at + size],
@@ -138,7 +136,7 @@ def learn_with_vectors(
                 share[k] *= heat * inverse
             mix(a, directed, share, -along * inverse * inverse, rectify, spare, c)
         if learns:
-            _reverse(x, weights, decay, q, p, tiles, total, r)
+            _reverse(x, weights, decay, q, p, total, r)
     return loss
 
 
@@ -149,12 +147,11 @@ def _reverse(
     decay: Any,
     q: Array,
     p: Array,
-    tiles: Array,
     total: Array,
     r: int,
 ) -> None:
-    """Run one recording's modulators ``x[r]`` backwards; see :func:`learn_with_vectors`."""
-    steps, size, width = x.shape[1], x.shape[2], tiles.shape[2]
+    """Run one recording's modulators backwards, in place; see :func:`learn_with_vectors`."""
+    steps, size = x.shape[1], total.size
     kind = x.dtype.type
     present = keeps_nothing(weights)
     pr, qr = p[r], q[r]
@@ -162,14 +159,7 @@ def _reverse(
     qr[:] = 0
     for back in range(steps):
         step = steps - 1 - back
-        reverse_row(x[r, step], qr, pr, kind(weights[0, step]), decay, present)
-        for n in range(size):
-            total[n] += pr[n]
-        for tile in range(tiles.shape[0]):
-            begin = tile * width
-            g = tiles[tile, r * steps + step]
-            for n in range(min(width, size - begin)):
-                g[n] = pr[begin + n]
+        reverse_sum(x[r, step, :size], qr, pr, kind(weights[0, step]), decay, present, total)
     for n in range(size):
         pr[n] *= decay
 
@@ -204,7 +194,7 @@ def send_signals(
     lengths : ndarray, shape (L, C)
         Is filled with one over the norms.
     """
-    steps, size = x.shape[1], x.shape[2]
+    steps, size = x.shape[1], threshold.size
     kind = x.dtype.type
     decay = kind(beta)
     at = 0
@@ -212,7 +202,7 @@ def send_signals(
         m, e = mem[r], evidence[r]
         u = free[r] if free.size else m
         for step in range(steps):
-            c = x[r, step]
+            c = x[r, step, :size]
             fired = advance_row(
                 c, m, u, e, threshold, decay, kind(weights[0, step]), reset, free.size > 0,
                 spikes[at : at + size],
@@ -252,7 +242,6 @@ def learn_with_signals(
     learns: bool,
     q: Array,
     p: Array,
-    tiles: Array,
     total: Array,
     answers: Array,
     along_signal: Array,
@@ -264,7 +253,7 @@ def learn_with_signals(
     What recordings say to them is added to ``answers`` ``(L, C, N)``, or not if that is empty, and
     ``along_signal`` ``(L, C)``; zeros before the first recording.
     """
-    steps, size, classes = x.shape[1], x.shape[2], vectors.shape[1]
+    steps, size, classes = x.shape[1], threshold.size, vectors.shape[1]
     kind = x.dtype.type
     heat, part, decay = kind(1) / kind(tau), kind(each), kind(beta)
     rows = min(ROWS, last - first)
@@ -278,7 +267,7 @@ def learn_with_signals(
             block = min(rows, last - begin)
             for k in range(block):
                 r = begin + k
-                c, m = x[r, step], mem[r]
+                c, m = x[r, step, :size], mem[r]
                 u = free[r] if free.size else m
                 fired = advance_row(
                     c, m, u, evidence[r], threshold, decay, w, reset, free.size > 0,
@@ -311,7 +300,7 @@ def learn_with_signals(
                     gather_signal(answers[step, i], a, share, i, block)
     if learns:
         for r in range(first, last):
-            _reverse(x, weights, decay, q, p, tiles, total, r)
+            _reverse(x, weights, decay, q, p, total, r)
     return loss
 
 
@@ -326,13 +315,12 @@ def answer_signals(
     beta: float,
     q: Array,
     p: Array,
-    tiles: Array,
     total: Array,
 ) -> None:
     """Make the signals' modulators of what recordings said to them, and run them backwards.
 
-    ``x`` ``(C, L, N)`` is for their use; ``answers`` and ``along_signal`` may have several parts,
-    ``(parts, L, C, N)`` and ``(parts, L, C)``, and are used up.
+    ``x`` ``(C, L, N or more)`` is for their use; ``answers`` and ``along_signal`` may have several
+    parts, ``(parts, L, C, N)`` and ``(parts, L, C)``, and are used up.
     """
     steps, classes, size = vectors.shape
     kind = x.dtype.type
@@ -345,8 +333,8 @@ def answer_signals(
                 more = answers[part, step, c]
                 for n in range(size):
                     o[n] += more[n]
-            row = x[c, step]
+            row = x[c, step, :size]
             for n in range(size):
                 row[n] = (o[n] - k * v[n]) * scale
     for c in range(classes):
-        _reverse(x, weights, kind(beta), q, p, tiles, total, c)
+        _reverse(x, weights, kind(beta), q, p, total, c)

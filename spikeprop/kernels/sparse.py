@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
+from spikeprop.kernels.lanes import lanes, prefetch
 from spikeprop.kernels.vector import TILE, add_rows
 
 Array = NDArray[Any]
@@ -76,6 +77,9 @@ def gather(
         for r in range(first_row, last_row):
             row = out[step, r, first:last]
             i, end = starts[step, r], ends[step, r]
+            if r + 1 < last_row:
+                for n in range(first, last, lanes(out)):
+                    prefetch(out[step, r + 1], n)
             if whole:
                 add_rows(table, column, channels, i, end, start, first, row)
                 continue
@@ -134,45 +138,60 @@ def sort_events(
 
 @kernel
 def sum_products(
-    pointers: Array, rows: Array, values: Array, tiles: Array, out: Array, fresh: bool, tile: int
+    pointers: Array,
+    rows: Array,
+    values: Array,
+    table: Array,
+    column: int,
+    out: Array,
+    fresh: bool,
+    first: int,
+    width: int,
 ) -> None:
-    """``out[j, n] += sum over channel j's events of values * tiles[tile, row, n]``.
+    """``out[j, first + n] += sum over channel j's events of values * table[row, column + n]``.
 
-    ``tiles`` ``(tiles, rows, width)`` holds a matrix cut into column tiles. If ``fresh``, whatever
-    is in ``out`` counts as zero.
+    For ``n`` below ``width``. If ``fresh``, whatever is in ``out`` counts as zero.
     """
-    first = tile * tiles.shape[2]
-    width = min(tiles.shape[2], out.shape[1] - first)
     zeros = np.zeros(width, out.dtype)
     for j in range(out.shape[0]):
+        if j + 1 < out.shape[0]:
+            for n in range(first, first + width, lanes(out)):
+                prefetch(out[j + 1], n)
         if pointers[j] < pointers[j + 1] or fresh:
             row = out[j, first : first + width]
             sum_rows(
-                tiles[tile], rows, values, pointers[j], pointers[j + 1], zeros if fresh else row,
-                row,
+                table, column, rows, values, pointers[j], pointers[j + 1],
+                zeros if fresh else row, row,
             )  # fmt: skip
 
 
 @kernel
 def sum_rows(
-    table: Array, rows: Array, values: Array, i: int, end: int, start: Array, row: Array
+    table: Array,
+    column: int,
+    rows: Array,
+    values: Array,
+    i: int,
+    end: int,
+    start: Array,
+    row: Array,
 ) -> None:
-    """``row = start + sum over i of values[i] * table[rows[i]]``, columns as many as ``row`` has."""
+    """``row = start + sum over i of values[i] * table[rows[i], column:]``, as wide as ``row``."""
     width = row.size
     if width == TILE and values.size == 0:
-        add_rows(table, 0, rows, i, end, start, 0, row)
+        add_rows(table, column, rows, i, end, start, 0, row)
         return
     row[:] = start
     if values.size > 0:
         while i < end:
             v = values[i]
-            a = table[rows[i], :width]
+            a = table[rows[i], column : column + width]
             for n in range(width):
                 row[n] += v * a[n]
             i += 1
     else:
         while i < end:
-            a = table[rows[i], :width]
+            a = table[rows[i], column : column + width]
             for n in range(width):
                 row[n] += a[n]
             i += 1
