@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -44,7 +44,10 @@ def compare_delays(
     ]
     results: dict[DelayCell, DelayResult] = {}
     with processes(config.processes) as pool:
-        start = partial(pool.submit, load_or_run, out=config.out, run=run_cell, kind=DelayResult)
+
+        def start(cell: DelayCell) -> Future[DelayResult]:
+            return pool.submit(load_or_run, cell, config.out, run_cell, DelayResult)
+
         running = {start(cell): cell for cell in cells}
         while running:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)

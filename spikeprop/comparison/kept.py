@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from spikeprop.comparison.claims import claimed
 from spikeprop.datasets.files import write_text
@@ -26,12 +26,18 @@ class Keyed(Protocol):
         """Return all fields as JSON can write them."""
 
 
+class Named(Protocol):
+    """What a training run gave: a ``NamedTuple``."""
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
 CellT = TypeVar("CellT", bound=Keyed)
-ResultT = TypeVar("ResultT", bound=NamedTuple)
+ResultT = TypeVar("ResultT", bound=Named)
 
 
 def load_or_run(
-    cell: CellT, out: Path, run: Callable[[CellT], ResultT], kind: type[ResultT]
+    cell: CellT, out: Path, run: Callable[[CellT], ResultT], kind: Callable[..., ResultT]
 ) -> ResultT:
     """Return a cell's result, a ``kind``: from its file, or by running it and writing it whole.
 
@@ -54,7 +60,7 @@ def load_or_run(
     return result
 
 
-def _read(path: Path, kind: type[ResultT]) -> ResultT:
+def _read(path: Path, kind: Callable[..., ResultT]) -> ResultT:
     try:
         return kind(**json.loads(path.read_text(encoding="utf-8"))["result"])
     except (ValueError, KeyError, TypeError) as error:
