@@ -6,6 +6,7 @@ reader's own. Code cells run in the build; figures are drawn by ``figures.py``.
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -19,6 +20,8 @@ project = "spikeprop"
 author = "The spikeprop developers"
 project_copyright = author
 version = release = __version__
+
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # a line for each notebook
 
 extensions = [
     "sphinx.ext.autodoc",

@@ -36,10 +36,11 @@ def randomness(seed: int, update: int, device: torch.device) -> Iterator[None]:
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         words = np.random.SeedSequence((seed, update)).generate_state(1)
-        if device.type == "cpu":  # torch.manual_seed would note the stack for GPUs to come, 1 ms
-            torch.default_generator.manual_seed(int(words[0]))
-        else:
-            torch.manual_seed(int(words[0]))
+        # Not torch.manual_seed, which looks for every kind of device and takes a millisecond.
+        torch.default_generator.manual_seed(int(words[0]))
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(int(words[0]))
         yield
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from itertools import product
 from pathlib import Path
 
+from spikeprop.comparison.claims import Taken
 from spikeprop.comparison.config import CompareConfig
-from spikeprop.comparison.delays import DelayCell, load_or_run
-from spikeprop.comparison.work import CELLS, processes
+from spikeprop.comparison.delays import DelayCell, DelayResult, run_cell
+from spikeprop.comparison.kept import load_or_run
+from spikeprop.comparison.work import processes
 from spikeprop.datasets.files import write_atomically, write_text
 from spikeprop.rules.names import make_rule
 
 __all__ = ["compare_delays", "write_delays"]
 
-Found = Mapping[tuple[str, str, int], list[dict[str, float]]]
+Found = Mapping[tuple[str, str, int], list[DelayResult]]
 """Results of all seeds by neuron, rule and delay."""
 
 
@@ -40,11 +42,21 @@ def compare_delays(
         for neuron, rule, delay in wanted
         for seed in range(config.seeds)
     ]
-    results: dict[DelayCell, dict[str, float]] = {}
+    results: dict[DelayCell, DelayResult] = {}
     with processes(config.processes) as pool:
-        running = {pool.submit(load_or_run, cell, config.out / CELLS): cell for cell in cells}
-        for future in as_completed(running):
-            results[running[future]] = future.result()
+
+        def start(cell: DelayCell) -> Future[DelayResult]:
+            return pool.submit(load_or_run, cell, config.out, run_cell, DelayResult)
+
+        running = {start(cell): cell for cell in cells}
+        while running:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                cell = running.pop(future)
+                if isinstance(future.exception(), Taken):  # another process does it: look later
+                    running[start(cell)] = cell
+                else:
+                    results[cell] = future.result()
             progress(len(results), len(cells))
     return {
         (neuron, rule, delay): [
@@ -78,10 +90,10 @@ def delay_table(config: CompareConfig, found: Found) -> str:
     return "\n".join([*lines, "", note, ""])
 
 
-def _shown(found: list[dict[str, float]]) -> str:
-    accuracy = [100 * item["accuracy"] for item in found]
+def _shown(found: list[DelayResult]) -> str:
+    accuracy = [100 * item.accuracy for item in found]
     spread = f" ± {statistics.stdev(accuracy):.0f}" if len(accuracy) > 1 else ""
-    aligned = statistics.mean(item["alignment"] for item in found)
+    aligned = statistics.mean(item.alignment for item in found)
     return f"{statistics.mean(accuracy):.0f}{spread} ({aligned:.2f})"
 
 
@@ -99,7 +111,7 @@ def _draw(config: CompareConfig, found: Found, path: Path) -> None:
             axis = axes[row, column]
             for place, rule in enumerate(config.rules):
                 heights = [
-                    statistics.mean(item[value] for item in found[neuron, rule, delay])
+                    statistics.mean(getattr(item, value) for item in found[neuron, rule, delay])
                     for delay in config.delays
                 ]
                 style = ("-", "--", ":")[place // 10 % 3]

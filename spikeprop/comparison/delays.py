@@ -26,19 +26,17 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from spikeprop.datasets.files import write_text
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import ALIF, LIF, RLIF
 from spikeprop.rules import RULES, Rule
 from spikeprop.rules.names import make_rule
 
-__all__ = ["DelayCell", "load_or_run", "recordings", "run_cell"]
+__all__ = ["DelayCell", "DelayResult", "recordings", "run_cell"]
 
 CUE, QUESTION, CHANNELS, RATE = 5, 5, 8, 0.5
 TESTED = 400
@@ -82,33 +80,21 @@ class DelayCell:
     @property
     def key(self) -> str:
         """Name of the cell's file, with a digest of all that determines the result."""
-        identity = {**asdict(self), "rule": rule_of(self.rule, self.delay).config()}
+        identity = {**self.as_dict(), "rule": rule_of(self.rule, self.delay).config()}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         name = self.rule.replace(":", ".")
         return f"delay{self.delay}_{self.neuron}_{name}_seed{self.seed}_{digest}"
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON can write them."""
+        return asdict(self)
 
-def load_or_run(cell: DelayCell, folder: Path) -> dict[str, float]:
-    """Return a cell's result: from its file in ``folder``, or by running it and writing it whole.
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged.
-    """
-    path = folder / f"{cell.key}.json"
-    if path.exists():
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))["result"]
-            return {name: float(kept[name]) for name in ("accuracy", "alignment")}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not the result of a training run ({error!r}); delete it to run it again"
-            ) from error
-    result = run_cell(cell)
-    content = {"cell": asdict(cell), "result": result}
-    write_text(path, json.dumps(content, indent=1), parents=True)
-    return result
+class DelayResult(NamedTuple):
+    """What a cell gave: accuracy from 0 to 1, and alignment from -1 to 1."""
+
+    accuracy: float
+    alignment: float
 
 
 def recordings(delay: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -147,14 +133,8 @@ def rule_of(name: str, delay: int) -> Rule:
     return make_rule(name, 2, **options)
 
 
-def run_cell(cell: DelayCell) -> dict[str, float]:
-    """Train and judge one learner.
-
-    Returns
-    -------
-    dict
-        ``accuracy`` from 0 to 1 and ``alignment`` from -1 to 1.
-    """
+def run_cell(cell: DelayCell) -> DelayResult:
+    """Train and judge one learner."""
     generator = torch.Generator().manual_seed(1000 + cell.seed)
     aligned = alignment(cell)
     learner = build(cell, rule_of(cell.rule, cell.delay))
@@ -162,7 +142,7 @@ def run_cell(cell: DelayCell) -> dict[str, float]:
         learner.update(*recordings(cell.delay, cell.batch_size, generator))
     x, labels = recordings(cell.delay, TESTED, torch.Generator().manual_seed(2000 + cell.seed))
     right = (learner.predict(x, final=True) == labels).float().mean()
-    return {"accuracy": float(right), "alignment": aligned}
+    return DelayResult(float(right), aligned)
 
 
 def alignment(cell: DelayCell) -> float:

@@ -20,14 +20,13 @@ from spikeprop.comparison.cells import Cell, Result, run_cell
 from spikeprop.comparison.claims import Taken, claimed, waiting
 from spikeprop.comparison.config import CompareConfig
 from spikeprop.comparison.cost import Cost, measure_costs
+from spikeprop.comparison.kept import CELLS, load_or_run
 from spikeprop.comparison.rows import Row, make_rows
 from spikeprop.comparison.search import check_optuna, defaults, prepare, search, space_of
-from spikeprop.datasets.files import write_text
 from spikeprop.rules.names import find_rule, split_variant
 
-__all__ = ["CELLS", "Pair", "compare", "load_or_run", "processes"]
+__all__ = ["Pair", "compare", "processes"]
 
-CELLS = "cells"
 CHOSEN = "chosen"
 
 
@@ -124,37 +123,6 @@ def quick(config: CompareConfig) -> CompareConfig:
     )  # fmt: skip
 
 
-def load_or_run(cell: Cell, out: Path) -> Result:
-    """Return a cell's result: from its file, or by running it and writing the file whole.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged.
-    Taken
-        If another process runs it just now.
-    """
-    path = out / CELLS / f"{cell.key}.json"
-    if path.exists():
-        return _read(path)
-    with claimed(out, cell.key):
-        if path.exists():  # finished between the two
-            return _read(path)
-        result = run_cell(cell)
-        content = {"cell": cell.as_dict(), "result": result._asdict()}
-        write_text(path, json.dumps(content, indent=1), parents=True)
-    return result
-
-
-def _read(path: Path) -> Result:
-    try:
-        return Result(**json.loads(path.read_text(encoding="utf-8"))["result"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not the result of a training run ({error}); delete it to run it again"
-        ) from error
-
-
 def _cell(config: CompareConfig, pair: Pair, options: dict[str, Any], **more: Any) -> Cell:
     trial = config.epochs if config.trial_epochs is None else config.trial_epochs
     return Cell(
@@ -191,7 +159,7 @@ def _tune(config: CompareConfig, pair: Pair) -> dict[str, Any]:
     def score(options: dict[str, Any]) -> float:
         cell = _cell(config, pair, options, seed=0, validation=config.validation)
         try:
-            return load_or_run(cell, config.out).accuracy
+            return load_or_run(cell, config.out, run_cell, Result).accuracy
         except FloatingPointError:  # diverged: no use, and no reason to stop the search
             return 0.0
 
@@ -208,7 +176,7 @@ def _tune(config: CompareConfig, pair: Pair) -> dict[str, Any]:
 def _tried(cell: Cell, out: Path) -> Result | str:
     """Return a cell's result, or why there is none."""
     try:
-        return load_or_run(cell, out)
+        return load_or_run(cell, out, run_cell, Result)
     except (FloatingPointError, TypeError, ValueError) as error:
         return f"seed {cell.seed}: {error}"
 

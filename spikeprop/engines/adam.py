@@ -1,9 +1,11 @@
 """Adam between the calls of ``optimizer.step``: the same step without what surrounds it.
 
 An update at every time step calls the optimiser thousands of times a second, and half of the time
-of ``torch.optim.Adam.step`` on a layer of some hundred neurons is bookkeeping. The first step of
-all is its own (it makes the state); the others are made here on the same state, so that a
-checkpoint, a scheduler or a switch of engines sees one and the same optimiser.
+of ``torch.optim.Adam.step`` on a layer of some hundred neurons is bookkeeping; and where a gradient
+is complete, row by row, in the order in which a step would read it again, the step can be made
+there and then. The optimiser's first step is its own (it makes the state and tells the schedulers);
+others are made here on the same state, so that a checkpoint, a scheduler or a switch of engines
+sees one and the same optimiser.
 """
 
 from __future__ import annotations
@@ -35,6 +37,17 @@ class _Moments(NamedTuple):
     made: Tensor
     options: dict[str, Any]
 
+    def begin(self) -> tuple[float, ...]:
+        """Count another step, and return its numbers: rate, betas, eps, count."""
+        self.made.add_(1)
+        options = self.options
+        return (
+            float(options["lr"]),
+            *map(float, options["betas"]),
+            float(options["eps"]),
+            float(self.made),
+        )
+
 
 class CompiledAdam:
     """Steps of a ``torch.optim.Adam`` that has made at least one by itself.
@@ -46,8 +59,6 @@ class CompiledAdam:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        # What its own step would say to a scheduler, which warns if it comes first.
-        optimizer._opt_called = True  # type: ignore[attr-defined]
         self._moments: list[tuple[Tensor, _Moments]] = []
         for group in optimizer.param_groups:
             for parameter in group["params"]:
@@ -63,9 +74,16 @@ class CompiledAdam:
 
     @staticmethod
     def fits(optimizer: torch.optim.Optimizer) -> bool:
-        """Tell whether the compiled step is the optimiser's own, on all of its parameters."""
+        """Tell whether the compiled step is the optimiser's own, on all of its parameters.
+
+        Gradients have to be laid in memory as their parameters are.
+        """
         if type(optimizer) is not torch.optim.Adam or not kernels.available():
             return False
+        if "step" in vars(optimizer):  # a scheduler's, which wants to see one call; or a user's
+            counted = hasattr(optimizer.step, "_wrapped_by_lr_sched")
+            if not (counted and getattr(optimizer, "_opt_called", False)):
+                return False
         hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
         if hooks:
             return False
@@ -74,7 +92,7 @@ class CompiledAdam:
                 return False
             for parameter in group["params"]:
                 state = optimizer.state.get(parameter, {})
-                same = [state.get("exp_avg"), state.get("exp_avg_sq"), parameter.grad]
+                same = [state.get("exp_avg"), state.get("exp_avg_sq")]
                 if parameter.device.type != "cpu" or parameter.dtype not in _TYPES:
                     return False
                 if any(s is None or s.stride() != parameter.stride() for s in same):
@@ -83,23 +101,34 @@ class CompiledAdam:
                     return False
         return True
 
-    def step(self) -> None:
-        """Step on the gradients that the parameters hold."""
+    def step(self, but: Tensor | None = None) -> None:
+        """Step on the gradients that the parameters hold, of all parameters but one."""
         threads = torch.get_num_threads()
         for parameter, moments in self._moments:
+            if parameter is but:
+                continue
             assert parameter.grad is not None, "every parameter of a block has a gradient"
-            moments.made.add_(1)
-            options = moments.options
+            assert parameter.grad.stride() == parameter.stride(), "gradients lie as parameters do"
             gradient = _flat(parameter.grad).numpy()
-            numbers = (
-                float(options["lr"]),
-                *map(float, options["betas"]),
-                float(options["eps"]),
-                float(moments.made),
-            )
+            numbers = moments.begin()
             arrays = (moments.weights, moments.first, moments.second, gradient)
             parts = spans(gradient.size, threads, least=1 << 14)
             share(adam.step, [(*arrays, *numbers, a, b) for a, b in parts], threads)
+
+    def arguments(self, weight: Tensor) -> tuple[Any, ...]:
+        """Begin a step of a weight that lies input-major.
+
+        Returns
+        -------
+        tuple
+            What :func:`spikeprop.kernels.adam.step_products` wants of the optimiser.
+        """
+        shape = weight.t().shape
+        for parameter, moments in self._moments:
+            if parameter is weight:
+                arrays = (moments.weights, moments.first, moments.second)
+                return (*(array.reshape(shape) for array in arrays), *moments.begin())
+        raise ValueError("the optimiser does not have this weight")
 
 
 _TYPES = (torch.float32, torch.float64)

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, flatten_rows
 from spikeprop.engines.filters import Advance
 from spikeprop.engines.rows import Rows
-from spikeprop.kernels import share, spans, sparse, worth
+from spikeprop.kernels import adam, share, spans, sparse, worth
 from spikeprop.synapses import Synapse, pull_back, synapse_of
 
 __all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
@@ -109,20 +110,29 @@ class Product(ABC):
 
     def learn(self, x: Any, backward: Backward, advance: Advance, *, goes_on: bool) -> None:
         """Add a window's gradient, and carry the traces over it if another window follows."""
-        if self.started:
-            self._add(backward.p, 0)
-            for k in range(self.filters):
-                if backward.passes[k]:
-                    self._add(backward.q[k], k + 1)
+        self.learn_carried(backward)
         self._add_inputs(x, backward)
         if self.bias_gradient is not None:
-            total = backward.total
-            total += float(self._bias_carried[0]) * backward.p.sum(dim=0)
-            for k in range(self.filters):
-                total += float(self._bias_carried[k + 1]) * backward.q[k].sum(dim=0)
-            self._add_bias(total)
+            self.learn_bias(backward.total, backward)
         if goes_on:
             self._advance(x, advance)
+
+    def learn_carried(self, backward: Backward) -> None:
+        """Add the part of a window's gradient that comes from before the window."""
+        if not self.started:
+            return
+        self._add(backward.p, 0)
+        for k in range(self.filters):
+            if backward.passes[k]:
+                self._add(backward.q[k], k + 1)
+
+    def learn_bias(self, total: Tensor, backward: Backward) -> None:
+        """Add a window's gradient of the bias, with ``g`` summed over all rows ``(N,)``."""
+        if self.started:
+            total = total + float(self._bias_carried[0]) * backward.p.sum(dim=0)
+            for k in range(self.filters):
+                total += float(self._bias_carried[k + 1]) * backward.q[k].sum(dim=0)
+        self._add_bias(total)
 
     def learn_step(self, x: Any, delta: Tensor, advance: Advance) -> None:
         """Add the gradient of a window of one step; ``delta`` is ``(R, filters * N)``."""
@@ -134,6 +144,10 @@ class Product(ABC):
 
     def _advance(self, x: Any, advance: Advance) -> None:
         self._carry(x, advance)
+        self.carry_bias(advance)
+
+    def carry_bias(self, advance: Advance) -> None:
+        """Take the bias's traces to the end of the window."""
         impulses = advance.from_input.sum(axis=1)  # the bias is a synapse from a constant 1
         self._bias_carried = (
             advance.from_self * self._bias_carried
@@ -259,10 +273,7 @@ class SparseProduct(Product):
         self._packed: Any = None
         self._gathered = 0
         self._carried: Tensor | None = None
-        if learns:
-            shape = (1 + filters, n_rows, self.inputs)
-            self._carried = buffers.take(f"carried.{self.block.index}", shape, self.dtype)
-            self._carried.zero_()
+        self._after: Tensor | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -272,10 +283,16 @@ class SparseProduct(Product):
 
     def currents(self, x: Rows, rows: int) -> Tensor:
         """Gather the weights of each row's events."""
-        steps, listed = x.starts.shape
+        steps = len(x.starts)
         out = self._buffers.take(
             f"currents.{self.block.index}", (steps, rows, self.outputs), self.dtype
         )
+        self.fill(x, out)
+        return out
+
+    def fill(self, x: Rows, out: Tensor) -> None:
+        """Gather the weights of rows ``(A, B)`` into ``out`` ``(A, B or more, N or more)``."""
+        steps, listed = x.starts.shape
         bias = self.module.bias
         offset = np.empty(0, dtype=x.values.dtype) if bias is None else bias.detach().numpy()
         weights, target = self._weights.numpy(), out.numpy()
@@ -290,9 +307,8 @@ class SparseProduct(Product):
             parts = [(a, b, None) for a, b in spans(listed, threads, worth(steps * self.outputs))]
         else:  # a thread keeps its tiles in its own cache
             parts = [(0, listed, span) for span in spans(len(tables), threads)]
-        calls = [(x, tables, offset, target, *part) for part in parts]
+        calls = [(x, tables, offset, target, self.outputs, *part) for part in parts]
         share(_gather, calls, threads)
-        return out
 
     def _tiles(self, weights: Any, events: int, threads: int) -> Any:
         """Return the weights packed in column tiles, or None while that does not pay."""
@@ -312,38 +328,95 @@ class SparseProduct(Product):
         super().clear_gradients()
         self._packed, self._gathered = None, 0
 
+    def _traces(self) -> Tensor:
+        """Return the carried values, zeros before the first window ends."""
+        if self._carried is None:
+            self._carried = self._take_traces("carried").zero_()
+        return self._carried
+
+    def _take_traces(self, name: str) -> Tensor:
+        shape = (1 + self.filters, self.n_rows, self.inputs)
+        return self._buffers.take(f"{name}.{self.block.index}", shape, self.dtype)
+
     def _carry(self, x: Rows, advance: Advance) -> None:
-        assert self._carried is not None
         threads = torch.get_num_threads()
-        carried = self._carried.numpy()
+        carried = self._traces().numpy()
         calls = [
-            (*x, carried, *advance, a, b)
+            (*x, carried, *advance, 0, a, b)
             for a, b in spans(self.n_rows, threads, worth(self.inputs))
         ]
         share(sparse.advance, calls, threads)
 
+    def carry_rows(self, x: Rows, advance: Advance, shift: int) -> None:
+        """Take the traces of rows ``shift, shift + 1, ...`` of ``x`` ``(R, L)`` over the window.
+
+        Those from before the window stay in use until :meth:`swap`.
+        """
+        before = self._traces()
+        if self._after is None:
+            self._after = self._take_traces("after")
+        count = len(x.starts)
+        self._after[:, shift : shift + count] = before[:, shift : shift + count]
+        by_step = x._replace(
+            starts=np.ascontiguousarray(x.starts.T), ends=np.ascontiguousarray(x.ends.T)
+        )
+        threads = torch.get_num_threads()
+        after = self._after.numpy()
+        calls = [
+            (*by_step, after, *advance, shift, a, b)
+            for a, b in spans(count, threads, worth(self.inputs))
+        ]
+        share(sparse.advance, calls, threads)
+
+    def swap(self, advance: Advance) -> None:
+        """Go on with the traces that :meth:`carry_rows` made of all rows."""
+        self._carried, self._after = self._after, self._carried
+        self.carry_bias(advance)
+
     def _add(self, delta: Tensor, k: int) -> None:
-        assert self._carried is not None
         assert self.gradient is not None
+        traces = self._traces()[k].t()
         if self._empty:
-            torch.mm(self._carried[k].t(), delta, out=self.gradient.t())
+            torch.mm(traces, delta, out=self.gradient.t())
             self._empty = False
         else:
-            self.gradient.t().addmm_(self._carried[k].t(), delta)
+            self.gradient.t().addmm_(traces, delta)
 
     def _add_inputs(self, x: Rows, backward: Backward) -> None:
-        gradient = self._fill_zeros()
-        count = int((x.ends[:, : self.n_rows] - x.starts[:, : self.n_rows]).sum())
-        if count == 0:
+        tiles = backward.tiles.numpy()
+        self.add_rows(x, self.n_rows, [(tile, 0) for tile in tiles])
+
+    def add_rows(
+        self,
+        x: Rows,
+        n_rows: int,
+        tables: list[tuple[Any, int]],
+        optimizer: CompiledAdam | None = None,
+    ) -> None:
+        """Add rows ``(A, the first n_rows of B)`` times what came out of the reverse filter.
+
+        That is, for each tile of outputs, in a table ``(A * n_rows, columns)`` from a column on.
+        Given an optimiser, step on the sum at once: then the gradient was complete.
+        """
+        assert self.gradient is not None
+        count = int((x.ends[:, :n_rows] - x.starts[:, :n_rows]).sum())
+        if count == 0 and not self._empty and optimizer is None:
             return
         pointers = np.empty(self.inputs + 1, dtype=np.int64)
         rows = np.empty(count, dtype=np.int32)
         values = np.empty(count if x.values.size else 0, dtype=x.values.dtype)
-        sparse.sort_events(*x, self.n_rows, pointers, rows, values)
-        out, tiles = gradient.t().numpy(), backward.tiles.numpy()
-        threads = torch.get_num_threads()
-        calls = [(pointers, rows, values, tiles, out, tile) for tile in range(len(tiles))]
-        share(sparse.sum_products, calls, threads)
+        sparse.sort_events(*x, n_rows, pointers, rows, values)
+        events, more = (pointers, rows, values), (self.gradient.t().numpy(), self._empty)
+        if optimizer is not None:
+            more = (*more, *optimizer.arguments(self.module.weight))
+        calls = [
+            (*events, *table, *more, first, min(self.tile, self.outputs - first))
+            for table, first in zip(tables, range(0, self.outputs, self.tile), strict=True)
+        ]
+        work = sparse.sum_products if optimizer is None else adam.step_products
+        share(work, calls, torch.get_num_threads())
+        if optimizer is None:
+            self._empty = False
 
     def _add_bias(self, total: Tensor) -> None:
         assert self.bias_gradient is not None
@@ -355,6 +428,7 @@ def _gather(
     tables: list[tuple[Any, int]],
     offset: Any,
     out: Any,
+    outputs: int,
     first_row: int,
     last_row: int,
     span: tuple[int, int] | None,
@@ -363,5 +437,5 @@ def _gather(
     for at in range(first, last):
         table, column = tables[at]
         begin = at * sparse.TILE
-        end = min(begin + sparse.TILE, out.shape[2])
+        end = min(begin + sparse.TILE, outputs)
         sparse.gather(*x, table, column, offset, out, first_row, last_row, begin, end)

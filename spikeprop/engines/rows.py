@@ -55,6 +55,22 @@ class Rows(NamedTuple):
             values.numpy(),
         )
 
+    @classmethod
+    def of_group(
+        cls, x: EventBatch, values: Array, recordings: tuple[int, int], steps: tuple[int, int]
+    ) -> Rows:
+        """Return some recordings' rows, recording by recording: ``(R, L)`` in place of ``(L, R)``.
+
+        ``values`` are those of all events, in the type that is computed in.
+        """
+        offsets = x.offsets.numpy()
+        (a, b), (first, last) = recordings, steps
+        begin = offsets[:-1].reshape(x.batch, x.time_steps)[a:b, first:last]
+        end = offsets[1:].reshape(x.batch, x.time_steps)[a:b, first:last]
+        return cls(
+            np.ascontiguousarray(begin), np.ascontiguousarray(end), x.channels.numpy(), values
+        )
+
     def dense(self, width: int, rows: int, dtype: torch.dtype) -> Tensor:
         """Return ``(L, rows, width)``; rows that are not listed are zero."""
         steps, listed = self.starts.shape

@@ -105,14 +105,14 @@ class CompiledScan(Scan):
         dtype: torch.dtype,
     ) -> None:
         super().__init__(block, n_rows, n_recordings, filters, free)
-        self._membrane, self._buffers, self._dtype = membrane, buffers, dtype
-        self._mem = self._take("mem", (n_rows, self.size)).zero_().numpy()
+        self.membrane, self._buffers, self._dtype = membrane, buffers, dtype
+        self.mem = self._take("mem", (n_rows, self.size)).zero_().numpy()
         # A neuron that never resets has its free potential for a voltage.
         apart = free is not None and membrane.reset != "none"
-        self._free = self._take("free", (n_rows if apart else 0, self.size)).zero_().numpy()
-        self._evidence = self._take("evidence", (filters, n_rows, self.size)).zero_().numpy()
-        self._threshold = membrane.threshold.contiguous().numpy()
-        self._counts = np.zeros(self.size, dtype=np.int64)
+        self.free_mem = self._take("free", (n_rows if apart else 0, self.size)).zero_().numpy()
+        self.evidence = self._take("evidence", (filters, n_rows, self.size)).zero_().numpy()
+        self.threshold = membrane.threshold.contiguous().numpy()
+        self.counts = np.zeros(self.size, dtype=np.int64)
 
     def _take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
         return self._buffers.take(f"{name}.{self.block.index}", shape, dtype or self._dtype)
@@ -137,17 +137,17 @@ class CompiledScan(Scan):
         """Run some steps of the window."""
         threads = torch.get_num_threads()
         parts = spans(self.n_rows, threads, worth(self.size * (last - first)))
-        counts = [self._counts, *[np.zeros_like(self._counts) for _ in parts[1:]]]
+        counts = [self.counts, *[np.zeros_like(self.counts) for _ in parts[1:]]]
         calls = [
             (
                 self._x,
-                self._mem,
-                self._free,
-                self._threshold,
-                self._membrane.beta,
-                neuron.RESETS[self._membrane.reset],
+                self.mem,
+                self.free_mem,
+                self.threshold,
+                self.membrane.beta,
+                neuron.RESETS[self.membrane.reset],
                 self._weights,
-                self._evidence,
+                self.evidence,
                 self._out,
                 self._spikes,
                 self._starts,
@@ -163,7 +163,7 @@ class CompiledScan(Scan):
         ]
         share(neuron.integrate, calls, threads)
         for count in counts[1:]:
-            self._counts += count
+            self.counts += count
 
     def reverse(self, delta: Tensor, n_rows: int, tile: int) -> Backward:
         """Run modulators backwards, into column tiles."""
@@ -175,7 +175,7 @@ class CompiledScan(Scan):
         q = self._buffers.take("q", (self.filters, n_rows, self.size), self._dtype)
         p = self._buffers.take("p", (n_rows, self.size), self._dtype)
         threads = torch.get_num_threads()
-        arrays = (delta.numpy(), self._weights, self._membrane.beta, q.numpy(), p.numpy())
+        arrays = (delta.numpy(), self._weights, self.membrane.beta, q.numpy(), p.numpy())
         calls = [
             (*arrays, tiles.numpy(), a, b)
             for a, b in spans(n_rows, threads, worth(self.size * steps))
@@ -196,7 +196,7 @@ class CompiledScan(Scan):
     @property
     def spike_sum(self) -> Tensor:
         """Spikes of the recordings so far."""
-        return torch.from_numpy(self._counts).view(self.block.features)
+        return torch.from_numpy(self.counts).view(self.block.features)
 
 
 class TorchScan(Scan):

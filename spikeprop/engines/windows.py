@@ -27,6 +27,7 @@ from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, check_state, decay_of, membrane_of
 from spikeprop.engines.filters import advance_over, weights_of
+from spikeprop.engines.grouped import GroupedRun
 from spikeprop.engines.layout import input_major
 from spikeprop.engines.passage import BlockRecord, Passage
 from spikeprop.engines.products import DenseProduct, Product, SparseProduct
@@ -35,6 +36,7 @@ from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.evidence import Evidence
+from spikeprop.losses import Comparison
 from spikeprop.potentials import free_potential
 from spikeprop.rules import LocalRule
 
@@ -59,10 +61,13 @@ class Span(NamedTuple):
     goes_on: bool
 
 
-def spans_of(steps: int, n_recordings: int, period: int) -> Iterator[Span]:
-    """Cut the steps of a batch into windows, none of which an update every ``period`` parts."""
+def spans_of(steps: int, n_recordings: int, period: int, rows: int = WINDOW_ROWS) -> Iterator[Span]:
+    """Cut the steps of a batch into windows, none of which an update every ``period`` parts.
+
+    A window has at most ``rows`` rows, if a step has not more than that.
+    """
     period = min(period, steps)
-    most = max(1, WINDOW_ROWS // n_recordings)
+    most = max(1, rows // n_recordings)
     first = 0
     while first < steps:
         whole = min(period - first % period, steps - first)
@@ -81,7 +86,6 @@ class _Stage:
     scan: Scan
     optimizer: torch.optim.Optimizer | None
     beta: float
-    steps: int = 0
     compiled: CompiledAdam | None = None
     reducing: bool = False
 
@@ -104,15 +108,21 @@ class _Stage:
             self._step(self.optimizer.inner)
 
     def _step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.steps += 1
-        # The first step of all is the optimiser's own: it makes the state.
-        if self.steps <= 2 and self.compiled is None and CompiledAdam.fits(optimizer):
-            self.compiled = CompiledAdam(optimizer)
-        if self.compiled is not None:
-            self.compiled.step()
+        compiled = self.compiled_adam()
+        if compiled is not None:
+            compiled.step()
         else:
             optimizer.step()
         self.product.clear_gradients()
+
+    def compiled_adam(self) -> CompiledAdam | None:
+        """Return the optimiser's compiled form, where it has one by now."""
+        inner = self.optimizer
+        if isinstance(inner, SharedOptimizer):
+            inner = inner.inner
+        if self.compiled is None and inner is not None and CompiledAdam.fits(inner):
+            self.compiled = CompiledAdam(inner)
+        return self.compiled
 
 
 @dataclass(frozen=True)
@@ -246,15 +256,43 @@ class WindowedEngine:
             return x.to_dense(self.dtype)
         return x
 
+    @torch.no_grad()
     def run(self, x: Tensor | EventBatch, passage: Passage[Any]) -> None:
         """Run whole sequences ``(T, B, *features)``, and learn."""
         assert isinstance(passage, _Batch)
         steps, x = x.shape[0], self.input(x)
         learns = any(stage.optimizer is not None for stage in passage.stages)
         period = passage.update_every if learns else steps
+        comparisons = self._comparisons(passage, min(period, steps))
+        if comparisons is not None and isinstance(x, EventBatch):
+            assert passage.labels is not None, "there is something to learn"
+            grouped = GroupedRun(
+                passage.stages, comparisons, self.rule, self.tensors, passage.filters,
+                passage.labels, passage.n_recordings, self._buffers, self.dtype,
+            )  # fmt: skip
+            grouped.run(x, spans_of(steps, 1, period, grouped.most_steps))
+            self.end(passage, steps)
+            return
         for span in spans_of(steps, passage.n_recordings, period):
             self.advance(self.window(x, span), passage, span)
         self.end(passage, steps)
+
+    def _comparisons(self, passage: _Batch, period: int) -> list[Comparison] | None:
+        """Return the losses in numbers if recordings can run in groups; see :mod:`.grouped`."""
+        plain = passage.labels is not None and len(passage.filters) == 1 and period > 1
+        if not plain or not all(self.sparse):
+            return None
+        found = []
+        for stage in passage.stages:
+            if not isinstance(stage.scan, CompiledScan):
+                return None
+            size = stage.scan.size
+            comparison = self.rule.comparison(stage.record.block.index, size, self.tensors)
+            signals = stage.scan.n_rows - stage.scan.n_recordings
+            if comparison is None or (comparison.vectors is None) != bool(signals):
+                return None
+            found.append(comparison)
+        return found
 
     @torch.no_grad()
     def advance(
@@ -304,7 +342,10 @@ class WindowedEngine:
         weights = weights_of(passage.filters, first + 1, last - first)
         currents = product.currents(x, scan.n_rows)
         if block.index == 0 and scan.n_rows > scan.n_recordings:
-            self._send(currents[:, scan.n_recordings :], first)
+            for step in range(last - first):
+                signal = self.rule.current(self.tensors, first + step + 1)
+                assert signal is not None
+                currents[step, scan.n_recordings :] = signal.flatten(1)
         evidence = scan.begin(currents, weights)
         chunk = max(1, CHUNK_ROWS // scan.n_rows)
         for begin in range(0, last - first, chunk):
@@ -321,17 +362,6 @@ class WindowedEngine:
         if following is None:
             return None
         return scan.rows() if following else scan.dense()
-
-    def _send(self, currents: Tensor, first: int) -> None:
-        """Fill in the signal rows' currents of the steps from ``first`` on."""
-        found = [self.rule.current(self.tensors, first + at + 1) for at in range(len(currents))]
-        if all(item is found[0] for item in found):  # the usual signal stays the same
-            assert found[0] is not None, "there are signal rows"
-            currents.copy_(found[0].flatten(1))
-            return
-        for current, signal in zip(currents, found, strict=True):
-            assert signal is not None, "there are signal rows"
-            current.copy_(signal.flatten(1))
 
     def _compare(self, record: BlockRecord, evidence: Tensor, passage: _Batch) -> None:
         """Compare some steps; the modulators take the evidence's place."""

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
+from spikeprop.kernels.lanes import lanes, prefetch
+from spikeprop.kernels.sparse import sum_rows
 
 Array = NDArray[Any]
 
-__all__ = ["step"]
+__all__ = ["step", "step_products"]
 
 
 @kernel
@@ -36,21 +38,84 @@ def step(
     last: int,
 ) -> None:
     """Step on the entries ``first`` to ``last`` of flat arrays; ``t`` counts from 1."""
-    kind = weights.dtype.type
-    b1, b2 = kind(beta1), kind(beta2)
-    c1, c2 = kind(1.0 - beta1), kind(1.0 - beta2)
-    size = kind(lr / (1.0 - beta1**t))
-    root = kind(1.0 / math.sqrt(1.0 - beta2**t))
-    small = kind(eps)
     w, m, v, g = (
         weights[first:last],
         first_moment[first:last],
         second_moment[first:last],
         gradient[first:last],
     )
-    for i in range(last - first):
+    size, root = lr / (1.0 - beta1**t), 1.0 / math.sqrt(1.0 - beta2**t)
+    _step(w, m, v, g, beta1, beta2, size, root, eps)
+
+
+@kernel
+def _step(
+    w: Array,
+    m: Array,
+    v: Array,
+    g: Array,
+    beta1: float,
+    beta2: float,
+    size: float,
+    root: float,
+    eps: float,
+) -> None:
+    """Make one row's step; ``size`` and ``root`` are what the count of steps makes of it."""
+    kind = w.dtype.type
+    b1, b2 = kind(beta1), kind(beta2)
+    c1, c2 = kind(1.0 - beta1), kind(1.0 - beta2)
+    scale, over, small = kind(size), kind(root), kind(eps)
+    for i in range(w.size):
         a = b1 * m[i] + c1 * g[i]
         b = b2 * v[i] + c2 * g[i] * g[i]
         m[i] = a
         v[i] = b
-        w[i] -= size * a / (np.sqrt(b) * root + small)
+        w[i] -= scale * a / (np.sqrt(b) * over + small)
+
+
+@kernel
+def step_products(
+    pointers: Array,
+    rows: Array,
+    values: Array,
+    table: Array,
+    column: int,
+    gradient: Array,
+    fresh: bool,
+    weights: Array,
+    first_moment: Array,
+    second_moment: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    t: float,
+    first: int,
+    width: int,
+) -> None:
+    """Step on the gradient that :func:`spikeprop.kernels.sparse.sum_products` would give.
+
+    All matrices ``(inputs, outputs)``; ``width`` columns from ``first`` on. The sum is not written
+    anywhere. Inputs without an event, a gradient or a moment stay as they are, which is what the
+    step says. Weights and moments come from far away: they are sent for one input ahead.
+    """
+    part, zeros = np.empty(width, weights.dtype), np.zeros(width, weights.dtype)
+    size, root = lr / (1.0 - beta1**t), 1.0 / math.sqrt(1.0 - beta2**t)
+    for j in range(weights.shape[0]):
+        w = weights[j, first : first + width]
+        m = first_moment[j, first : first + width]
+        v = second_moment[j, first : first + width]
+        if j + 1 < weights.shape[0]:
+            for n in range(first, first + width, lanes(weights)):
+                prefetch(weights[j + 1], n)
+                prefetch(first_moment[j + 1], n)
+                prefetch(second_moment[j + 1], n)
+        if fresh and pointers[j] == pointers[j + 1]:
+            moved = False
+            for n in range(width):
+                moved |= (m[n] != 0) | (v[n] != 0)
+            if not moved:
+                continue
+        start = zeros if fresh else gradient[j, first : first + width]
+        sum_rows(table, column, rows, values, pointers[j], pointers[j + 1], start, part)
+        _step(w, m, v, part, beta1, beta2, size, root, eps)

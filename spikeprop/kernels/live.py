@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.cosine import compare_step
+from spikeprop.kernels.cosine import ROWS, compare_step
 from spikeprop.kernels.deferred import add_inputs, keep, pay, remember, settle, weigh
 from spikeprop.kernels.neuron import integrate
 from spikeprop.kernels.table import cube, matrix, vector
@@ -281,9 +281,10 @@ def advance(
         Is filled with the number of the recordings' spikes.
     """
     n_rows, n_recordings, classes = carried.shape[2], labels.size, logits.shape[2]
-    a = np.empty(threshold.size, mem.dtype)
-    scratch = np.empty((3, classes), mem.dtype)
-    d, lengths, along = scratch[0], scratch[1], scratch[2]
+    a = np.empty((min(ROWS, n_recordings) + 1, threshold.size), mem.dtype)
+    d = np.empty((min(ROWS, n_recordings), classes), mem.dtype)
+    scratch = np.empty((2, classes), mem.dtype)
+    lengths, along = scratch[0], scratch[1]
     in_place = np.empty((0, 0, 0), mem.dtype)
     counts = np.empty(threshold.size, np.int64)
     for step in range(steps):

@@ -21,10 +21,19 @@ from typing import Any
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
+from spikeprop.kernels.lanes import above, lanes, list_above, load, spread, store, whole
 
 Array = NDArray[Any]
 
-__all__ = ["RESETS", "integrate", "reverse"]
+__all__ = [
+    "RESETS",
+    "advance_row",
+    "integrate",
+    "keeps_nothing",
+    "reverse",
+    "reverse_row",
+    "reverse_sum",
+]
 
 RESETS = {"none": 0, "subtract": 1, "zero": 2}
 
@@ -63,35 +72,19 @@ def integrate(
     filters = evidence.shape[0]
     kind = mem.dtype.type
     decay = kind(beta)
-    zero = kind(0)
     in_place = out.size == 0
     for r in range(first_row, last_row):
         m = mem[r]
         u = free[r] if free.size else m
         for step in range(first_step, last_step):
             c = x[step, r]
-            if free.size:
-                for n in range(n_neurons):
-                    u[n] = decay * u[n] + c[n]
-            if reset == 1:
-                for n in range(n_neurons):
-                    old = m[n]
-                    m[n] = decay * old + c[n] - (threshold[n] if old > threshold[n] else zero)
-            elif reset == 2:
-                for n in range(n_neurons):
-                    old = m[n]
-                    m[n] = decay * (zero if old > threshold[n] else old) + c[n]
-            else:
-                for n in range(n_neurons):
-                    m[n] = decay * m[n] + c[n]
+            places = spikes[step, r]
+            e = evidence[0, r]
+            w = kind(weights[0, step])
             if in_place:
-                e = evidence[0, r]
-                w = kind(weights[0, step])
-                for n in range(n_neurons):
-                    value = e[n] + w * (u[n] - e[n])
-                    e[n] = value
-                    c[n] = value
+                fired = advance_row(c, m, u, e, threshold, decay, w, reset, free.size > 0, places)
             else:
+                fired = _fire(c, m, u, threshold, decay, reset, free.size > 0, places)
                 for k in range(filters):
                     e = evidence[k, r]
                     w = kind(weights[k, step])
@@ -100,18 +93,108 @@ def integrate(
                         value = e[n] + w * (u[n] - e[n])
                         e[n] = value
                         o[n] = value
-            fired = 0
-            places = spikes[step, r]
-            for n in range(n_neurons):
-                places[fired] = n
-                if m[n] > threshold[n]:
-                    fired += 1
             start = (step * spikes.shape[1] + r) * spikes.shape[2]
             starts[step, r] = start
             ends[step, r] = start + fired
             if r < n_recordings:
                 for i in range(fired):
                     counts[places[i]] += 1
+
+
+@kernel
+def advance_row(
+    c: Array,
+    m: Array,
+    u: Array,
+    e: Array,
+    threshold: Array,
+    decay: Any,
+    w: Any,
+    reset: int,
+    apart: bool,
+    places: Array,
+) -> int:
+    """Do one row's step with one filter, whose value takes the current's place in ``c`` ``(N,)``.
+
+    List what fired in ``places`` (``N`` of them at least) and return how many did; ``apart`` says
+    that ``u`` is the free potential and not the voltage ``m`` itself.
+    """
+    kind = c.dtype.type
+    zero, falls, passes = kind(0), spread(decay), spread(w)
+    zeros = spread(zero)
+    present = w == kind(1)
+    fired, n, wide = 0, 0, whole(c)
+    while n < wide:
+        now, old, limit = load(c, n), load(m, n), load(threshold, n)
+        if reset == 1:
+            new = falls * old + now - above(old, limit, limit, zeros)
+        elif reset == 2:
+            new = falls * above(old, limit, zeros, old) + now
+        else:
+            new = falls * old + now
+        store(m, n, new)
+        fired = list_above(new, limit, n, places, fired)
+        if apart:
+            new = falls * load(u, n) + now
+            store(u, n, new)
+        if not present:
+            new = load(e, n) + passes * (new - load(e, n))
+        store(e, n, new)
+        store(c, n, new)
+        n += lanes(c)
+    while n < c.size:
+        fired = _fire_one(c, m, u, threshold, decay, reset, apart, places, n, fired)
+        value = e[n] + w * (u[n] - e[n])
+        e[n] = value
+        c[n] = value
+        n += 1
+    return fired
+
+
+@kernel
+def _fire(
+    c: Array,
+    m: Array,
+    u: Array,
+    threshold: Array,
+    decay: Any,
+    reset: int,
+    apart: bool,
+    places: Array,
+) -> int:
+    """Do as :func:`advance_row` without a filter."""
+    fired = 0
+    for n in range(c.size):
+        fired = _fire_one(c, m, u, threshold, decay, reset, apart, places, n, fired)
+    return fired
+
+
+@kernel
+def _fire_one(
+    c: Array,
+    m: Array,
+    u: Array,
+    threshold: Array,
+    decay: Any,
+    reset: int,
+    apart: bool,
+    places: Array,
+    n: int,
+    fired: int,
+) -> int:
+    """Do one neuron's step; the equation that vectors follow."""
+    zero = c.dtype.type(0)
+    old = m[n]
+    if apart:
+        u[n] = decay * u[n] + c[n]
+    if reset == 1:
+        m[n] = decay * old + c[n] - (threshold[n] if old > threshold[n] else zero)
+    elif reset == 2:
+        m[n] = decay * (zero if old > threshold[n] else old) + c[n]
+    else:
+        m[n] = decay * old + c[n]
+    places[fired] = n
+    return fired + (1 if m[n] > threshold[n] else 0)
 
 
 @kernel
@@ -137,26 +220,83 @@ def reverse(
     kind = p.dtype.type
     decay = kind(beta)
     width = tiles.shape[2]
-    for r in range(first_row, last_row):
-        pr = p[r]
-        pr[:] = 0
-        q[:, r] = 0
-        for back in range(steps):
-            step = steps - 1 - back
+    p[first_row:last_row] = 0
+    q[:, first_row:last_row] = 0
+    present = keeps_nothing(weights)
+    for back in range(steps):
+        step = steps - 1 - back
+        for r in range(first_row, last_row):
+            pr = p[r]
             for k in range(filters):
                 d = delta[step, r, k * n_neurons : (k + 1) * n_neurons]
                 qr = q[k, r]
                 w = kind(weights[k, step])
-                rest = kind(1) - w
                 keep = decay if k == 0 else kind(1)
-                for n in range(n_neurons):
-                    value = qr[n] + d[n]
-                    pr[n] = keep * pr[n] + w * value
-                    qr[n] = rest * value
+                reverse_row(d, qr, pr, w, keep, present)
             for tile in range(tiles.shape[0]):
                 first = tile * width
                 g = tiles[tile, step * n_rows + r]
                 for n in range(min(width, n_neurons - first)):
                     g[n] = pr[first + n]
+    for r in range(first_row, last_row):
+        pr = p[r]
         for n in range(n_neurons):
             pr[n] *= decay
+
+
+@kernel
+def keeps_nothing(weights: Array) -> bool:
+    """Tell whether evidence is the present alone, for all filters: then ``q`` stays 0."""
+    present = True
+    for w in weights.flat:
+        present = present and w == 1.0
+    return present
+
+
+@kernel
+def reverse_row(d: Array, q: Array, p: Array, w: Any, keep: Any, present: bool) -> None:
+    """Do one row's step back through one filter."""
+    kind = p.dtype.type
+    rest = kind(1) - w
+    falls, passes, rests = spread(keep), spread(w), spread(rest)
+    n, wide = 0, whole(p)
+    while n < wide:
+        value = load(d, n)
+        if not present:
+            value = value + load(q, n)
+            store(q, n, rests * value)
+        store(p, n, falls * load(p, n) + passes * value)
+        n += lanes(p)
+    while n < p.size:
+        last = q[n] + d[n]
+        p[n] = keep * p[n] + w * last
+        q[n] = rest * last
+        n += 1
+
+
+@kernel
+def reverse_sum(
+    d: Array, q: Array, p: Array, w: Any, keep: Any, present: bool, total: Array
+) -> None:
+    """Do as :func:`reverse_row`; the new ``p`` takes the place of ``d``, too, and adds to total."""
+    kind = p.dtype.type
+    rest = kind(1) - w
+    falls, passes, rests = spread(keep), spread(w), spread(rest)
+    n, wide = 0, whole(p)
+    while n < wide:
+        value = load(d, n)
+        if not present:
+            value = value + load(q, n)
+            store(q, n, rests * value)
+        value = falls * load(p, n) + passes * value
+        store(p, n, value)
+        store(d, n, value)
+        store(total, n, load(total, n) + value)
+        n += lanes(p)
+    while n < p.size:
+        last = q[n] + d[n]
+        p[n] = keep * p[n] + w * last
+        d[n] = p[n]
+        total[n] += p[n]
+        q[n] = rest * last
+        n += 1

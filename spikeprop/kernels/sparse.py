@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
+from spikeprop.kernels.lanes import lanes, prefetch
 from spikeprop.kernels.vector import TILE, add_rows
 
 Array = NDArray[Any]
@@ -29,6 +30,7 @@ __all__ = [
     "pack",
     "sort_events",
     "sum_products",
+    "sum_rows",
 ]
 
 
@@ -75,6 +77,9 @@ def gather(
         for r in range(first_row, last_row):
             row = out[step, r, first:last]
             i, end = starts[step, r], ends[step, r]
+            if r + 1 < last_row:
+                for n in range(first, last, lanes(out)):
+                    prefetch(out[step, r + 1], n)
             if whole:
                 add_rows(table, column, channels, i, end, start, first, row)
                 continue
@@ -133,35 +138,63 @@ def sort_events(
 
 @kernel
 def sum_products(
-    pointers: Array, rows: Array, values: Array, tiles: Array, out: Array, tile: int
+    pointers: Array,
+    rows: Array,
+    values: Array,
+    table: Array,
+    column: int,
+    out: Array,
+    fresh: bool,
+    first: int,
+    width: int,
 ) -> None:
-    """``out[j, n] += sum over channel j's events of values * tiles[tile, row, n]``.
+    """``out[j, first + n] += sum over channel j's events of values * table[row, column + n]``.
 
-    ``tiles`` ``(tiles, rows, width)`` holds a matrix cut into column tiles.
+    For ``n`` below ``width``. If ``fresh``, whatever is in ``out`` counts as zero.
     """
-    width = tiles.shape[2]
-    first = tile * width
-    width = min(width, out.shape[1] - first)
+    zeros = np.zeros(width, out.dtype)
     for j in range(out.shape[0]):
-        i, end = pointers[j], pointers[j + 1]
-        if i == end:
-            continue
-        row = out[j, first : first + width]
-        if values.size > 0:
-            while i < end:
-                v = values[i]
-                a = tiles[tile, rows[i], :width]
-                for n in range(width):
-                    row[n] += v * a[n]
-                i += 1
-        elif width == TILE:
-            add_rows(tiles[tile], 0, rows, i, end, row, 0, row)
-        else:
-            while i < end:
-                a = tiles[tile, rows[i], :width]
-                for n in range(width):
-                    row[n] += a[n]
-                i += 1
+        if j + 1 < out.shape[0]:
+            for n in range(first, first + width, lanes(out)):
+                prefetch(out[j + 1], n)
+        if pointers[j] < pointers[j + 1] or fresh:
+            row = out[j, first : first + width]
+            sum_rows(
+                table, column, rows, values, pointers[j], pointers[j + 1],
+                zeros if fresh else row, row,
+            )  # fmt: skip
+
+
+@kernel
+def sum_rows(
+    table: Array,
+    column: int,
+    rows: Array,
+    values: Array,
+    i: int,
+    end: int,
+    start: Array,
+    row: Array,
+) -> None:
+    """``row = start + sum over i of values[i] * table[rows[i], column:]``, as wide as ``row``."""
+    width = row.size
+    if width == TILE and values.size == 0:
+        add_rows(table, column, rows, i, end, start, 0, row)
+        return
+    row[:] = start
+    if values.size > 0:
+        while i < end:
+            v = values[i]
+            a = table[rows[i], column : column + width]
+            for n in range(width):
+                row[n] += v * a[n]
+            i += 1
+    else:
+        while i < end:
+            a = table[rows[i], column : column + width]
+            for n in range(width):
+                row[n] += a[n]
+            i += 1
 
 
 @kernel
@@ -174,6 +207,7 @@ def advance(
     from_self: Array,
     from_trace: Array,
     from_input: Array,
+    shift: int,
     first_row: int,
     last_row: int,
 ) -> None:
@@ -182,12 +216,14 @@ def advance(
     ``carried`` is ``(1 + filters, rows, inputs)``, the trace first;
 
         filtered <- from_self * filtered + from_trace * trace + sum of from_input[step] * x
+
+    Row ``r`` of the events is row ``r + shift`` of what is carried.
     """
     steps = starts.shape[0]
     for r in range(first_row, last_row):
-        trace = carried[0, r]
+        trace = carried[0, r + shift]
         for k in range(1, carried.shape[0]):
-            e = carried[k, r]
+            e = carried[k, r + shift]
             a = carried.dtype.type(from_self[k])
             b = carried.dtype.type(from_trace[k])
             for j in range(e.size):
@@ -196,7 +232,7 @@ def advance(
         for j in range(trace.size):
             trace[j] *= a
         for k in range(carried.shape[0]):
-            e = carried[k, r]
+            e = carried[k, r + shift]
             for step in range(steps):
                 c = carried.dtype.type(from_input[k, step])
                 if values.size > 0:

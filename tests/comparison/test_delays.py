@@ -14,10 +14,11 @@ from spikeprop.comparison.delays import (
     CUE,
     QUESTION,
     DelayCell,
-    load_or_run,
+    DelayResult,
     recordings,
     run_cell,
 )
+from spikeprop.comparison.kept import load_or_run
 
 
 def test_classes_differ_in_the_cue_alone() -> None:
@@ -39,10 +40,10 @@ def test_rule_without_a_trace_has_nothing_to_credit_the_cue_by() -> None:
         rule: run_cell(DelayCell(rule, "lif", 10, 0, hidden=8, updates=2, batch_size=4))
         for rule in ("sltt", "ottt", "e-prop", "bptt")
     }
-    assert found["sltt"]["alignment"] == 0.0
-    assert found["bptt"]["alignment"] == pytest.approx(1.0)
-    assert 0.2 < found["ottt"]["alignment"] < 1.0
-    assert found["e-prop"]["alignment"] > found["ottt"]["alignment"]
+    assert found["sltt"].alignment == 0.0
+    assert found["bptt"].alignment == pytest.approx(1.0)
+    assert 0.2 < found["ottt"].alignment < 1.0
+    assert found["e-prop"].alignment > found["ottt"].alignment
 
 
 def test_finished_cells_are_kept_and_drawn(
@@ -65,9 +66,10 @@ def test_finished_cells_are_kept_and_drawn(
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     cell = DelayCell("ottt", "lif", 3, 0, hidden=8, updates=2, batch_size=4)
-    (tmp_path / f"{cell.key}.json").write_text("{}")
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / f"{cell.key}.json").write_text("{}")
     with pytest.raises(ValueError, match="is not the result of a training run"):
-        load_or_run(cell, tmp_path)
+        load_or_run(cell, tmp_path, run_cell, DelayResult)
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

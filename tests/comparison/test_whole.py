@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from spikeprop.comparison.cells import Cell
+from spikeprop.comparison.cells import Cell, Result, run_cell
 from spikeprop.comparison.claims import Taken, claimed, waiting
 from spikeprop.comparison.config import CompareConfig
 from spikeprop.comparison.cost import memory_of, time_together
-from spikeprop.comparison.work import compare, load_or_run, quick
+from spikeprop.comparison.kept import load_or_run
+from spikeprop.comparison.work import compare, quick
 
 pytestmark = pytest.mark.slow
 
@@ -103,14 +104,14 @@ def test_a_cell_that_is_finished_is_not_run_again(tmp_path: Path) -> None:
         epochs=1, batch_size=20, time_window=63_000, pool=1, shift=0, beta=0.9, quick=True,
         freeze=True,
     )  # fmt: skip
-    result = load_or_run(cell, tmp_path)
+    result = load_or_run(cell, tmp_path, run_cell, Result)
     (path,) = (tmp_path / "cells").glob("*.json")
     written = path.stat().st_mtime_ns
-    assert load_or_run(cell, tmp_path) == result
+    assert load_or_run(cell, tmp_path, run_cell, Result) == result
     assert path.stat().st_mtime_ns == written
     path.write_text("{}")
     with pytest.raises(ValueError, match="is not the result of a training run"):
-        load_or_run(cell, tmp_path)
+        load_or_run(cell, tmp_path, run_cell, Result)
     assert all(seconds > 0 for seconds in time_together([cell, cell]))
     assert memory_of(cell) >= 0
 

@@ -2,8 +2,8 @@
 
 Python runs for real, a page's blocks one after the other in an empty folder. Commands would train
 for minutes or download gigabytes: of those every argument goes through the parser of the command
-that it names, and every file, target and extra has to exist. What a page says is not run (code of
-libraries that are not here) has to be Python all the same.
+that it names, and every file, target and extra has to exist. Code of another library runs where
+that library is installed, and has to be Python all the same.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pages import DOCS, PAGES, ROOT, Block, blocks, name_of
 from spikeprop.cli import parse
 
 PYTHON = ("python", "{code-cell} python")
-NOT_RUN = "{code-block} python"
+OF_OTHERS = "{code-block} python"
 SHELL = ("sh", "console")
 #: Blocks that are neither: what Sphinx is told, files, and equations.
 OTHER = re.compile(r"\{(toctree|eval-rst|options|rules-table|glossary)\}.*|text")
@@ -63,7 +63,7 @@ def commands() -> Iterator[Any]:
 def test_every_block_is_of_a_kind_that_is_checked() -> None:
     for page in PAGES:
         for block in blocks(page):
-            known = (*PYTHON, NOT_RUN, *SHELL, "")
+            known = (*PYTHON, OF_OTHERS, *SHELL, "")
             assert block.kind in known or OTHER.fullmatch(block.kind), (page, block)
 
 
@@ -94,16 +94,32 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert float(out.getvalue().splitlines()[0]) > 0.85
 
 
-def test_what_is_not_run_says_so_and_is_python() -> None:
-    found = 0
+def of_others(page: Path) -> list[Block]:
+    found = [block for block in blocks(page) if block.kind == OF_OTHERS]
+    return [block for block in found if "several processes" not in block.text]
+
+
+def test_what_needs_processes_says_so_and_is_python() -> None:
+    """``tests/parallel`` runs the like of it."""
     for page in PAGES:
         for block in blocks(page):
-            if block.kind == NOT_RUN:
-                head, _, code = block.text.partition("\n\n")
-                assert "Not run here: needs" in head, (page, block.line)
-                ast.parse(code)
-                found += 1
-    assert found, "then this test, and the kind of block, are to go"
+            if block.kind == OF_OTHERS and block not in of_others(page):
+                ast.parse(block.text.partition("\n\n")[2])
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if of_others(p)], ids=name_of)
+def test_code_of_other_libraries_says_so_and_runs_where_they_are(page: Path) -> None:
+    names: dict[str, Any] = {}
+    for block in python_of(page):  # what the page calls x and label
+        exec(compile(block.text, str(page), "exec"), names)
+    for block in of_others(page):
+        head, _, code = block.text.partition("\n\n")
+        assert "needs" in head, (page, block.line)
+        for line in ast.parse(code).body:
+            if isinstance(line, ast.Import | ast.ImportFrom):
+                module = line.module if isinstance(line, ast.ImportFrom) else line.names[0].name
+                pytest.importorskip(str(module))
+        exec(compile(code, str(page), "exec"), names)
 
 
 @pytest.mark.parametrize("line", list(commands()))

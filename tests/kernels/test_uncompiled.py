@@ -13,20 +13,34 @@ from spikeprop import ForwardLearner
 from spikeprop.datasets import EventBatch
 from spikeprop.evidence import Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
-from spikeprop.kernels import adam, cosine, deferred, live, neuron, sparse, table, vector
+from spikeprop.kernels import (
+    adam,
+    cosine,
+    deferred,
+    lanes,
+    live,
+    neuron,
+    recordings,
+    sparse,
+    table,
+    vector,
+)
 from spikeprop.neurons import LIF
 from spikeprop.rules import SigProp
 
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (adam, cosine, deferred, live, neuron, sparse, table):
+    modules = (adam, cosine, deferred, lanes, live, neuron, recordings, sparse, table)
+    for module in modules:
         for name, value in list(vars(module).items()):
             if hasattr(value, "py_func"):
                 monkeypatch.setattr(module, name, value.py_func)
     monkeypatch.setattr(table, "array_at", table.plain_array_at)
-    for name, plainly in vector.PLAIN.items():
-        monkeypatch.setattr(deferred, name, plainly)
+    for name, plainly in (*lanes.PLAIN.items(), *vector.PLAIN.items()):
+        for module in modules:
+            if name in vars(module):
+                monkeypatch.setattr(module, name, plainly)
 
 
 def net(reset: str) -> nn.Sequential:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -44,3 +46,8 @@ def assert_same(
     db = torch.autograd.grad((b * weight).sum(), inputs[1])
     for x, y in zip(da, db, strict=True):
         torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-6 * float(y.abs().max().clamp_min(1)))
+
+
+def option_id(options: dict[str, Any]) -> str:
+    """Return a name for a test of these options that is the same in every process."""
+    return ",".join(f"{key}={getattr(value, '__name__', value)}" for key, value in options.items())

@@ -10,6 +10,7 @@ import snntorch as snn
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from namesakes import option_id
 from snntorch import surrogate
 from snntorch.functional import quant
 from torch import Tensor, nn
@@ -124,7 +125,7 @@ def test_one_beta_and_threshold_a_neuron(reset: str, learn: bool) -> None:
         {"state_quant": quant.state_quant(num_bits=4, lower_limit=3.0)},
         {"state_quant": quant.state_quant(num_bits=3), "inhibition": True, "reset_delay": False},
     ],
-    ids=str,
+    ids=option_id,
 )
 @pytest.mark.filterwarnings("ignore:Inhibition is an unstable feature")
 def test_every_option_of_snntorch(reset: str, options: dict[str, Any]) -> None:

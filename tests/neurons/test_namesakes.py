@@ -9,7 +9,7 @@ import pytest
 import snntorch as snn
 import torch
 from families import noise
-from namesakes import assert_same
+from namesakes import assert_same, option_id
 from snntorch import surrogate
 from snntorch.functional import quant
 from torch import nn
@@ -25,7 +25,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"inhibition": True},
     {"state_quant": quant.state_quant(num_bits=4, lower_limit=3.0)},
 ]
-all_options = pytest.mark.parametrize("options", OPTIONS, ids=str)
+all_options = pytest.mark.parametrize("options", OPTIONS, ids=option_id)
 all_resets = pytest.mark.parametrize("reset", RESETS)
 both_modes = pytest.mark.parametrize("hidden", [False, True])
 pytestmark = pytest.mark.filterwarnings("ignore:Inhibition is an unstable feature")

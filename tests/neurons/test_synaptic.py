@@ -9,7 +9,7 @@ import pytest
 import snntorch as snn
 import torch
 from families import noise
-from namesakes import assert_same
+from namesakes import assert_same, option_id
 from snntorch import surrogate
 from snntorch.functional import quant
 from torch import Tensor
@@ -52,7 +52,7 @@ def test_subthreshold_voltage_has_the_closed_form() -> None:
         {"inhibition": True, "reset_delay": False},
         {"state_quant": quant.state_quant(num_bits=4, lower_limit=3.0)},
     ],
-    ids=str,
+    ids=option_id,
 )
 @pytest.mark.filterwarnings("ignore:Inhibition is an unstable feature")
 def test_every_option_of_snntorch(reset: str, hidden: bool, options: dict[str, Any]) -> None:

@@ -204,7 +204,9 @@ SMOOTH = [
 ]
 
 
-@pytest.mark.parametrize(("smooth", "surrogate"), SMOOTH, ids=str)
+@pytest.mark.parametrize(
+    ("smooth", "surrogate"), SMOOTH, ids=["atan", "atan-3", "fast-sigmoid", "sigmoid"]
+)
 def test_slopes_are_snntorchs_surrogates_and_the_derivatives(
     smooth: Any, surrogate: Callable[[Tensor], Tensor]
 ) -> None:

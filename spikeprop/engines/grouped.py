@@ -1,0 +1,359 @@
+"""Recordings in groups: a window as long as a group's rows fit the cache, for losses in numbers.
+
+    for each window of steps between two updates:
+        class signals, if any, through all blocks
+        for each group of recordings:
+            for each block:
+                currents                                  (a sparse gather)
+                neurons, loss, modulators, reverse filter (one compiled loop, row by row)
+                the gradient, with the last group's an optimiser step on it (a sparse gather)
+                its spikes are the next block's input
+
+Where the loss of a recording depends on no other (:meth:`spikeprop.rules.LocalRule.comparison`) a
+batch need not go through time in step. Few recordings and many steps make as many rows in the cache
+as many recordings and few steps, and nothing has to be carried from one window to the next, which
+is a dense product. Memory holds one group, and of class signals one window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikeprop.datasets import EventBatch
+from spikeprop.engines.adam import CompiledAdam
+from spikeprop.engines.buffers import Buffers
+from spikeprop.engines.filters import Advance, advance_over, weights_of
+from spikeprop.engines.passage import BlockRecord
+from spikeprop.engines.products import Backward, Product, SparseProduct
+from spikeprop.engines.rows import Rows
+from spikeprop.engines.scans import CompiledScan, Scan
+from spikeprop.engines.shared import SharedOptimizer
+from spikeprop.evidence import Evidence
+from spikeprop.kernels import cosine, recordings, share, spans, worth
+from spikeprop.kernels.lanes import WIDE
+from spikeprop.kernels.neuron import RESETS
+from spikeprop.losses import Comparison
+from spikeprop.rules import LocalRule
+
+__all__ = ["GroupedRun"]
+
+Array = NDArray[Any]
+
+#: Rows (steps times recordings) of a group.
+GROUP_ROWS = 2048
+#: Rows (steps times signals) that are kept of class signals, of each block.
+SIGNAL_ROWS = 1024
+
+
+class Step(Protocol):
+    """The window's part of :class:`spikeprop.engines.windows.Span`."""
+
+    @property
+    def first(self) -> int: ...
+    @property
+    def last(self) -> int: ...
+    @property
+    def full(self) -> bool: ...
+    @property
+    def goes_on(self) -> bool: ...
+
+
+class Stage(Protocol):
+    """What a run needs of a block; see :mod:`spikeprop.engines.windows`."""
+
+    record: BlockRecord
+    optimizer: torch.optim.Optimizer | None
+    beta: float
+
+    @property
+    def product(self) -> Product: ...
+    @property
+    def scan(self) -> Scan: ...
+    def step(self) -> None: ...
+    def settle(self) -> None: ...
+    def compiled_adam(self) -> CompiledAdam | None: ...
+
+
+class _Block:
+    """One block of a run."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        compare: Comparison,
+        labels: Array,
+        classes: int,
+        buffers: Buffers,
+        dtype: torch.dtype,
+    ) -> None:
+        assert isinstance(stage.product, SparseProduct), "all blocks take sparse rows"
+        assert isinstance(stage.scan, CompiledScan), "all neurons are compiled"
+        self.stage, self.product, self.scan = stage, stage.product, stage.scan
+        self.compare, self.labels, self._buffers, self._dtype = compare, labels, buffers, dtype
+        self.index, self.size = stage.record.block.index, stage.scan.size
+        self.signals = self.scan.n_rows - self.scan.n_recordings
+        self.learns = stage.optimizer is not None
+        #: Whether the signals' own modulators teach the weights.
+        self.answers = self.learns and self.product.n_rows > self.scan.n_recordings
+        n, kind = len(labels), np.dtype(str(dtype).removeprefix("torch."))
+        self.logits, self.logits_sum = np.zeros((n, classes), kind), np.zeros((n, classes), kind)
+        self.loss = 0.0
+        self.vectors = self._take("directions", (0, 0, 0)).numpy()
+        if compare.vectors is not None:
+            fixed = compare.vectors.contiguous().numpy()
+            self.vectors = np.empty(fixed.shape, kind)
+            cosine.directions(fixed, self.vectors, compare.smallest)
+        self._sent: Rows | None = None
+
+    def _take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
+        return self._buffers.take(name, shape, dtype or self._dtype)
+
+    def _neurons(
+        self, weights: Array, first: int, last: int
+    ) -> tuple[Array, Array, Array, Array, float, int, Array]:
+        scan, rows = self.scan, slice(first, last)
+        free = scan.free_mem[rows] if len(scan.free_mem) else scan.free_mem
+        return (
+            scan.mem[rows], free, scan.evidence[0, rows], scan.threshold, scan.membrane.beta,
+            RESETS[scan.membrane.reset], weights,
+        )  # fmt: skip
+
+    def begin(self, steps: int, weights: Array) -> None:
+        """Start a window."""
+        self.stage.settle()
+        threads, rows = torch.get_num_threads(), self.product.n_rows if self.learns else 0
+        self._passes = [bool(weights[0, 0] != 1.0)]
+        self._p = self._take(f"p.{self.index}", (rows, self.size))
+        self._q = self._take(f"q.{self.index}", (1, rows, self.size))
+        self._total = np.zeros((threads, self.size), self.logits.dtype)
+        shape = (threads if self.answers else 0, steps, self.signals, self.size)
+        self._answers = self._take(f"answers.{self.index}", shape).zero_().numpy()
+        self._along = np.zeros((threads, steps, self.signals), self.logits.dtype)
+
+    def send(self, below: Rows | None, given: list[Tensor], weights: Array) -> Rows:
+        """Run the class signals; ``given`` are their currents in the first block."""
+        steps, n = weights.shape[1], self.scan.n_recordings
+        x = self._currents("sent.currents", self.signals, steps)
+        if below is None:
+            for step, current in enumerate(given):
+                x[:, step, : self.size] = current.flatten(1)
+        else:
+            self.product.fill(below, x)
+        self._below = below
+        shape = (steps, self.signals, self.size)
+        self.vectors = self._take(f"sent.directions.{self.index}", shape).numpy()
+        self._lengths = np.empty(shape[:2], self.logits.dtype)
+        spikes, starts, ends = self._spikes(f"sent.spikes.{self.index}", self.signals, steps)
+        recordings.send_signals(
+            x.numpy(), *self._neurons(weights, n, n + self.signals), spikes, starts, ends,
+            self.compare.smallest, self.vectors, self._lengths,
+        )  # fmt: skip
+        return Rows(starts, ends, spikes, self.logits[:0, 0])
+
+    def _spikes(self, name: str, rows: int, steps: int) -> tuple[Array, Array, Array]:
+        spikes = self._take(name, (rows * steps * self.size,), torch.int32).numpy()
+        return spikes, np.empty((rows, steps), np.int64), np.empty((rows, steps), np.int64)
+
+    def learn(
+        self, below: Rows, group: tuple[int, int], weights: Array, advance: Advance, span: Step
+    ) -> Rows:
+        """Run a group of recordings, and add what they teach."""
+        (first, last), steps = group, weights.shape[1]
+        count = last - first
+        x = self._currents("currents", count, steps)
+        self.product.fill(below, x)
+        found = self._spikes(f"spikes.{self.index % 2}", count, steps)
+        self._scan(x, group, weights, found)
+        if self.learns:
+            final = last == self.scan.n_recordings
+            if final and not self.answers:
+                self.product.learn_carried(self._backward())
+            at_once = self._at_once(span) if final and not self.answers else None
+            self.product.add_rows(_flat(below), count * steps, self._tables(x), at_once)
+            if span.goes_on:
+                self.product.carry_rows(below, advance, first)
+            if final:
+                self._finish(weights, advance, span, at_once)
+        spikes, starts, ends = found
+        return Rows(starts, ends, spikes, self.logits[:0, 0])
+
+    def _scan(
+        self,
+        x: Tensor,
+        group: tuple[int, int],
+        weights: Array,
+        found: tuple[Array, Array, Array],
+    ) -> None:
+        first, last = group
+        threads, compare = torch.get_num_threads(), self.compare
+        parts = spans(last - first, threads, worth(self.size * weights.shape[1]))
+        counts = [self.scan.counts, *[np.zeros_like(self.scan.counts) for _ in parts[1:]]]
+        rows = slice(first, last) if self.learns else slice(0)
+        q, p = self._q[0, rows].numpy(), self._p[rows].numpy()
+        calls = []
+        for part, (a, b) in enumerate(parts):
+            call: tuple[Any, ...] = (
+                x.numpy(), *self._neurons(weights, first, last), *found, counts[part],
+                self.labels[first:last], self.vectors, compare.tau, compare.rectify,
+                compare.smallest, 1.0 / self.scan.n_recordings, self.logits_sum[first:last],
+                self.logits[first:last], self.learns, q, p, self._total[part],
+            )  # fmt: skip
+            if self.signals:
+                answers = self._answers[part] if self.answers else self._answers.reshape(0, 0, 0)
+                call = (*call, answers, self._along[part])
+            calls.append((*call, a, b))
+        work = recordings.learn_with_signals if self.signals else recordings.learn_with_vectors
+        self.loss += sum(share(work, calls, threads))
+        for more in counts[1:]:
+            self.scan.counts += more
+
+    def _finish(
+        self, weights: Array, advance: Advance, span: Step, at_once: CompiledAdam | None
+    ) -> None:
+        """End a window's learning: signals, bias, and the optimiser's step."""
+        if self.answers:
+            at_once = self._at_once(span)
+            self._answer(weights, at_once)
+            if span.goes_on:
+                assert self._below is not None, "the first block's signals teach it nothing"
+                self.product.carry_rows(self._below, advance, self.scan.n_recordings)
+        if self.product.bias_gradient is not None:
+            total = torch.from_numpy(self._total.sum(axis=0))
+            self.product.learn_bias(total, self._backward())
+        if span.goes_on:
+            self.product.swap(advance)
+            self.product.started = True
+        if at_once is not None:
+            if self.product.bias_gradient is not None:
+                self.product.module.bias.grad = self.product.bias_gradient
+            at_once.step(but=self.product.module.weight)
+            self.product.clear_gradients()
+        elif span.full:
+            self.stage.step()
+
+    def _answer(self, weights: Array, at_once: CompiledAdam | None) -> None:
+        steps, n = weights.shape[1], self.scan.n_recordings
+        x = self._currents("sent.currents", self.signals, steps)
+        recordings.answer_signals(
+            self.vectors, self._lengths, self._answers, self._along, x.numpy(), weights,
+            self.scan.membrane.beta, self._q[0, n:].numpy(), self._p[n:].numpy(), self._total[0],
+        )  # fmt: skip
+        self.product.learn_carried(self._backward())
+        assert self._below is not None, "the first block's signals teach it nothing"
+        self.product.add_rows(_flat(self._below), self.signals * steps, self._tables(x), at_once)
+
+    def _at_once(self, span: Step) -> CompiledAdam | None:
+        """Return the optimiser, if it can step on a gradient while that is being summed."""
+        if not span.full or isinstance(self.stage.optimizer, SharedOptimizer):
+            return None
+        return self.stage.compiled_adam()
+
+    def _currents(self, name: str, rows: int, steps: int) -> Tensor:
+        """Return room for currents, whose rows are no power of two apart."""
+        return self._take(name, (rows, steps, self.size + WIDE // self.logits.itemsize))
+
+    def _tables(self, x: Tensor) -> list[tuple[Array, int]]:
+        rows = x.flatten(0, 1).numpy()
+        return [(rows, first) for first in range(0, self.size, self.product.tile)]
+
+    def _backward(self) -> Backward:
+        return Backward(self._q[:0], self._q, self._p, self._passes)
+
+    def report(self) -> None:
+        """Say what has been measured."""
+        record, logits = self.stage.record, torch.from_numpy(self.logits)
+        record.logits, record.logits_sum = logits, torch.from_numpy(self.logits_sum)
+        record.loss_sum = logits.new_tensor(self.loss)
+
+
+class GroupedRun:
+    """One batch of whole sequences.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        The blocks.
+    comparisons : sequence of Comparison
+        Their losses.
+    rule : LocalRule
+        Gives signals.
+    tensors : dict of str to Tensor
+        What the rule drew.
+    filters : sequence of Evidence
+        One.
+    labels : Tensor
+        ``(B,)``.
+    n_recordings : int
+        B.
+    buffers : Buffers
+        Working memory.
+    dtype : torch.dtype
+        float32 or float64.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        comparisons: Sequence[Comparison],
+        rule: LocalRule,
+        tensors: dict[str, Tensor],
+        filters: Sequence[Evidence],
+        labels: Tensor,
+        n_recordings: int,
+        buffers: Buffers,
+        dtype: torch.dtype,
+    ) -> None:
+        self._rule, self._tensors, self._filters = rule, tensors, filters
+        self._n_recordings, self._dtype = n_recordings, dtype
+        self._blocks = [
+            _Block(stage, compare, labels.numpy(), rule.num_classes, buffers, dtype)
+            for stage, compare in zip(stages, comparisons, strict=True)
+        ]
+
+    @property
+    def most_steps(self) -> int:
+        """Time steps of a window, at most."""
+        signals = self._blocks[0].signals
+        return max(1, SIGNAL_ROWS // signals) if signals else GROUP_ROWS
+
+    def run(self, x: EventBatch, windows: Iterable[Step]) -> None:
+        """Learn from all recordings, window by window."""
+        values = np.empty(0, dtype=self._blocks[0].logits.dtype)
+        if x.values is not None:
+            values = x.values.to(self._dtype).numpy()
+        for span in windows:
+            self._window(x, values, span)
+        for block in self._blocks:
+            block.report()
+
+    def _window(self, x: EventBatch, values: Array, span: Step) -> None:
+        steps = span.last - span.first
+        weights = weights_of(self._filters, span.first + 1, steps)
+        given = []
+        if self._blocks[0].signals:
+            for t in range(span.first + 1, span.last + 1):
+                signal = self._rule.current(self._tensors, t)
+                assert signal is not None, "there are rows for it"
+                given.append(signal)
+        sent: Rows | None = None
+        for block in self._blocks:
+            block.begin(steps, weights)
+            if block.signals:
+                sent = block.send(sent, given, weights)
+        most = max(1, GROUP_ROWS // steps)
+        advances = [advance_over(block.stage.beta, weights) for block in self._blocks]
+        for group in spans(self._n_recordings, -(-self._n_recordings // most)):
+            rows = Rows.of_group(x, values, group, (span.first, span.last))
+            for block, advance in zip(self._blocks, advances, strict=True):
+                rows = block.learn(rows, group, weights, advance, span)
+
+
+def _flat(x: Rows) -> Rows:
+    """Return rows ``(A, B)`` as ``(1, A * B)``."""
+    return x._replace(starts=x.starts.reshape(1, -1), ends=x.ends.reshape(1, -1))

@@ -1,0 +1,314 @@
+"""Vectors of neighbouring neurons as values, for loops that a compiler leaves scalar.
+
+A compiler turns a loop into vector instructions only where it can prove that no array overlaps
+another, and none of these loops that lists what fired. Kernels that matter say it themselves:
+
+    now = load(c, n)                            # LANES neurons from n on
+    new = decay * load(m, n) + now
+    fired = list_above(new, load(threshold, n), n, places, fired)
+
+A vector is 64 bytes (16 float32, 8 float64), written as LLVM's own vector types: a processor with
+narrower registers takes two or four of them. Sums and products may be contracted. Uncompiled, the
+same functions work on NumPy arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeprop.kernels import available, kernel
+
+__all__ = [
+    "PLAIN",
+    "WIDE",
+    "above",
+    "aligned",
+    "lanes",
+    "list_above",
+    "load",
+    "prefetch",
+    "spread",
+    "store",
+    "total",
+    "whole",
+]
+
+#: Bytes of a vector.
+WIDE = 64
+
+
+def lanes(row: Any) -> int:
+    """Return the number of entries of a vector of ``row``'s type; a constant in compiled code."""
+    count: int = WIDE // row.itemsize
+    return count
+
+
+def whole(row: Any) -> int:
+    """Return how many entries of ``row``, from the first on, come in whole vectors."""
+    count: int = row.size - row.size % lanes(row)
+    return count
+
+
+def load(row: Any, n: int) -> Any:
+    """Return the vector ``row[n : n + lanes]``; ``row`` is contiguous."""
+    return row[n : n + WIDE // row.itemsize].copy()
+
+
+def store(row: Any, n: int, vector: Any) -> None:
+    """Put a vector into ``row`` from ``n`` on."""
+    row[n : n + len(vector)] = vector
+
+
+def spread(number: Any) -> Any:
+    """Return a vector of one number."""
+    return np.full(WIDE // number.itemsize, number)
+
+
+def above(a: Any, b: Any, yes: Any, no: Any) -> Any:
+    """Return ``yes`` where ``a > b``, and ``no`` elsewhere (also where either is NaN)."""
+    return np.where(a > b, yes, no)
+
+
+def total(vector: Any) -> Any:
+    """Return the sum of a vector."""
+    return vector.sum()
+
+
+def list_above(a: Any, b: Any, n: int, places: Any, count: int) -> int:
+    """List ``n + i`` for the lanes ``i`` with ``a > b`` in ``places``, from ``count`` on.
+
+    Return the new count. What stands in ``places`` up to 16 entries further becomes anything.
+    """
+    found = n + np.nonzero(a > b)[0]
+    places[count : count + len(found)] = found
+    return count + len(found)
+
+
+def prefetch(row: Any, n: int) -> None:
+    """Begin to bring the line of memory with ``row[n]`` near, to be written."""
+
+
+#: As they stand above, for whoever runs kernels as plain Python.
+PLAIN = {
+    "lanes": lanes,
+    "whole": whole,
+    "load": load,
+    "store": store,
+    "spread": spread,
+    "above": above,
+    "total": total,
+    "list_above": list_above,
+    "prefetch": prefetch,
+}
+
+
+def _compiled() -> dict[str, Any]:  # pragma: no cover - machine code
+    import operator
+
+    from llvmlite import binding, ir
+    from numba import njit, types
+    from numba.core.datamodel import models
+    from numba.extending import intrinsic, overload, register_model
+
+    class Vector(types.Type):
+        def __init__(self, dtype: Any) -> None:
+            self.dtype = dtype
+            self.lanes = WIDE * 8 // dtype.bitwidth
+            super().__init__(name=f"Vector({dtype})")
+
+    @register_model(Vector)
+    class VectorModel(models.PrimitiveModel):
+        def __init__(self, manager: Any, kind: Any) -> None:
+            number = ir.FloatType() if kind.dtype.bitwidth == 32 else ir.DoubleType()
+            super().__init__(  # type: ignore[no-untyped-call]
+                manager, kind, ir.VectorType(number, kind.lanes)
+            )
+
+    flags = ("contract", "nsz", "arcp")
+    word, index, byte = ir.IntType(64), ir.IntType(32), ir.IntType(8)
+
+    def place(context: Any, builder: Any, signature: Any, arguments: Any, kind: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        at = builder.gep(array.data, [arguments[1]])
+        return builder.bitcast(at, context.get_value_type(kind).as_pointer())
+
+    @intrinsic
+    def _lanes(typing: Any, row: Any) -> Any:
+        count = ir.Constant(word, Vector(row.dtype).lanes)
+        return types.intp(row), lambda context, builder, signature, arguments: count
+
+    lanes_of: Any = _lanes
+
+    @njit
+    def _whole(row):  # type: ignore[no-untyped-def]
+        return row.size - row.size % lanes_of(row)
+
+    @intrinsic
+    def _load(typing: Any, row: Any, n: Any) -> Any:
+        kind = Vector(row.dtype)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            at = place(context, builder, signature, arguments, kind)
+            return builder.load(at, align=row.dtype.bitwidth // 8)
+
+        return kind(row, types.intp), generate
+
+    @intrinsic
+    def _store(typing: Any, row: Any, n: Any, vector: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            at = place(context, builder, signature, arguments, vector)
+            builder.store(arguments[2], at, align=row.dtype.bitwidth // 8)
+            return context.get_dummy_value()
+
+        return types.void(row, types.intp, vector), generate
+
+    @intrinsic
+    def _spread(typing: Any, number: Any) -> Any:
+        kind = Vector(number)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            many = context.get_value_type(kind)
+            nothing = ir.Constant(many, ir.Undefined)
+            one = builder.insert_element(nothing, arguments[0], ir.Constant(index, 0))
+            mask = ir.Constant(ir.VectorType(index, kind.lanes), [0] * kind.lanes)
+            return builder.shuffle_vector(one, nothing, mask)
+
+        return kind(number), generate
+
+    @intrinsic
+    def _above(typing: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            found = builder.fcmp_ordered(">", arguments[0], arguments[1])
+            return builder.select(found, arguments[2], arguments[3])
+
+        return a(a, b, yes, no), generate
+
+    @intrinsic
+    def _total(typing: Any, vector: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            value, lanes = arguments[0], vector.lanes
+            while lanes > 1:  # fold one half onto the other
+                lanes //= 2
+                halves = [
+                    builder.shuffle_vector(
+                        value, value, ir.Constant(ir.VectorType(index, lanes), list(range(a, b)))
+                    )
+                    for a, b in ((0, lanes), (lanes, 2 * lanes))
+                ]
+                value = builder.fadd(*halves, flags=flags)
+            return builder.extract_element(value, ir.Constant(index, 0))
+
+        return vector.dtype(vector), generate
+
+    @intrinsic
+    def _prefetch(typing: Any, row: Any, n: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, arguments[0])
+            at = builder.bitcast(builder.gep(array.data, [arguments[1]]), byte.as_pointer())
+            kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), index, index, index])
+            name = "llvm.prefetch.p0"
+            fetch = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+            to_write, near, data = (ir.Constant(index, k) for k in (1, 3, 1))
+            builder.call(fetch, [at, to_write, near, data])
+            return context.get_dummy_value()
+
+        return types.void(row, types.intp), generate
+
+    compresses = binding.get_host_cpu_features().get("avx512f", False)
+
+    @intrinsic
+    def _list_above(typing: Any, a: Any, b: Any, n: Any, places: Any, count: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            lanes, (left, right, first, _, begin) = a.lanes, arguments
+            found = builder.fcmp_ordered(">", left, right)
+            bits = builder.bitcast(found, ir.IntType(lanes))
+            target = context.make_array(places)(context, builder, arguments[3])
+            if compresses:
+                many = ir.VectorType(index, lanes)
+                start = builder.insert_element(
+                    ir.Constant(many, ir.Undefined), builder.trunc(first, index),
+                    ir.Constant(index, 0),
+                )  # fmt: skip
+                start = builder.shuffle_vector(
+                    start, start, ir.Constant(ir.VectorType(index, lanes), [0] * lanes)
+                )
+                numbers = builder.add(start, ir.Constant(many, list(range(lanes))))
+                kind = ir.FunctionType(many, [many, found.type, many])
+                name = f"llvm.experimental.vector.compress.v{lanes}i32"
+                pack = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+                packed = builder.call(pack, [numbers, found, ir.Constant(many, ir.Undefined)])
+                at = builder.bitcast(builder.gep(target.data, [begin]), many.as_pointer())
+                builder.store(packed, at, align=4)
+                return builder.add(begin, builder.zext(builder.ctpop(bits), word))
+            bits = builder.zext(bits, word)
+            before = builder.basic_block
+            loop, done = (
+                builder.function.append_basic_block(f"fired.{name}") for name in ("loop", "done")
+            )
+            zero = ir.Constant(word, 0)
+            builder.cbranch(builder.icmp_unsigned("!=", bits, zero), loop, done)
+            builder.position_at_end(loop)
+            rest, at = builder.phi(word), builder.phi(word)
+            rest.add_incoming(bits, before)
+            at.add_incoming(begin, before)
+            lane = builder.cttz(rest, ir.Constant(ir.IntType(1), 1))
+            number = builder.trunc(builder.add(first, lane), index)
+            builder.store(number, builder.gep(target.data, [at]))
+            fewer = builder.and_(rest, builder.sub(rest, ir.Constant(word, 1)))
+            more = builder.add(at, ir.Constant(word, 1))
+            rest.add_incoming(fewer, loop)
+            at.add_incoming(more, loop)
+            builder.cbranch(builder.icmp_unsigned("!=", fewer, zero), loop, done)
+            builder.position_at_end(done)
+            end = builder.phi(word)
+            end.add_incoming(begin, before)
+            end.add_incoming(more, loop)
+            return end
+
+        return types.intp(a, b, types.intp, places, types.intp), generate
+
+    def arithmetic(operation: Any, name: str) -> None:
+        @intrinsic
+        def apply(typing: Any, a: Any, b: Any) -> Any:
+            def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                return getattr(builder, name)(*arguments, flags=flags)
+
+            return a(a, b), generate
+
+        both: Any = apply
+
+        @overload(operation)
+        def of_vectors(a, b):  # type: ignore[no-untyped-def]
+            # numba compares these names with those of what is returned, annotations included
+            if isinstance(a, Vector) and isinstance(b, Vector):
+                return lambda a, b: both(a, b)
+            return None
+
+    for operation, name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+        arithmetic(operation, name)
+    return {
+        "lanes": _lanes, "whole": _whole, "load": _load, "store": _store, "spread": _spread,
+        "above": _above, "total": _total, "list_above": _list_above, "prefetch": _prefetch,
+    }  # fmt: skip
+
+
+if available():
+    _found = _compiled()
+    lanes, whole = _found["lanes"], _found["whole"]
+    load, store, spread = (_found[k] for k in ("load", "store", "spread"))
+    above, total, list_above = (_found[k] for k in ("above", "total", "list_above"))
+    prefetch = _found["prefetch"]
+
+
+@kernel
+def aligned(rows: int, columns: int, like: NDArray[Any]) -> NDArray[Any]:
+    """Return a matrix of ``like``'s type, whatever is in it, whose rows begin at whole vectors.
+
+    If the columns fill whole vectors: a vector across two lines of a cache takes twice the time.
+    """
+    room = np.empty(rows * columns + lanes(like), like.dtype)
+    skipped = (-room.ctypes.data) % WIDE // like.itemsize
+    return room[skipped : skipped + rows * columns].reshape(rows, columns)

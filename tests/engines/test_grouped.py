@@ -1,0 +1,117 @@
+"""Recordings in groups give the reference's numbers, however a batch is cut into them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikeprop import ForwardLearner, kernels
+from spikeprop.datasets import EventBatch
+from spikeprop.engines import grouped, scans
+from spikeprop.evidence import Leaky, RunningMean
+from spikeprop.neurons import LIF
+from spikeprop.rules import SigProp
+
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
+
+C = 3
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    monkeypatch.setattr(grouped, "worth", lambda _: 1)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def net(reset: str = "subtract") -> nn.Sequential:
+    torch.manual_seed(0)
+    sizes, layers = (30, 140, 17), list[nn.Module]()
+    for inputs, outputs in pairwise(sizes):
+        layers += [
+            nn.Linear(inputs, outputs),
+            LIF(beta=0.9, threshold=0.4, reset_mechanism=reset, init_hidden=True),
+        ]
+    return nn.Sequential(*layers).double()
+
+
+def batch(turn: int, values: bool = False) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(turn)
+    x = (torch.rand(9, 7, 30, generator=generator) < 0.15).double()
+    if values:
+        x *= torch.randint(1, 4, x.shape, generator=generator)
+    return x, torch.randint(C, (7,), generator=generator)
+
+
+def both(rule: SigProp, start: nn.Sequential, values: bool = False, **options: Any) -> None:
+    found = []
+    for engine in ("reference", "event"):
+        learner = ForwardLearner(copy.deepcopy(start), rule, engine=engine, **options)
+        for turn in range(4):
+            x, labels = batch(turn, values)
+            given = EventBatch.from_dense(x) if engine == "event" else x
+            metrics = learner.update(given, labels)
+        found.append([*learner.net.state_dict().values(), *metrics])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("rows", [1, 8, 20, 2048])
+@pytest.mark.parametrize("update_every", [2, 9])
+@pytest.mark.parametrize("signal", ["propagated", "projection"])
+def test_groups_of_any_size(
+    monkeypatch: pytest.MonkeyPatch, threads: int, rows: int, update_every: int, signal: str
+) -> None:
+    monkeypatch.setattr(grouped, "GROUP_ROWS", rows)
+    monkeypatch.setattr(grouped, "SIGNAL_ROWS", rows)
+    rule = SigProp(C, signal=signal, evidence=RunningMean() if rows > 8 else Leaky(0.4))
+    adam = partial(torch.optim.Adam, lr=1e-2)
+    both(rule, net(), update_every=update_every, optimizer=adam)
+
+
+@pytest.mark.parametrize("reset", ["zero", "none"])
+@pytest.mark.parametrize("signal", ["propagated", "projection"])
+def test_counts_resets_and_plain_steps(
+    monkeypatch: pytest.MonkeyPatch, reset: str, signal: str
+) -> None:
+    monkeypatch.setattr(grouped, "GROUP_ROWS", 20)
+    rule = SigProp(C, signal=signal)
+    sgd = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+    both(rule, net(reset), values=True, update_every=4, optimizer=sgd)
+
+
+def test_a_schedule_sees_the_steps(recwarn: pytest.WarningsRecorder) -> None:
+    schedule = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    both(SigProp(C), net(), update_every=9, scheduler=schedule)
+    assert not [item for item in recwarn if "lr_scheduler" in str(item.message)]
+
+
+def test_what_was_never_active_stays() -> None:
+    learner = ForwardLearner(net(), SigProp(C), engine="event", update_every=9)
+    silent = slice(10, 20)
+    before = learner.net[0].weight.detach()[:, silent].clone()
+    for turn in range(4):
+        x, labels = batch(turn)
+        x[:, :, silent] = 0
+        learner.update(EventBatch.from_dense(x), labels)
+    assert torch.equal(learner.net[0].weight.detach()[:, silent], before)
+
+
+def test_the_way_taken_is_the_grouped_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("window by window")
+
+    monkeypatch.setattr(scans.CompiledScan, "begin", refuse)
+    x, labels = batch(0)
+    ForwardLearner(net(), SigProp(C), engine="event", update_every=9).update(
+        EventBatch.from_dense(x), labels
+    )
