@@ -15,6 +15,7 @@ process. The numbers are those of one process.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -192,13 +193,10 @@ class Pipeline:
             passage = stage.begin(n, rule.filters(steps), label, own, learner.update_every)
             if x is not None:
                 x = stage.prepare(x.to(learner.device))
-            for span in stage.spans(steps, n, learner.update_every):
-                got = None if x is not None else self._window(stage, span.last - span.first)
-                out = stage.run(x, span, passage, got)
+            for out in stage.run(x, steps, passage, partial(self._window, stage)):
                 if not self.last:
                     kind, rows, content = stage.pack(out)
                     self.channel.send(Head(WINDOW, kind=kind, rows=rows), content)
-            stage.end(passage, steps)
         learner.updates += 1
         reset(stage.net)
         metrics = measure(
