@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from spikeprop.blocks import Block
 from spikeprop.membranes import learnable
-from spikeprop.neurons import LI, LIF, DelayedLinear
+from spikeprop.neurons import LI, LIF, Delay, DelayedLinear
 from spikeprop.neurons.surrogates import is_step
 from spikeprop.norms import batch_norms
 
 __all__ = ["Link", "Membrane", "NotAChain", "chain_of", "decay_of", "membrane_of"]
 
-#: Modules without state and without parameters, which may stand between a neuron and a synapse.
+#: Modules without parameters, which may stand between a neuron and a synapse.
 BETWEEN: tuple[type[nn.Module], ...] = (
     nn.Identity,
     nn.Flatten,
@@ -34,10 +34,13 @@ BETWEEN: tuple[type[nn.Module], ...] = (
     nn.Dropout1d,
     nn.Dropout2d,
     nn.Dropout3d,
+    Delay,
 )
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 #: Of these, the ones that leave every number in its place when features are flattened.
 RESHAPING = (nn.Identity, nn.Flatten, nn.Unflatten, *DROPOUTS)
+#: And those in front of a synapse that sparse rows pass.
+PASSED = (*RESHAPING, Delay)
 
 
 class NotAChain(ValueError):  # noqa: N818 - it says what the network is
@@ -56,9 +59,18 @@ class Link:
         """Whether the synapse is a ``Linear`` that sees and gives plain vectors."""
         return (
             type(self.block.synapse) is nn.Linear
-            and all(isinstance(module, RESHAPING) for module in self.before)
+            and all(isinstance(module, PASSED) for module in self.before)
+            and all(
+                module.delay.numel() in (1, self.block.synapse.weight.shape[1])
+                for module in self.delays
+            )
             and all(isinstance(module, RESHAPING) for module, _ in self.block.chain)
         )
+
+    @property
+    def delays(self) -> list[Delay]:
+        """The delays among the modules in front."""
+        return [module for module in self.before if isinstance(module, Delay)]
 
 
 class Membrane(NamedTuple):
@@ -99,6 +111,8 @@ def chain_of(net: nn.Module, blocks: list[Block]) -> list[Link]:
         if found is None:
             if not isinstance(module, BETWEEN):
                 raise NotAChain(f"'{name}' ({type(module).__name__}) stands between two blocks")
+            if isinstance(module, Delay) and not module.init_hidden:
+                raise NotAChain(f"delay '{name}' has init_hidden=False")
             before.append(module)
             continue
         for expected in (*[item for item, _ in found.chain], found.neuron):

@@ -124,9 +124,10 @@ class _Block:
             RESETS[scan.membrane.reset], weights,
         )  # fmt: skip
 
-    def begin(self, steps: int, weights: Array) -> None:
+    def begin(self, first_step: int, weights: Array) -> None:
         """Start a window."""
         self.stage.settle()
+        self._first_step, steps = first_step, weights.shape[1]
         threads, rows = torch.get_num_threads(), self.product.n_rows if self.learns else 0
         self._passes = [bool(weights[0, 0] != 1.0)]
         self._p = self._take(f"p.{self.index}", (rows, self.size))
@@ -140,6 +141,8 @@ class _Block:
         """Run the class signals; ``given`` are their currents in the first block."""
         steps, n = weights.shape[1], self.scan.n_recordings
         x = self._currents("sent.currents", self.signals, steps)
+        if below is not None:
+            below = self.product.arrive_in_group(below, n, self._first_step)
         if below is None:
             if all(current is given[0] for current in given):  # the usual signal stays the same
                 x[:, :, : self.size] = given[0].flatten(1)[:, None]
@@ -169,6 +172,7 @@ class _Block:
         """Run a group of recordings, and add what they teach."""
         (first, last), steps = group, weights.shape[1]
         count = last - first
+        below = self.product.arrive_in_group(below, first, span.first)
         x = self._currents("currents", count, steps)
         self.product.fill(below, x)
         found = self._spikes(f"spikes.{self.index % 2}", count, steps)
@@ -347,7 +351,7 @@ class GroupedRun:
         self._weights = weights_of(self._filters, span.first + 1, steps)
         self._advances = [advance_over(b.stage.beta, self._weights) for b in self._blocks]
         for block in self._blocks:
-            block.begin(steps, self._weights)
+            block.begin(span.first, self._weights)
 
     @torch.no_grad()
     def send(self, below: Rows | None) -> Rows:

@@ -21,9 +21,11 @@ from torch import Tensor
 from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, flatten_rows
+from spikeprop.engines.delays import DenseDelay, SparseDelay, delays_of
 from spikeprop.engines.filters import Advance
 from spikeprop.engines.rows import Rows
 from spikeprop.kernels import adam, share, spans, sparse, worth
+from spikeprop.neurons import Delay
 from spikeprop.synapses import Synapse, pull_back, synapse_of
 
 __all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
@@ -107,6 +109,13 @@ class Product(ABC):
     @abstractmethod
     def currents(self, x: Any, rows: int) -> Tensor:
         """Return the currents ``(L, rows, N)`` of a window; rows without input may be anything."""
+
+    def arrive(self, x: Any, first_step: int) -> Any:
+        """Return a window's input as the delays in front of the synapse let it arrive.
+
+        Once for each window, before anything else is done with it.
+        """
+        return x
 
     def learn(self, x: Any, backward: Backward, advance: Advance, *, goes_on: bool) -> None:
         """Add a window's gradient, and carry the traces over it if another window follows."""
@@ -205,10 +214,19 @@ class DenseProduct(Product):
         self._rule: Synapse = rule
         self._carried: list[Tensor] = []
         self._seen: Tensor | None = None
+        self._delays = {module: DenseDelay(module) for module in link.delays}
+
+    def arrive(self, x: Tensor, first_step: int) -> Tensor:
+        """Run the window through the modules in front, as one batch where no delay is in it."""
+        for module in self.link.before:
+            if isinstance(module, Delay):
+                x = self._delays[module].window(x)
+            else:
+                x = flatten_rows(x, (module,))
+        return x
 
     def currents(self, x: Tensor, rows: int) -> Tensor:
-        """Run the window through the modules as one batch."""
-        x = flatten_rows(x, self.link.before)
+        """Run the window through the synapse as one batch."""
         self._seen = x
         modules = (self.module, *[module for module, _ in self.block.chain])
         made = flatten_rows(x, modules).reshape(*x.shape[:2], -1)
@@ -274,12 +292,22 @@ class SparseProduct(Product):
         self._gathered = 0
         self._carried: Tensor | None = None
         self._after: Tensor | None = None
+        steps = delays_of(link.before, self.inputs)
+        self._delay = None if steps is None else SparseDelay(steps)
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the weights."""
         dtype: torch.dtype = self.module.weight.dtype
         return dtype
+
+    def arrive(self, x: Rows, first_step: int) -> Rows:
+        """Put events where they arrive; ``x`` has all rows."""
+        return x if self._delay is None else self._delay.window(x, first_step)
+
+    def arrive_in_group(self, x: Rows, first_row: int, first_step: int) -> Rows:
+        """Do the same for rows ``first_row, ...`` of ``x`` ``(R, L)``."""
+        return x if self._delay is None else self._delay.rows(x, first_row, first_step)
 
     def currents(self, x: Rows, rows: int) -> Tensor:
         """Gather the weights of each row's events."""

@@ -345,6 +345,7 @@ class WindowedEngine:
         stage.settle()
         product, scan, block = stage.product, stage.scan, stage.record.block
         weights = weights_of(passage.filters, first + 1, last - first)
+        x = product.arrive(x, first)
         currents = product.currents(x, scan.n_rows)
         if block.index == 0 and scan.n_rows > scan.n_recordings:
             for step in range(last - first):
