@@ -28,10 +28,10 @@ from spikeprop.datasets import (
 from spikeprop.datasets.catalogue import open_set
 from spikeprop.datasets.files import data_root
 from spikeprop.learner import ForwardLearner
-from spikeprop.neurons import LIF
 from spikeprop.recipes import sigprop_of
 from spikeprop.rules import Rule
 from spikeprop.rules.names import find_rule, make_rule, parse_options
+from spikeprop.shapes import build_shape
 
 FINGERPRINT_SAMPLES = 64
 FEW_STEPS = 5
@@ -217,16 +217,14 @@ def fingerprint(dataset: EventDataset | EventStore) -> str:
 
 def build_network(config: TrainConfig, input_shape: tuple[int, ...]) -> nn.Sequential:
     """Build a fully connected network that maps one time step, from the seed alone."""
-    layers: list[nn.Module] = [nn.Flatten()]
-    inputs = int(np.prod(input_shape))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        for index, outputs in enumerate(config.hidden):
-            if index > 0 and config.dropout > 0:
-                layers.append(nn.Dropout(config.dropout))
-            layers += [nn.Linear(inputs, outputs), LIF(beta=config.beta, init_hidden=True)]
-            inputs = outputs
-    return nn.Sequential(*layers)
+    return build_shape(
+        "-".join(map(str, config.hidden)),
+        input_shape,
+        beta=config.beta,
+        dropout=config.dropout,
+        seed=config.seed,
+        lags=[lag // config.time_window for lag in config.lags],
+    )
 
 
 def build_rule(config: TrainConfig, num_classes: int) -> Rule:

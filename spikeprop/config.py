@@ -192,6 +192,10 @@ class TrainConfig:
     beta: float = 0.9
     """Decay of the membrane voltage [per time step]."""
 
+    lags: tuple[int, ...] = ()
+    """Let every input of a layer arrive later by one of these, drawn at random; multiples of
+    time_window, 0 among them or not [µs]."""
+
     dropout: float = 0.0
     """Share of the inputs that are dropped before every layer but the first [fraction]."""
 
@@ -261,6 +265,12 @@ class TrainConfig:
             )
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must be one or more sizes of at least 1, got {self.hidden}")
+        check_lags(self.lags, self.time_window)
+        if self.lags and not (self.n_time_bins is self.event_count is None):
+            raise ValueError(
+                f"lags={self.lags} need time steps of one length: give time_window, neither "
+                "n_time_bins nor event_count"
+            )
         _inside(self, "beta", 0.0, 1.0, "[]")
         _inside(self, "validation", 0.0, 1.0, "[)")
         _inside(self, "dropout", 0.0, 1.0, "[)")
@@ -348,8 +358,22 @@ HOW_TO_RUN = (
 )
 """Options that say where and how to run, and may differ when a run is resumed."""
 
-ADDED = ("limit", "order_window")
+ADDED = ("limit", "order_window", "lags")
 """Options that older runs do not have, and whose default is what was done before."""
+
+
+def check_lags(lags: tuple[int, ...], time_window: int) -> None:
+    """Refuse delays that are not whole numbers of time steps.
+
+    Raises
+    ------
+    ValueError
+        If one is negative, or no multiple of ``time_window``.
+    """
+    if any(lag < 0 or lag % time_window for lag in lags):
+        raise ValueError(
+            f"lags must be whole numbers of time steps of {time_window} µs, got {lags}"
+        )
 
 
 def to_json(config: TrainConfig) -> str:

@@ -57,6 +57,8 @@ def test_json_of_anything_else_is_a_value_error(text: str) -> None:
         ({"n_time_bins": 0}, r"n_time_bins must be at least 1"),
         ({"shift": -1}, r"shift must be at least 0, got -1"),
         ({"n_time_bins": 5, "event_count": 5}, r"n_time_bins and event_count.*not both"),
+        ({"lags": (0, 20_000)}, r"lags must be whole numbers of time steps of 15000 µs"),
+        ({"lags": (0, 15_000), "n_time_bins": 5}, r"lags=.* need time steps of one length"),
         ({"hidden": ()}, r"hidden must be one or more sizes"),
         ({"hidden": (5, 0)}, r"hidden must be one or more sizes of at least 1, got \(5, 0\)"),
         ({"beta": 1.5}, r"beta must be in \[0, 1\], got 1.5"),

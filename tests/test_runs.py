@@ -21,6 +21,7 @@ from spikeprop.checkpoint import load_state
 from spikeprop.checkpoints import Checkpoints
 from spikeprop.config import TrainConfig
 from spikeprop.monitor import CsvLog
+from spikeprop.neurons import Delay
 from spikeprop.train import count_backward_passes, peak_memory_mib, train
 
 TIMES = {"seconds", "samples_per_second"}
@@ -185,6 +186,22 @@ def test_resume_gives_the_same_bits(
     resumed = train(TrainConfig(resume="latest", runs_dir=tmp_path, quiet=True), quiet_console())
     assert resumed.path == path
     assert_same_run(resumed, finished)
+
+
+def test_a_network_with_delays_goes_on_and_is_built_again(data: Path, tmp_path: Path) -> None:
+    options = {"lags": (0, 120_000), "beta": 0.5, "evidence": "leaky", "evidence_alpha": 0.7}
+    whole = train(config(data, tmp_path / "whole", **options), quiet_console())
+    cut = tmp_path / "cut"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CsvLog, "on_batch_end", Interrupting(2, 1))
+        with pytest.raises(Stop):
+            train(config(data, cut, **options), quiet_console())
+    resumed = train(TrainConfig(resume="latest", runs_dir=cut, quiet=True), quiet_console())
+    assert_same_run(resumed, whole)
+    learner = inference.load(whole.path)[0]
+    delays = [module.delay for module in learner.net if isinstance(module, Delay)]
+    assert [set(delay.tolist()) for delay in delays] == [{0, 2}, {0, 2}]
+    assert inference.evaluate(whole.path)[0].accuracy == whole.metrics()["test_accuracy"]
 
 
 KILLED = """

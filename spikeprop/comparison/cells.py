@@ -17,11 +17,11 @@ import torch
 
 from spikeprop.assemble import Data, open_data
 from spikeprop.comparison.activity import activity
-from spikeprop.comparison.shape import build_shape
 from spikeprop.config import DatasetName, TrainConfig
 from spikeprop.learner import ForwardLearner
 from spikeprop.rules.names import make_rule, split_variant
 from spikeprop.rules.readout_only import frozen_twin
+from spikeprop.shapes import build_shape
 
 __all__ = ["Cell", "Result", "build_learner", "open_cell", "run_cell"]
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 import tyro
 
-from spikeprop.comparison.shape import check_shape
-from spikeprop.config import DatasetName
+from spikeprop.config import DatasetName, check_lags
+from spikeprop.shapes import check_shape
 
 __all__ = ["CompareConfig"]
 
@@ -111,11 +111,7 @@ class CompareConfig:
             given = getattr(self, name)
             if given is not None and given < 1:
                 raise ValueError(f"{name} must be None or at least 1, got {given}")
-        if any(lag < 0 or lag % self.time_window for lag in self.lags):
-            raise ValueError(
-                f"lags must be whole numbers of time steps of {self.time_window} µs, "
-                f"got {self.lags}"
-            )
+        check_lags(self.lags, self.time_window)
         if self.trial_epochs is not None and not 1 <= self.trial_epochs <= self.epochs:
             raise ValueError(
                 f"trial_epochs must be None or lie within [1, epochs = {self.epochs}], "

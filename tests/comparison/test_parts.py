@@ -22,13 +22,13 @@ from spikeprop.comparison.cost import Cost
 from spikeprop.comparison.figures import write_figures
 from spikeprop.comparison.rows import Row, make_rows
 from spikeprop.comparison.search import defaults, prepare, search, space_of
-from spikeprop.comparison.shape import build_shape, check_shape
 from spikeprop.comparison.tables import cells_of, write_tables
 from spikeprop.comparison.work import Pair, _cell
 from spikeprop.evidence import Leaky, RunningMean
 from spikeprop.neurons import LIF, Delay
 from spikeprop.rules import SPVoltage
 from spikeprop.rules.names import split_variant
+from spikeprop.shapes import build_shape, check_shape
 
 CELL = Cell(
     rule="sp-voltage", network="4", dataset="saccade-digits", options={"lr": 1e-3}, seed=0,
