@@ -34,7 +34,7 @@ __all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
 #: Bytes from which weights are read in packed tiles. Rows a power of two apart share a few sets of
 #: the level-2 cache, so that even 512 x 512 in float32, which would fit it, gathers twice as fast.
 PACKED_FROM = 1 << 17
-#: Events for each input, since the weights last moved, from which packing pays.
+#: Events for each input from which packing pays.
 PACKED_AFTER = 8
 
 
@@ -102,13 +102,17 @@ class Product(ABC):
         self._empty = True  # whatever is in the gradient counts as zero
         self.bias_gradient: Tensor | None = None
         if learns:
-            self.gradient = torch.empty_like(module.weight, requires_grad=False)
+            self.gradient = self._new_gradient()
             if module.bias is not None and module.bias.requires_grad:
                 self.bias_gradient = torch.zeros_like(module.bias, requires_grad=False)
 
     @abstractmethod
     def currents(self, x: Any, rows: int) -> Tensor:
         """Return the currents ``(L, rows, N)`` of a window; rows without input may be anything."""
+
+    def _new_gradient(self) -> Tensor:
+        gradient: Tensor = torch.empty_like(self.module.weight, requires_grad=False)
+        return gradient
 
     def arrive(self, x: Any, first_step: int) -> Any:
         """Return a window's input as the delays in front of the synapse let it arrive.
@@ -284,16 +288,19 @@ class SparseProduct(Product):
     def __init__(
         self, link: Link, n_rows: int, filters: int, buffers: Buffers, *, learns: bool
     ) -> None:
+        self._buffers = buffers
         super().__init__(link, n_rows, filters, learns=learns)
         self.inputs, self.outputs = self.module.in_features, self.module.out_features
-        self._buffers = buffers
         self._weights: Tensor = self.module.weight.detach().t()
-        self._packed: Any = None
-        self._gathered = 0
         self._carried: Tensor | None = None
         self._after: Tensor | None = None
         steps = delays_of(link.before, self.inputs)
         self._delay = None if steps is None else SparseDelay(steps)
+
+    def _new_gradient(self) -> Tensor:
+        # Fresh pages for every batch would cost as much as a pass over them.
+        shape = self.module.weight.t().shape
+        return self._buffers.take(f"gradient.{self.block.index}", shape, self.dtype).t()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -320,41 +327,28 @@ class SparseProduct(Product):
 
     def fill(self, x: Rows, out: Tensor) -> None:
         """Gather the weights of rows ``(A, B)`` into ``out`` ``(A, B or more, N or more)``."""
-        steps, listed = x.starts.shape
+        groups, listed = x.starts.shape
         bias = self.module.bias
         offset = np.empty(0, dtype=x.values.dtype) if bias is None else bias.detach().numpy()
         weights, target = self._weights.numpy(), out.numpy()
         threads = torch.get_num_threads()
-        tiles = self._tiles(weights, x.events, threads)
-        tables = [
-            (weights, first) if tiles is None else (tiles[at], 0)
-            for at, first in enumerate(range(0, self.outputs, self.tile))
-        ]
-        parts: list[tuple[int, int, tuple[int, int] | None]]
-        if tiles is None:  # one after another over rows that stay in the cache
-            parts = [(a, b, None) for a, b in spans(listed, threads, worth(steps * self.outputs))]
-        else:  # a thread keeps its tiles in its own cache
-            parts = [(0, listed, span) for span in spans(len(tables), threads)]
-        calls = [(x, tables, offset, target, self.outputs, *part) for part in parts]
+        firsts = range(0, self.outputs, self.tile)
+        tiles = [(first, min(first + self.tile, self.outputs)) for first in firsts]
+        packs = weights.nbytes > PACKED_FROM and x.events > PACKED_AFTER * self.inputs
+        calls: list[tuple[Any, ...]]
+        if packs:  # a thread keeps its tile in its own cache
+            parts = spans(len(tiles), threads)
+            room = self._buffers.take("tile", (len(parts), self.inputs, self.tile), self.dtype)
+            calls = [
+                (x, weights, room[k].numpy(), offset, target, 0, listed, tiles[a:b])
+                for k, (a, b) in enumerate(parts)
+            ]
+        else:  # one after another over rows that stay in the cache
+            calls = [
+                (x, weights, None, offset, target, a, b, tiles)
+                for a, b in spans(listed, threads, worth(groups * self.outputs))
+            ]
         share(_gather, calls, threads)
-
-    def _tiles(self, weights: Any, events: int, threads: int) -> Any:
-        """Return the weights packed in column tiles, or None while that does not pay."""
-        self._gathered += events
-        if self._packed is None:
-            if weights.nbytes <= PACKED_FROM or self._gathered <= PACKED_AFTER * self.inputs:
-                return None
-            shape = (-(-self.outputs // self.tile), self.inputs, self.tile)
-            packed = self._buffers.take(f"packed.{self.block.index}", shape, self.dtype)
-            self._packed = packed.numpy()
-            calls = [(weights, self._packed, a, b) for a, b in spans(self.inputs, threads)]
-            share(sparse.pack, calls, threads)
-        return self._packed
-
-    def clear_gradients(self) -> None:
-        """Start the next sum; the weights have moved."""
-        super().clear_gradients()
-        self._packed, self._gathered = None, 0
 
     def _traces(self) -> Tensor:
         """Return the carried values, zeros before the first window ends."""
@@ -431,7 +425,7 @@ class SparseProduct(Product):
         if count == 0 and not self._empty and optimizer is None:
             return
         pointers = np.empty(self.inputs + 1, dtype=np.int64)
-        rows = np.empty(count, dtype=np.int32)
+        rows = self._buffers.take("sorted", (count,), torch.int32).numpy()
         values = np.empty(count if x.values.size else 0, dtype=x.values.dtype)
         sparse.sort_events(*x, n_rows, pointers, rows, values)
         events, more = (pointers, rows, values), (self.gradient.t().numpy(), self._empty)
@@ -453,17 +447,17 @@ class SparseProduct(Product):
 
 def _gather(
     x: Rows,
-    tables: list[tuple[Any, int]],
+    weights: Any,
+    tile: Any,
     offset: Any,
     out: Any,
-    outputs: int,
     first_row: int,
     last_row: int,
-    span: tuple[int, int] | None,
+    spans: list[tuple[int, int]],
 ) -> None:
-    first, last = span or (0, len(tables))
-    for at in range(first, last):
-        table, column = tables[at]
-        begin = at * sparse.TILE
-        end = min(begin + sparse.TILE, outputs)
-        sparse.gather(*x, table, column, offset, out, first_row, last_row, begin, end)
+    for first, last in spans:
+        table = (weights, first)
+        if tile is not None:
+            sparse.pack(weights, first, last, tile)
+            table = (tile, 0)
+        sparse.gather(*x, *table, offset, out, first_row, last_row, first, last)

@@ -35,18 +35,19 @@ __all__ = [
 
 
 @kernel
-def pack(weights: Array, tiles: Array, first: int, last: int) -> None:
-    """Copy ``weights`` ``(inputs, outputs)`` into column tiles ``(tiles, inputs, TILE)``.
+def pack(weights: Array, first: int, last: int, tile: Array) -> None:
+    """Copy columns ``first`` to ``last`` of ``weights`` ``(inputs, outputs)`` into a tile.
 
-    Rows from ``first`` to ``last`` (exclusive). Columns behind the last output stay as they are.
+    The tile is ``(inputs, at least so many)``; it stays near, weights are sent for in time.
     """
-    width = tiles.shape[2]
-    for tile in range(tiles.shape[0]):
-        begin = tile * width
-        count = min(width, weights.shape[1] - begin)
-        for j in range(first, last):
-            for n in range(count):
-                tiles[tile, j, n] = weights[j, begin + n]
+    width, ahead = last - first, 8
+    for j in range(weights.shape[0]):
+        if j + ahead < weights.shape[0]:
+            for n in range(first, last, lanes(weights)):
+                prefetch(weights[j + ahead], n)
+        row, packed = weights[j, first:last], tile[j]
+        for n in range(width):
+            packed[n] = row[n]
 
 
 @kernel

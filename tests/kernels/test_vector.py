@@ -96,12 +96,11 @@ def test_gather_is_a_product(
     weights = random.standard_normal((inputs, outputs))
     bias = random.standard_normal(outputs) if with_bias else np.empty(0)
     out = np.full((steps, rows, outputs), np.nan)
-    tiles = np.zeros((-(-outputs // TILE), inputs, TILE))
-    sparse.pack(weights, tiles, 0, 20)
-    sparse.pack(weights, tiles, 20, inputs)
-    for tile, first in enumerate(range(0, outputs, TILE)):
-        table, column = (tiles[tile], 0) if packed else (weights, first)
+    tile = np.zeros((inputs, TILE))
+    for first in range(0, outputs, TILE):
         last = min(first + TILE, outputs)
+        table, column = (tile, 0) if packed else (weights, first)
+        sparse.pack(weights, first, last, tile)
         arrays = (starts, ends, channels, values, table, column, bias, out)
         sparse.gather(*arrays, 0, 1, first, last)
         sparse.gather(*arrays, 1, rows, first, last)
