@@ -37,7 +37,10 @@ Bytes = NDArray[np.uint8]
 
 
 class Head(NamedTuple):
-    """The numbers before a message: what it is, the kind and bytes of its content, and more."""
+    """The numbers before a message: what it is, the kind and bytes of its content, and others.
+
+    ``more`` says that another message lies behind it.
+    """
 
     what: float
     kind: float = 0.0
@@ -45,6 +48,7 @@ class Head(NamedTuple):
     rows: float = 0.0
     number: float = 0.0
     share: float = 0.0
+    more: float = 0.0
 
 
 _HEAD = 8 * len(Head._fields)
@@ -67,6 +71,8 @@ class Channel:
         self._sent: deque[tuple[Any, Tensor]] = deque()
         self._posted: deque[tuple[Any, Tensor]] = deque()
         self._read: Tensor | None = None
+        self._behind = 0  # where another message lies in it
+        self._held = np.empty(0, dtype=np.uint8)
         self._again = 0  # receives that were made ready again
         self._count = self._heard = 0  # messages sent, and how often there was room again
         self._hearing: tuple[Any, Tensor] | None = None
@@ -74,18 +80,28 @@ class Channel:
 
     # ------------------------------------------------------------------ to the stage behind
 
-    def send(self, head: Head, content: Bytes | None = None) -> None:
-        """Begin to send a message; the last one of a row is END, and :meth:`settle` follows it."""
+    def send(self, head: Head, content: Bytes | None = None, *, more: bool = False) -> None:
+        """Begin to send a message; the last one of a row is END, and :meth:`settle` follows it.
+
+        ``more`` says that another one follows at once, which it may as well travel with.
+        """
         if self._ranks.rank == self._ranks.size - 1:
             return
         body = np.empty(0, dtype=np.uint8) if content is None else content
-        numbers = np.array(head._replace(size=len(body)), dtype=np.float64).view(np.uint8)
+        room = self._room - len(self._held)
+        more = more and not self._exact and len(body) <= room // 2
+        head = head._replace(size=len(body), more=float(more))
+        numbers = np.array(head, dtype=np.float64).view(np.uint8)
+        part = np.concatenate([self._held, numbers, body[:room]])
+        self._held = part if more else part[:0]
+        if more:
+            return
         self._wait_for_room()
         # As many ends as there are receives that wait.
         for _ in range(self._ready if head.what == END else 1):
-            self._begin(np.concatenate([numbers, body[: self._room]]), MESSAGE)
-        if len(body) > self._room:
-            self._begin(body[self._room :].copy(), REST)
+            self._begin(part, MESSAGE)
+        if len(body) > room:
+            self._begin(body[room:].copy(), REST)
         self._count += 1
 
     def _begin(self, part: Bytes, what: int, to: int = 1) -> None:
@@ -129,18 +145,12 @@ class Channel:
 
     def receive(self) -> tuple[Head, Bytes]:
         """Wait for the next message; its content is valid until the next call."""
-        if self._read is not None:
-            self._post(self._read)
-            self._again += 1
-            if self._again % AGAIN == 0:
-                self._say()
-        while len(self._posted) < self._ready:
-            size = _HEAD + self._room
-            self._post(torch.empty(size, dtype=torch.uint8, device=self._ranks.device))
-        head, content = self._take()
+        if not self._behind:
+            self._take()
+        head, content = self._look()
         if head.what == END:
             while self._posted:
-                self._take()
+                self._ranks.wait([self._posted.popleft()[0]])
             self._say()
             self._read, self._again = None, 0
         if len(content) == head.size:
@@ -150,16 +160,31 @@ class Channel:
         self._ranks.wait([self._ranks.receive(rest, self._ranks.rank - 1, self._tag(REST))])
         return head, np.concatenate([content, rest.cpu().numpy()])
 
+    def _take(self) -> None:
+        """Wait for what travels together, and let the memory before be ready again."""
+        if self._read is not None:
+            self._post(self._read)
+            self._again += 1
+            if self._again % AGAIN == 0:
+                self._say()
+        while len(self._posted) < self._ready:
+            size = _HEAD + self._room
+            self._post(torch.empty(size, dtype=torch.uint8, device=self._ranks.device))
+        work, self._read = self._posted.popleft()
+        self._ranks.wait([work])
+
+    def _look(self) -> tuple[Head, Bytes]:
+        """Return the next message in what has come."""
+        assert self._read is not None, "something has come"
+        found = self._read.cpu().numpy()[self._behind :]
+        head = Head(*found[:_HEAD].view(np.float64).tolist())
+        content = found[_HEAD : _HEAD + int(head.size)]
+        self._behind = self._behind + _HEAD + len(content) if head.more else 0
+        return head, content
+
     def _post(self, memory: Tensor) -> None:
         work = self._ranks.receive(memory, self._ranks.rank - 1, self._tag(MESSAGE))
         self._posted.append((work, memory))
-
-    def _take(self) -> tuple[Head, Bytes]:
-        work, self._read = self._posted.popleft()
-        self._ranks.wait([work])
-        found = self._read.cpu().numpy()
-        head = Head(*found[:_HEAD].view(np.float64).tolist())
-        return head, found[_HEAD : _HEAD + min(int(head.size), self._room)]
 
     def _say(self) -> None:
         """Tell the stage before that there is room again, or that a row has ended."""

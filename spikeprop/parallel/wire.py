@@ -108,7 +108,7 @@ def decode_rows(
         starts = np.empty(steps * rows + 1, dtype=np.int64)
         if kind == BITS:
             _check_bits(content, cells)
-            channels = np.empty(count_bits(content), dtype=np.int32)
+            channels = np.empty(cells, dtype=np.int32)  # what is not written takes no memory
             count = read_bits(content, width, starts, channels)
         else:
             channels = np.empty(len(content), dtype=np.int32)
@@ -191,18 +191,6 @@ def set_bits(starts: Any, ends: Any, channels: Any, rows: int, width: int, out: 
             for at in range(starts[step, row], ends[step, row]):
                 cell = base + channels[at]
                 out[cell >> 3] |= np.uint8(128 >> (cell & 7))
-
-
-@kernels.kernel
-def count_bits(content: Any) -> int:
-    """Return how many bits are set."""
-    count = 0
-    for at in range(content.shape[0]):
-        byte = content[at]
-        while byte:
-            byte &= np.uint8(byte - np.uint8(1))
-            count += 1
-    return count
 
 
 @kernels.kernel
