@@ -63,8 +63,8 @@ class ProcessesConfig:
     """Of the input: the rate at which the hidden layers fire."""
     classes: int = 10
     """Classes."""
-    batches: int = 8
-    """Batches a round."""
+    batches: int = 24
+    """Batches a round: a pipeline fills and empties once in them."""
     rounds: int = 7
     """Rounds that count."""
     others: float = 0.1
