@@ -30,6 +30,7 @@ from spikeprop.engines.filters import advance_over, weights_of
 from spikeprop.engines.grouped import GroupedRun
 from spikeprop.engines.layout import input_major
 from spikeprop.engines.passage import BlockRecord, Passage
+from spikeprop.engines.plain_steps import run_plain_steps
 from spikeprop.engines.products import DenseProduct, Product, SparseProduct
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
@@ -263,8 +264,13 @@ class WindowedEngine:
         steps, x = x.shape[0], self.input(x)
         learns = any(stage.optimizer is not None for stage in passage.stages)
         period = passage.update_every if learns else steps
-        comparisons = self._comparisons(passage, min(period, steps))
-        if comparisons is not None and isinstance(x, EventBatch):
+        comparisons = self._comparisons(passage)
+        period = min(period, steps)
+        if comparisons is not None and isinstance(x, EventBatch) and period == 1 < steps:
+            if run_plain_steps(self, x, passage):
+                self.end(passage, steps)
+                return
+        elif comparisons is not None and isinstance(x, EventBatch) and period > 1:
             assert passage.labels is not None, "there is something to learn"
             grouped = GroupedRun(
                 passage.stages, comparisons, self.rule, self.tensors, passage.filters,
@@ -277,9 +283,9 @@ class WindowedEngine:
             self.advance(self.window(x, span), passage, span)
         self.end(passage, steps)
 
-    def _comparisons(self, passage: _Batch, period: int) -> list[Comparison] | None:
-        """Return the losses in numbers if recordings can run in groups; see :mod:`.grouped`."""
-        plain = passage.labels is not None and len(passage.filters) == 1 and period > 1
+    def _comparisons(self, passage: _Batch) -> list[Comparison] | None:
+        """Return the losses in numbers if all blocks can run in compiled loops alone."""
+        plain = passage.labels is not None and len(passage.filters) == 1
         if not plain or not all(self.sparse):
             return None
         found = []
