@@ -225,6 +225,10 @@ class TrainConfig:
     threads: int = 0
     """CPU threads, 0 is torch's own choice; the same number gives the same bits [threads]."""
 
+    pipeline: bool = False
+    """Put the blocks into the processes that torchrun started, one behind the other, instead of
+    splitting the batches among them."""
+
     checkpoint_minutes: float = 5.0
     """Write a checkpoint after so many minutes of training, beside that of every epoch [min]."""
 
@@ -358,7 +362,7 @@ HOW_TO_RUN = (
 )
 """Options that say where and how to run, and may differ when a run is resumed."""
 
-ADDED = ("limit", "order_window", "lags")
+ADDED = ("limit", "order_window", "lags", "pipeline")
 """Options that older runs do not have, and whose default is what was done before."""
 
 

@@ -22,7 +22,19 @@ from spikeprop.parallel import check_batches, split
 if TYPE_CHECKING:
     from spikeprop.learner import ForwardLearner, SchedulerFactory
 
-__all__ = ["Callback", "EpochResult", "Evaluation", "Part", "TensorBatches", "evaluate", "fit"]
+__all__ = [
+    "Callback",
+    "EpochResult",
+    "Evaluation",
+    "Part",
+    "TensorBatches",
+    "batches_from",
+    "evaluate",
+    "finish_epoch",
+    "fit",
+    "plan",
+    "set_epoch",
+]
 
 SCHEDULES = ("cosine", "constant")
 
@@ -273,8 +285,7 @@ def fit(
         )
     loader = _batches(train, batch_size, shuffle=True, seed=learner.seed)
     check_batches(loader, learner.ranks)
-    if not learner.has_scheduler:
-        learner.set_scheduler(_scheduler(schedule, epochs, _length(loader)))
+    plan(learner, loader, schedule, epochs)
     watching = Guard(learner) if guard else None
     results = []
     for epoch in range(start_epoch + 1, epochs + 1):
@@ -286,6 +297,12 @@ def fit(
     return results
 
 
+def plan(learner: ForwardLearner, loader: Iterable[Any], schedule: str, epochs: int) -> None:
+    """Give a learner without a scheduler that of all epochs."""
+    if not learner.has_scheduler:
+        learner.set_scheduler(_scheduler(schedule, epochs, _length(loader)))
+
+
 def _epoch(
     learner: ForwardLearner,
     guard: Guard | None,
@@ -295,19 +312,15 @@ def _epoch(
     batch_size: int,
     callbacks: Sequence[Callback],
 ) -> EpochResult:
-    set_epoch = getattr(loader, "set_epoch", None) or getattr(
-        getattr(loader, "sampler", None), "set_epoch", None
-    )
-    if set_epoch is not None:
-        set_epoch(part.epoch)
+    length = set_epoch(loader, part.epoch)
     for callback in callbacks:
-        callback.on_epoch_start(learner, part.epoch, _length(loader))
+        callback.on_epoch_start(learner, part.epoch, length)
     start = time.perf_counter() - part.seconds
     ranks = learner.ranks
     batches: Iterator[Any] | None = None
     while True:
         try:
-            batches = _from(loader, part.batches) if batches is None else batches
+            batches = batches_from(loader, part.batches) if batches is None else batches
             batch = next(batches, None)
         except Exception:
             for callback in callbacks:
@@ -336,6 +349,18 @@ def _epoch(
         for callback in callbacks:
             callback.on_part(learner, part)
     seconds = time.perf_counter() - start
+    return finish_epoch(learner, validation, part, seconds, callbacks, batch_size)
+
+
+def finish_epoch(
+    learner: ForwardLearner,
+    validation: Iterable[Any] | tuple[Tensor, Tensor] | None,
+    part: Part,
+    seconds: float,
+    callbacks: Sequence[Callback],
+    batch_size: int = 50,
+) -> EpochResult:
+    """Validate after the last batch of an epoch, and return what the epoch gave."""
     if part.samples == 0:
         raise ValueError("train gave no batch")
     loss, accuracy, rate = part.sums / part.samples
@@ -356,7 +381,17 @@ def _epoch(
     )
 
 
-def _from(loader: Iterable[Any], batches: int) -> Iterator[Any]:
+def set_epoch(loader: Iterable[Any], epoch: int) -> int | None:
+    """Choose a loader's order of an epoch; return its number of batches, if it can tell."""
+    choose = getattr(loader, "set_epoch", None) or getattr(
+        getattr(loader, "sampler", None), "set_epoch", None
+    )
+    if choose is not None:
+        choose(epoch)
+    return _length(loader)
+
+
+def batches_from(loader: Iterable[Any], batches: int) -> Iterator[Any]:
     """Return the batches of an epoch behind the first so many of them."""
     skip = getattr(loader, "skip", None)
     if batches == 0:

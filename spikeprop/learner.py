@@ -437,8 +437,7 @@ class ForwardLearner:
             regression=self.rule.regression,
         )
         if share is not None:
-            passage = share.whole(passage)
-            metrics = share.metrics(metrics, passage)
+            metrics, passage = share.whole(metrics, passage)
         checks.finite_loss(metrics.loss, self.blocks, self.updates)
         if self.rule.homeostasis is not None:
             keep_rates(self.rule.homeostasis, passage)

@@ -8,12 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -26,10 +24,10 @@ from rich.progress import (
 from torch import Tensor
 
 from spikeprop.datasets.files import write_text
-from spikeprop.fit import Callback, EpochResult
+from spikeprop.fit import Callback, EpochResult, Part
 
 if TYPE_CHECKING:
-    from spikeprop.learner import ForwardLearner, Metrics
+    from spikeprop.learner import ForwardLearner
 
 __all__ = ["CsvLog", "PlainProgress", "ProgressBars", "TensorBoardLog", "epoch_line", "row_of"]
 
@@ -118,9 +116,6 @@ class ProgressBars(PlainProgress):
             transient=True,
         )
         self._task: TaskID | None = None
-        self._sums = torch.zeros(())
-        self._samples = 0
-        self._start = 0.0
 
     def __enter__(self) -> ProgressBars:
         self._bars.start()
@@ -131,23 +126,17 @@ class ProgressBars(PlainProgress):
 
     def on_epoch_start(self, learner: ForwardLearner, epoch: int, n_batches: int | None) -> None:
         """Start the epoch's bar."""
-        self._sums, self._samples, self._start = torch.zeros(()), 0, time.perf_counter()
         self._remove()
         description = f"epoch {epoch}/{self.epochs}"
         self._task = self._bars.add_task(description, total=n_batches, figures="")
 
-    def on_batch_end(
-        self, learner: ForwardLearner, epoch: int, batch: int, metrics: Metrics
-    ) -> None:
+    def on_part(self, learner: ForwardLearner, part: Part) -> None:
         """Move the bar on, with the means of the epoch so far."""
-        size = len(metrics.prediction)
-        self._samples += size
-        self._sums = self._sums + size * torch.stack([metrics.accuracy, metrics.rate]).cpu()
-        accuracy, rate = self._sums / self._samples
-        speed = self._samples / max(time.perf_counter() - self._start, 1e-9)
+        _, accuracy, rate = part.sums / part.samples
+        speed = part.samples / max(part.seconds, 1e-9)
         figures = f"layers {_percents(accuracy)} %  rate {_rates(rate)}  {speed:.0f} samples/s"
         if self._task is not None:
-            self._bars.update(self._task, completed=batch, figures=figures)
+            self._bars.update(self._task, completed=part.batches, figures=figures)
 
     def on_epoch_end(self, learner: ForwardLearner, result: EpochResult) -> None:
         """Take the bar away and print the epoch's line."""

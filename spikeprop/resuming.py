@@ -99,12 +99,18 @@ class Keeper(Callback):
 
     def on_part(self, learner: ForwardLearner, part: Part) -> None:
         """Write a checkpoint where it is time to, and end where a signal has come."""
+        before = self.part
+        seen = 0 if before is None or before.epoch != part.epoch else before.batches
+        self.count += part.batches - seen
         self.part, self.unwritten = part, True
-        self.count += 1
-        late = time.monotonic() - self.since >= 60.0 * self.minutes
-        if late or (self.updates is not None and self.count >= self.updates):
+        if self.due():
             self.write(learner)
         self._stop_together(learner)
+
+    def due(self) -> bool:
+        """Tell whether it is time for a checkpoint."""
+        late = time.monotonic() - self.since >= 60.0 * self.minutes
+        return late or (self.updates is not None and self.count >= self.updates)
 
     def on_validation_start(self, learner: ForwardLearner, part: Part) -> None:
         """Let a signal end the validation at once, of a process on its own."""

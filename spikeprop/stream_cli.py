@@ -18,7 +18,7 @@ from spikeprop.stopping import Stopping
 if TYPE_CHECKING:
     from spikeprop.live import Counters, Follower, Report
     from spikeprop.live.view import View
-    from spikeprop.parallel.pipeline import Pipeline
+    from spikeprop.parallel.streaming import StagedStream
 
 SGD_RATE = 1e-4
 
@@ -108,7 +108,7 @@ def run(config: StreamConfig) -> None:
     from spikeprop.live.sources import open_source, read_labels
     from spikeprop.live.view import View
     from spikeprop.parallel import join, leave
-    from spikeprop.parallel.live import Feeding, open_pipeline
+    from spikeprop.parallel.live import begin_stream
 
     for name in ("save", "log"):
         path = getattr(config, name)
@@ -146,16 +146,16 @@ def run(config: StreamConfig) -> None:
     if tuple(data["input_shape"]) != (sensor[2], sensor[1], sensor[0]):
         raise ValueError(f"{config.run} was trained on pooled pixels, which a stream has not")
     ranks = join(config.device or "cpu")
-    pipeline = None if ranks is None else open_pipeline(learner, ranks, log=config.log)
-    if pipeline is not None and not pipeline.first:
-        _stage(pipeline, save=config.save is not None)
+    staged = None if ranks is None else begin_stream(learner, ranks, log=config.log)
+    if staged is not None and not staged.pipeline.first:
+        _stage(staged, save=config.save is not None)
         return
     counters = Counters()
     labels = None if config.labels is None else read_labels(config.labels, classes)
     packets = open_source(config.source, counters, speed=config.speed, labels=labels)
-    view = None if config.quiet or pipeline is not None else View(counters, classes, sensor)
+    view = None if config.quiet or staged is not None else View(counters, classes, sensor)
     # A pipeline's weights are together at its end alone.
-    minutes = config.save_minutes if pipeline is None else math.inf
+    minutes = config.save_minutes if staged is None else math.inf
     keeping = Keeping(learner, kept, config.save, minutes)
     with ExitStack() as stack:
         stopping = stack.enter_context(Stopping((signal.SIGTERM,)))
@@ -174,7 +174,7 @@ def run(config: StreamConfig) -> None:
                 view.step(report)
 
         follower = Follower(
-            learner if pipeline is None else Feeding(pipeline),
+            learner if staged is None else staged,
             sensor,
             config.step or trained.time_window,
             counters,
@@ -197,11 +197,11 @@ def run(config: StreamConfig) -> None:
 
         _follow(packets, Reorder(counters, config.window), follower, view, over)
         seconds = time.monotonic() - begun
-        if pipeline is not None:
-            pipeline.end_stream()
+        if staged is not None:
+            staged.end()
             right = _Score()  # the last stage keeps it
             if config.save is not None:
-                pipeline.gather()
+                staged.pipeline.gather()
         learner.reset()
         keeping.write()
     _print_result(follower, counters, seconds, right)
@@ -211,17 +211,17 @@ def run(config: StreamConfig) -> None:
     stopping.check()
 
 
-def _stage(pipeline: Pipeline, *, save: bool) -> None:
+def _stage(staged: StagedStream, *, save: bool) -> None:
     """Run a later stage of a pipeline; the last one says how well it predicted."""
     from spikeprop.parallel import leave
-    from spikeprop.parallel.live import behind
+    from spikeprop.parallel.live import follow_stage
 
-    steps, labelled, right = behind(pipeline)
-    if pipeline.last and labelled:
+    steps, labelled, right = follow_stage(staged)
+    if staged.pipeline.last and labelled:
         share = 100 * right / labelled
         print(f"accuracy   {share:.2f} % of {labelled:,} of {steps:,} time steps, as they came")
     if save:
-        pipeline.gather()
+        staged.pipeline.gather()
     leave()
 
 

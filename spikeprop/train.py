@@ -19,15 +19,17 @@ from spikeprop.checkpoints import Checkpoints
 from spikeprop.config import TrainConfig
 from spikeprop.counting import count_backward_passes, peak_memory_mib
 from spikeprop.datasets.files import write_atomically
+from spikeprop.epochs import run_epochs
 from spikeprop.fit import Callback, Evaluation
 from spikeprop.learner import ForwardLearner
 from spikeprop.monitor import CsvLog, PlainProgress, ProgressBars, TensorBoardLog
 from spikeprop.parallel import Ranks
 from spikeprop.parallel.following import Tell, announcing, follow, of_restart
-from spikeprop.resuming import Keeper, Progress, go_on
+from spikeprop.parallel.staged import check_staged
+from spikeprop.resuming import Progress, go_on
 from spikeprop.rules.base import ONCE
 from spikeprop.runs import RunFolder
-from spikeprop.stopping import Stopped, Stopping
+from spikeprop.stopping import Stopping
 
 __all__ = ["count_backward_passes", "peak_memory_mib", "train"]
 
@@ -97,6 +99,8 @@ def _train(config: TrainConfig, console: Console, stopping: Stopping, tell: Tell
         console.print(presets.cost(settings.preset))
     data = open_data(settings)
     learner = build_learner(settings, data.input_shape, len(data.classes))
+    if settings.pipeline:
+        check_staged(learner)
     folder = runs.create(settings) if resumed is None else resumed
     with folder.lock():
         folder.tidy()
@@ -141,34 +145,16 @@ def _learn(
         elif not quiet:
             callbacks.append(PlainProgress(config.epochs, console))
         progress.rows = table.rows
-        counter = stack.enter_context(count_backward_passes())
-        keeper = Keeper(
+        run_epochs(
+            config,
+            data,
+            learner,
             Checkpoints(folder.path, config.keep),
             progress,
-            data.summary["train_sha256"],
-            counter,
             stopping,
-            minutes=config.checkpoint_minutes,
-            updates=config.checkpoint_updates,
+            start_epoch=progress.epochs,
+            callbacks=callbacks,
         )
-        # Last: a checkpoint says that all else of its epoch is written.
-        callbacks.append(keeper)
-        try:
-            learner.fit(
-                data.train,
-                data.validation,
-                epochs=config.epochs,
-                start_epoch=progress.epochs,
-                part=progress.part,
-                guard=True,
-                schedule=config.schedule,
-                callbacks=callbacks,
-            )
-        except Stopped:
-            keeper.stop(learner)
-            raise
-        finally:
-            stopping.busy = False
 
 
 def _finish(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from spikeprop.fit import EpochResult, Evaluation
+from spikeprop.fit import EpochResult, Evaluation, Part
 from spikeprop.monitor import (
     CsvLog,
     PlainProgress,
@@ -45,6 +45,7 @@ def learner(lr: float = 0.01) -> Any:
 
 def metrics(accuracy: list[float], samples: int) -> Any:
     return SimpleNamespace(
+        loss=torch.zeros(2),
         accuracy=torch.tensor(accuracy),
         rate=torch.tensor([0.125, 0.25]),
         prediction=torch.zeros(samples),
@@ -99,8 +100,10 @@ def test_bars_show_means_over_the_epoch() -> None:
     console = Console(file=text, force_terminal=True, width=150, color_system=None)
     with ProgressBars(3, console) as bars:
         bars.on_epoch_start(learner(), 1, 2)
-        bars.on_batch_end(learner(), 1, 1, metrics([0.5, 1.0], 6))
-        bars.on_batch_end(learner(), 1, 2, metrics([1.0, 1.0], 2))
+        part = Part.empty(1)
+        for accuracy, n in (([0.5, 1.0], 6), ([1.0, 1.0], 2)):
+            part = part.add(metrics(accuracy, n), n, 0, 1.0)
+            bars.on_part(learner(), part)
         task = bars._bars.tasks[0]
         assert (task.completed, task.total, task.description) == (2, 2, "epoch 1/3")
         assert task.fields["figures"].startswith("layers 62.5 100.0 %  rate 0.125 0.250  ")

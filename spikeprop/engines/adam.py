@@ -3,9 +3,9 @@
 An update at every time step calls the optimiser thousands of times a second, and half of the time
 of ``torch.optim.Adam.step`` on a layer of some hundred neurons is bookkeeping; and where a gradient
 is complete, row by row, in the order in which a step would read it again, the step can be made
-there and then. The optimiser's first step is its own (it makes the state and tells the schedulers);
-others are made here on the same state, so that a checkpoint, a scheduler or a switch of engines
-sees one and the same optimiser.
+there and then. The optimiser's first step of all is its own (it makes the state); others are made
+here on the same state, so that a checkpoint, a scheduler or a switch of engines sees one and the
+same optimiser.
 """
 
 from __future__ import annotations
@@ -59,6 +59,9 @@ class CompiledAdam:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        # What the optimiser's own step tells a scheduler. That must not depend on whether that step
+        # was made in this process: a run that goes on has the bits of an undisturbed one.
+        optimizer._opt_called = True  # type: ignore[attr-defined]
         self._moments: list[tuple[Tensor, _Moments]] = []
         for group in optimizer.param_groups:
             for parameter in group["params"]:
@@ -80,10 +83,9 @@ class CompiledAdam:
         """
         if type(optimizer) is not torch.optim.Adam or not kernels.available():
             return False
-        if "step" in vars(optimizer):  # a scheduler's, which wants to see one call; or a user's
-            counted = hasattr(optimizer.step, "_wrapped_by_lr_sched")
-            if not (counted and getattr(optimizer, "_opt_called", False)):
-                return False
+        own = "step" in vars(optimizer)  # a scheduler's, which counts; or a user's
+        if own and not hasattr(optimizer.step, "_wrapped_by_lr_sched"):
+            return False
         hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
         if hooks:
             return False

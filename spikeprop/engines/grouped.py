@@ -145,8 +145,11 @@ class _Block:
         if below is not None:
             below = self.product.arrive_in_group(below, n, self._first_step)
         if below is None:
-            for step, current in enumerate(given):
-                x[:, step, : self.size] = current.flatten(1)
+            if all(current is given[0] for current in given):  # the usual signal stays the same
+                x[:, :, : self.size] = given[0].flatten(1)[:, None]
+            else:
+                for step, current in enumerate(given):
+                    x[:, step, : self.size] = current.flatten(1)
         else:
             self.product.fill(below, x)
         self._below = below
@@ -327,36 +330,67 @@ class GroupedRun:
         signals = self._blocks[0].signals
         return max(1, SIGNAL_ROWS // signals) if signals else GROUP_ROWS
 
+    @property
+    def signals(self) -> int:
+        """Class signals that travel through the blocks."""
+        return self._blocks[0].signals
+
     def run(self, x: EventBatch, windows: Iterable[Step]) -> None:
         """Learn from all recordings, window by window."""
+        for span in windows:
+            self.begin(span)
+            if self.signals:
+                self.send(None)
+            for group in self.groups():
+                self.learn(self.input(x, group), group)
+        self.report()
+
+    @torch.no_grad()
+    def begin(self, span: Step) -> None:
+        """Start a window."""
+        self._span, steps = span, span.last - span.first
+        self._weights = weights_of(self._filters, span.first + 1, steps)
+        self._advances = [advance_over(b.stage.beta, self._weights) for b in self._blocks]
+        for block in self._blocks:
+            block.begin(span.first, self._weights)
+
+    @torch.no_grad()
+    def send(self, below: Rows | None) -> Rows:
+        """Run the window's class signals; ``below`` are their spikes, None in the first block."""
+        given = []
+        for t in range(self._span.first + 1, self._span.last + 1):
+            signal = self._rule.current(self._tensors, t)
+            assert signal is not None, "there are rows for it"
+            given.append(signal)
+        for block in self._blocks:
+            below = block.send(below, given, self._weights)
+        assert below is not None, "there are blocks"
+        return below
+
+    def groups(self) -> list[tuple[int, int]]:
+        """Return the groups of the window's recordings."""
+        most = max(1, GROUP_ROWS // self._weights.shape[1])
+        return spans(self._n_recordings, -(-self._n_recordings // most))
+
+    def input(self, x: EventBatch, group: tuple[int, int]) -> Rows:
+        """Return the first block's rows of a group."""
         values = np.empty(0, dtype=self._blocks[0].logits.dtype)
         if x.values is not None:
             values = x.values.to(self._dtype).numpy()
-        for span in windows:
-            self._window(x, values, span)
+        return Rows.of_group(x, values, group, (self._span.first, self._span.last))
+
+    @torch.no_grad()
+    def learn(self, rows: Rows, group: tuple[int, int]) -> Rows:
+        """Run a group of recordings through the blocks, and let these learn."""
+        for block, advance in zip(self._blocks, self._advances, strict=True):
+            rows = block.learn(rows, group, self._weights, advance, self._span)
+        return rows
+
+    @torch.no_grad()
+    def report(self) -> None:
+        """Say what has been measured."""
         for block in self._blocks:
             block.report()
-
-    def _window(self, x: EventBatch, values: Array, span: Step) -> None:
-        steps = span.last - span.first
-        weights = weights_of(self._filters, span.first + 1, steps)
-        given = []
-        if self._blocks[0].signals:
-            for t in range(span.first + 1, span.last + 1):
-                signal = self._rule.current(self._tensors, t)
-                assert signal is not None, "there are rows for it"
-                given.append(signal)
-        sent: Rows | None = None
-        for block in self._blocks:
-            block.begin(span.first, weights)
-            if block.signals:
-                sent = block.send(sent, given, weights)
-        most = max(1, GROUP_ROWS // steps)
-        advances = [advance_over(block.stage.beta, weights) for block in self._blocks]
-        for group in spans(self._n_recordings, -(-self._n_recordings // most)):
-            rows = Rows.of_group(x, values, group, (span.first, span.last))
-            for block, advance in zip(self._blocks, advances, strict=True):
-                rows = block.learn(rows, group, weights, advance, span)
 
 
 def _flat(x: Rows) -> Rows:

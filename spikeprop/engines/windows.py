@@ -264,18 +264,18 @@ class WindowedEngine:
         steps, x = x.shape[0], self.input(x)
         learns = any(stage.optimizer is not None for stage in passage.stages)
         period = passage.update_every if learns else steps
-        comparisons = self._comparisons(passage)
         period = min(period, steps)
-        if comparisons is not None and isinstance(x, EventBatch) and period == 1 < steps:
+        learns = learns and passage.labels is not None and isinstance(x, EventBatch)
+        if learns and period == 1 < steps and self._in_numbers(len(passage.filters)):
+            assert isinstance(x, EventBatch), "or else it learns otherwise"
             if run_plain_steps(self, x, passage):
                 self.end(passage, steps)
                 return
-        elif comparisons is not None and isinstance(x, EventBatch) and period > 1:
-            assert passage.labels is not None, "there is something to learn"
-            grouped = GroupedRun(
-                passage.stages, comparisons, self.rule, self.tensors, passage.filters,
-                passage.labels, passage.n_recordings, self._buffers, self.dtype,
-            )  # fmt: skip
+        comparisons = None
+        if passage.labels is not None:
+            comparisons = self.comparisons(len(passage.filters), period)
+        if comparisons is not None and isinstance(x, EventBatch):
+            grouped = self.in_groups(passage, comparisons)
             grouped.run(x, spans_of(steps, 1, period, grouped.most_steps))
             self.end(passage, steps)
             return
@@ -283,22 +283,33 @@ class WindowedEngine:
             self.advance(self.window(x, span), passage, span)
         self.end(passage, steps)
 
-    def _comparisons(self, passage: _Batch) -> list[Comparison] | None:
+    def comparisons(self, filters: int, period: int) -> list[Comparison] | None:
+        """Return the losses in numbers if recordings can learn in groups; see :mod:`.grouped`."""
+        return None if period <= 1 else self._in_numbers(filters)
+
+    def _in_numbers(self, filters: int) -> list[Comparison] | None:
         """Return the losses in numbers if all blocks can run in compiled loops alone."""
-        plain = passage.labels is not None and len(passage.filters) == 1
-        if not plain or not all(self.sparse):
+        if filters != 1 or not self.compiled or not all(self.sparse):
             return None
+        signals = self.rule.current(self.tensors, 1) is not None
         found = []
-        for stage in passage.stages:
-            if not isinstance(stage.scan, CompiledScan):
+        for link in self.links:
+            if membrane_of(link.block) is None:
                 return None
-            size = stage.scan.size
-            comparison = self.rule.comparison(stage.record.block.index, size, self.tensors)
-            signals = stage.scan.n_rows - stage.scan.n_recordings
-            if comparison is None or (comparison.vectors is None) != bool(signals):
+            index, size = link.block.index, link.block.features.numel()
+            comparison = self.rule.comparison(index, size, self.tensors)
+            if comparison is None or (comparison.vectors is None) != signals:
                 return None
             found.append(comparison)
         return found
+
+    def in_groups(self, passage: _Batch, comparisons: list[Comparison]) -> GroupedRun:
+        """Return a batch's run in groups."""
+        assert passage.labels is not None, "there is something to learn"
+        return GroupedRun(
+            passage.stages, comparisons, self.rule, self.tensors, passage.filters,
+            passage.labels, passage.n_recordings, self._buffers, self.dtype,
+        )  # fmt: skip
 
     @torch.no_grad()
     def advance(

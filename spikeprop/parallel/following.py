@@ -17,10 +17,10 @@ from spikeprop import runs
 from spikeprop.assemble import build_learner, open_data
 from spikeprop.checkpoints import Checkpoints
 from spikeprop.config import TrainConfig, from_json, to_json
-from spikeprop.counting import count_backward_passes
+from spikeprop.epochs import run_epochs
 from spikeprop.fit import Part
 from spikeprop.parallel.ranks import Ranks, restarted
-from spikeprop.resuming import Keeper, Progress
+from spikeprop.resuming import Progress
 from spikeprop.runs import RunFolder
 from spikeprop.stopping import Stopping
 
@@ -98,30 +98,16 @@ def follow(ranks: Ranks, stopping: Stopping, data_dir: Path | None = None) -> Ru
     data = open_data(settings)
     learner = build_learner(settings, data.input_shape, len(data.classes))
     part = None if told["part"] is None else Part(**told["part"])
-    with count_backward_passes() as counter:
-        # It writes nothing here, but stops after the same batch as that of the first.
-        keeper = Keeper(
-            Checkpoints(folder.path),
-            Progress(part=part),
-            data.summary["train_sha256"],
-            counter,
-            stopping,
-            minutes=settings.checkpoint_minutes,
-            updates=settings.checkpoint_updates,
-        )
-        try:
-            learner.fit(
-                data.train,
-                data.validation,
-                epochs=settings.epochs,
-                start_epoch=told["epochs"],
-                part=part,
-                guard=True,
-                schedule=settings.schedule,
-                callbacks=[keeper],
-            )
-        finally:
-            stopping.busy = False
+    # It writes nothing here, but stops after the same batch as the first.
+    run_epochs(
+        settings,
+        data,
+        learner,
+        Checkpoints(folder.path),
+        Progress(part=part),
+        stopping,
+        start_epoch=told["epochs"],
+    )
     learner.evaluate(data.test)
     return folder
 

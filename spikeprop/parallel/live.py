@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from spikeprop.metrics import Metrics
 from spikeprop.parallel.pipeline import Pipeline
+from spikeprop.parallel.streaming import StagedStream
 
 if TYPE_CHECKING:
     from spikeprop.learner import ForwardLearner
     from spikeprop.parallel.ranks import Ranks
-    from spikeprop.rules import Rule
 
-__all__ = ["Feeding", "behind", "open_pipeline"]
+__all__ = ["begin_stream", "follow_stage"]
 
 
-def open_pipeline(learner: ForwardLearner, ranks: Ranks, *, log: object) -> Pipeline:
+def begin_stream(learner: ForwardLearner, ranks: Ranks, *, log: object) -> StagedStream:
     """Put a trained network into the processes, and begin a stream.
 
     Raises
@@ -29,24 +28,10 @@ def open_pipeline(learner: ForwardLearner, ranks: Ranks, *, log: object) -> Pipe
             "a pipeline: leave --log out, or start one process"
         )
     learner.group = None
-    pipeline = Pipeline(learner, ranks)
-    pipeline.begin_stream()
-    return pipeline
+    return StagedStream(Pipeline(learner, ranks))
 
 
-class Feeding:
-    """A learner as a follower of events sees it, whose steps go into a pipeline."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self.pipeline = pipeline
-        self.rule: Rule = pipeline.learner.rule
-
-    def step(self, x_t: Any, label: Any = None) -> Metrics:
-        """Give the first stage a time step."""
-        return self.pipeline.step(x_t, label)
-
-
-def behind(pipeline: Pipeline) -> tuple[int, int, float]:
+def follow_stage(stream: StagedStream) -> tuple[int, int, float]:
     """Follow the stage before to the end of the stream.
 
     Returns
@@ -55,10 +40,10 @@ def behind(pipeline: Pipeline) -> tuple[int, int, float]:
         Time steps, labelled ones among them, and how many of these this stage predicted rightly.
     """
     steps, labelled, right = 0, 0, 0.0
-    for metrics in pipeline.steps_before():
+    for metrics in stream.steps_before():
         steps += 1
         if not bool(metrics.accuracy[-1].isnan()):
             labelled += 1
             right += float(metrics.accuracy[-1])
-    pipeline.end_stream()
+    stream.end()
     return steps, labelled, right

@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ __all__ = ["Ranks", "join", "leave", "restarted"]
 TIMEOUT, TIMEOUT_VARIABLE = 600.0, "SPIKEPROP_PEER_TIMEOUT"
 #: Seconds in which the living say that they live, after something broke.
 GRACE = 3.0
-#: Gradients of fewer numbers travel in one message.
-SMALL = 1 << 14
+#: Gradients of up to so many numbers in all travel in one message.
+BUCKET = 1 << 22
 
 
 def join(device: str = "cpu") -> Ranks | None:
@@ -53,6 +54,8 @@ def join(device: str = "cpu") -> Ranks | None:
     cuda = torch.device(device).type == "cuda"
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    else:
+        _let_threads_wait()
     limit = timedelta(seconds=_timeout())
     try:
         found = dist.rendezvous("env://", timeout=limit)  # type: ignore[attr-defined]
@@ -132,11 +135,9 @@ class Ranks:
 
         Tensors lie in memory in the same order in all processes.
         """
-        small = [t for t in tensors if t.numel() < SMALL]
-        bucket = torch.cat([t.reshape(-1) for t in small]) if len(small) > 1 else None
-        sent = [t for t in tensors if t.numel() >= SMALL or bucket is None]
-        flat = [_flat(t) for t in sent]
-        moving = flat if bucket is None else [*flat, bucket]
+        flat = [_flat(t) for t in tensors]
+        together = len(flat) > 1 and sum(t.numel() for t in flat) <= BUCKET
+        moving = [torch.cat(flat)] if together else flat
         waits: list[Any] = []
         try:
             for tensor in moving:
@@ -148,13 +149,12 @@ class Ranks:
 
         def wait() -> None:
             self.wait(waits)
-            for tensor, copy in zip(sent, flat, strict=True):
+            found = torch.split(moving[0], [t.numel() for t in flat]) if together else moving
+            for tensor, copy, summed in zip(tensors, flat, found, strict=True):
                 if copy.data_ptr() != tensor.data_ptr():
-                    tensor.copy_(copy.view(tensor.shape))
-            if bucket is not None:
-                parts = torch.split(bucket, [t.numel() for t in small])
-                for tensor, part in zip(small, parts, strict=True):
-                    tensor.copy_(part.view(tensor.shape))
+                    tensor.copy_(summed.view(tensor.shape))
+                elif together:
+                    copy.copy_(summed)
 
         return wait
 
@@ -218,17 +218,17 @@ class Ranks:
 
     # ------------------------------------------------------------------ point to point
 
-    def send(self, tensor: Tensor, to: int) -> Any:
+    def send(self, tensor: Tensor, to: int, tag: int = 0) -> Any:
         """Begin to send a tensor; it is not to be touched until :meth:`wait` has seen it off."""
         try:
-            return dist.isend(tensor, to, group=self._group)
+            return dist.isend(tensor, to, group=self._group, tag=tag)
         except RuntimeError as error:
             raise self.lost(error) from error
 
-    def receive(self, tensor: Tensor, source: int) -> Any:
-        """Begin to receive into a tensor."""
+    def receive(self, tensor: Tensor, source: int, tag: int = 0) -> Any:
+        """Begin to receive into a tensor; over gloo a shorter message fills its beginning."""
         try:
-            return dist.irecv(tensor, source, group=self._group)
+            return dist.irecv(tensor, source, group=self._group, tag=tag)
         except RuntimeError as error:
             raise self.lost(error) from error
 
@@ -290,6 +290,18 @@ class Ranks:
             missing = [rank for rank in missing if not store.check([keys[rank]])]
             time.sleep(0.05)
         return missing
+
+
+def _let_threads_wait() -> None:
+    """Let no thread of this process take the core from another one when it wakes, on Linux.
+
+    A thread of gloo that wakes while another one holds its lock looks for it in a loop. Where all
+    cores compute, it takes the core of the very thread that it waits for, for milliseconds a
+    message. Processes of the class for batch work take a core when it is free, or at the next tick.
+    """
+    if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        with suppress(OSError):  # a sandbox may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _flat(tensor: Tensor) -> Tensor:

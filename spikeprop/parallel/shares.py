@@ -110,29 +110,30 @@ class Share:
         gradients = [p.grad for g in optimizer.param_groups for p in g["params"]]
         self.reduce(gradients)()
 
-    def whole(self, passage: Passage[Seen]) -> Passage[BlockRecord]:
-        """Return what the blocks did to the whole batch: their spikes, summed over it."""
+    def whole(self, own: Metrics, passage: Passage[Seen]) -> tuple[Metrics, Passage[BlockRecord]]:
+        """Return the metrics of the whole batch, and what the blocks did to it: their spikes.
+
+        Scores and predictions stay this process's.
+        """
         sums = [torch.as_tensor(item.spike_sum) for item in passage.blocks]
-        flat = torch.cat([value.reshape(-1).to(torch.float64) for value in sums])
+        means = torch.stack([own.loss, own.accuracy]).nan_to_num(0.0) * self.weight
+        bad = ~torch.isfinite(own.loss)
+        flat = torch.cat([v.reshape(-1).double() for v in (*sums, means, bad)])
         flat = self.ranks.sum(flat if self.count else torch.zeros_like(flat))
-        parts = torch.split(flat, [value.numel() for value in sums])
+        sizes = [value.numel() for value in (*sums, own.loss, own.loss, bad)]
+        *parts, loss, accuracy, found = torch.split(flat, sizes)
         records = [
             BlockRecord(item.block, item.t, spike_sum=part.reshape(value.shape).to(value.dtype))
             for item, value, part in zip(passage.blocks, sums, parts, strict=True)
         ]
-        return Passage(records, self.total)
-
-    def metrics(self, own: Metrics, whole: Passage[BlockRecord]) -> Metrics:
-        """Return the metrics of the whole batch; scores and predictions stay this process's."""
-        loss, accuracy = self.mean(torch.stack([own.loss, own.accuracy]).nan_to_num(0.0))
-        accuracy = torch.where(own.accuracy.isnan(), own.accuracy, accuracy)
-        rates = [torch.as_tensor(item.spike_sum).to(loss.dtype).mean() for item in whole.blocks]
-        rate = torch.stack(rates) / (whole.steps * self.total)
+        whole = Passage(records, self.total)
         # A loss that is not a number in one process is none in all of them.
-        bad = self.ranks.sum((~torch.isfinite(own.loss)).to(torch.float64)) > 0
-        loss = torch.where(bad, torch.full_like(loss, torch.nan), loss)
+        loss = torch.where(found > 0, torch.nan, loss).to(own.loss)
+        accuracy = torch.where(own.accuracy.isnan(), torch.nan, accuracy).to(own.loss)
+        spikes = torch.stack([part.mean() for part in parts])
+        rate = (spikes / (whole.steps * self.total)).to(own.loss)
         logits, prediction = own.logits[:, : self.count], own.prediction[: self.count]
-        return Metrics(loss, accuracy, rate, logits, prediction)
+        return Metrics(loss, accuracy, rate, logits, prediction), whole
 
     @contextmanager
     def dropout(self, net: nn.Module, rule: Rule) -> Iterator[None]:

@@ -16,15 +16,16 @@ from spikeprop.engines import ReferenceEngine, choose
 from spikeprop.engines.chain import DROPOUTS
 from spikeprop.engines.passage import Passage
 from spikeprop.engines.rows import Rows
-from spikeprop.engines.windows import Span, WindowedEngine, spans_of
+from spikeprop.engines.windows import WindowedEngine, spans_of
+from spikeprop.losses import Comparison
 from spikeprop.norms import batch_norms
 from spikeprop.parallel.shares import RANDOM
-from spikeprop.parallel.wire import decode, decode_rows
+from spikeprop.parallel.wire import decode, decode_rows, encode
 
-__all__ = ["Stage", "balanced", "check_pipeline", "make_stage", "pieces_of"]
+__all__ = ["Stage", "Stepwise", "balanced", "check_pipeline", "make_stage", "pieces_of"]
 
 Window = Any
-Receive = Callable[[int], tuple[int, Any]]
+Receive = Callable[[int], Any]
 Optimizers = Sequence[torch.optim.Optimizer | None]
 
 
@@ -44,6 +45,8 @@ class Stage:
         The block whose spikes come in; None for the first stage.
     sparse_behind : bool, optional
         Whether the next stage takes sparse rows; None where there is none.
+    whole : WindowedEngine, optional
+        The engine of all blocks, if it runs windows.
     """
 
     net: nn.Sequential
@@ -51,16 +54,12 @@ class Stage:
     engine: WindowedEngine | ReferenceEngine
     before: Block | None
     sparse_behind: bool | None
+    whole: WindowedEngine | None
 
     @property
     def places(self) -> slice:
         """Where its blocks are among those of the network."""
         return slice(self.blocks[0].index, self.blocks[-1].index + 1)
-
-    @property
-    def width_out(self) -> int:
-        """Cells of a row that goes out."""
-        return self.blocks[-1].features.numel()
 
     def begin(
         self, n: int, filters: Any, labels: Tensor | None, optimizers: Optimizers, update_every: int
@@ -74,33 +73,65 @@ class Stage:
             return self.engine.input(x)
         return x.to_dense(self.engine.dtype) if isinstance(x, EventBatch) else x
 
-    def spans(self, steps: int, n: int, update_every: int) -> Iterator[Span]:
-        """Cut a batch into the windows that travel."""
-        if isinstance(self.engine, WindowedEngine):
-            return spans_of(steps, n, update_every)
-        return (Span(t, t + 1, t + 1 == steps, t + 1 < steps) for t in range(steps))
-
     def run(
-        self, x: Tensor | EventBatch | None, span: Span, passage: Passage[Any], got: Any
-    ) -> Window:
-        """Run a window of the input ``x``, or of the spikes ``got``; return the last spikes."""
-        engine = self.engine
-        if isinstance(engine, WindowedEngine):
-            window = engine.window(x, span) if x is not None else got
-            behind = self.sparse_behind
-            return engine.advance(window, passage, span, behind)  # type: ignore[arg-type]
-        rows = got[0] if x is None else engine.rows(x[span.first], passage)  # type: ignore[arg-type]
-        return engine.step_rows(rows, passage)[None]
+        self, x: Tensor | EventBatch | None, steps: int, passage: Passage[Any], receive: Receive
+    ) -> Iterator[Window]:
+        """Run a batch ``x``, or what is received, window by window; give the last spikes.
 
-    def end(self, passage: Passage[Any], steps: int) -> None:
-        """Let what is left over be learned."""
-        if isinstance(self.engine, WindowedEngine):
-            self.engine.end(passage, steps)  # type: ignore[arg-type]
+        ``receive(count)`` returns the spikes of so many time steps, or of so many rows of a window
+        that goes in groups (:mod:`spikeprop.engines.grouped`): class signals first, if they travel.
+        """
+        engine = self.engine
+        if isinstance(engine, ReferenceEngine):
+            for t in range(steps):
+                rows = receive(1)[0] if x is None else engine.rows(x[t], passage)  # type: ignore[arg-type]
+                yield engine.step_rows(rows, passage)[None]
+            engine.end(passage)
+            return
+        batch: Any = passage
+        comparisons = self._comparisons(batch, steps)
+        if comparisons is not None:
+            yield from self._run_groups(x, steps, batch, comparisons, receive)
         else:
-            self.engine.end(passage)
+            for span in spans_of(steps, batch.n_recordings, batch.update_every):
+                got = receive(span.last - span.first) if x is None else engine.window(x, span)
+                yield engine.advance(got, batch, span, self.sparse_behind)
+        engine.end(batch, steps)
+
+    def _comparisons(self, batch: Any, steps: int) -> list[Comparison] | None:
+        """Return the losses in numbers, if the whole network can go in groups of recordings."""
+        assert self.whole is not None, "windows are run by a part of it"
+        found = self.whole.comparisons(len(batch.filters), min(batch.update_every, steps))
+        return None if found is None else found[self.places]
+
+    def _run_groups(
+        self,
+        x: Any,
+        steps: int,
+        batch: Any,
+        comparisons: list[Comparison],
+        receive: Receive,
+    ) -> Iterator[Rows]:
+        assert isinstance(self.engine, WindowedEngine), "groups are its"
+        run = self.engine.in_groups(batch, comparisons)
+        for span in spans_of(steps, 1, batch.update_every, run.most_steps):
+            run.begin(span)
+            if run.signals:
+                yield run.send(receive(run.signals) if x is None else None)
+            for first, last in run.groups():
+                group = (first, last)
+                rows = receive(last - first) if x is None else run.input(x, group)
+                yield run.learn(rows, group)
+        run.report()
+
+    def pack(self, out: Window) -> tuple[int, int, Any]:
+        """Return the kind of the message of a window that goes out, its rows, and its bytes."""
+        rows = out.starts.shape[1] if isinstance(out, Rows) else out.shape[1]
+        kind, content = encode(out, rows, self.blocks[-1].features.numel())
+        return kind, rows, content
 
     def unpack(self, kind: int, content: Any, steps: int, rows: int) -> Tensor | Rows:
-        """Return spikes off the wire as the first block takes them."""
+        """Return spikes ``(steps, rows)`` off the wire as the first block takes them."""
         assert self.before is not None, "the first stage receives nothing"
         features, dtype = self.before.features, self.engine.dtype
         shape = (steps, rows, features.numel(), dtype)
@@ -240,10 +271,20 @@ def make_stage(learner: Any, places: slice, density: float) -> Stage:
     if isinstance(choice.engine, WindowedEngine):
         choice.engine.lay_out(learner.optimizers)
         sparse = choice.engine.sparse
-        engine: Any = replace(
+        engine = replace(
             choice.engine, net=net, links=choice.engine.links[places], sparse=sparse[places]
         )
         behind = sparse[places.stop] if places.stop < len(sparse) else None
-    else:
-        engine, behind = replace(reference, net=net, blocks=blocks), None
-    return Stage(net, blocks, engine, before, behind)
+        return Stage(net, blocks, engine, before, behind, choice.engine)
+    return Stage(net, blocks, replace(reference, net=net, blocks=blocks), before, None, None)
+
+
+class Stepwise:
+    """A learner seen as one that steps through time with the network as it is."""
+
+    def __init__(self, learner: Any) -> None:
+        self.net, self.optimizers = learner.net, learner.optimizers
+        self.engine, self.update_every = "reference", learner.update_every
+        self.density: float | None = learner.density
+        self.engine_choice: Any = None
+        self.bound = learner.bound

@@ -23,7 +23,7 @@ from torch import Tensor
 from spikeprop import kernels
 from spikeprop.engines.rows import Rows
 
-__all__ = ["BITS", "EVENTS", "NUMBERS", "decode", "decode_rows", "encode"]
+__all__ = ["BITS", "EVENTS", "NUMBERS", "decode", "decode_rows", "encode", "labels_of", "of_labels"]
 
 BITS, EVENTS, NUMBERS = 0, 1, 2
 GAP = 255
@@ -103,7 +103,7 @@ def decode_rows(
         channels = np.empty(len(content), dtype=np.int32)
         count = read_gaps(content, width, starts, channels)
         if count < 0:
-            raise ValueError(f"a message lists cells behind the last one of a window of {cells}")
+            raise _too_long(-1 - count, cells)
         return Rows(
             starts[:-1].reshape(steps, rows),
             starts[1:].reshape(steps, rows),
@@ -145,9 +145,10 @@ def list_gaps(starts: Any, ends: Any, channels: Any, rows: int, width: int, out:
 
 @kernels.kernel
 def read_gaps(content: Any, width: int, starts: Any, channels: Any) -> int:
-    """Read a list of events into rows; return the number of events, or -1 if it is too long.
+    """Read a list of events into rows; return the number of events.
 
-    Row ``r`` gets the channels from ``starts[r]`` to ``starts[r + 1]`` (exclusive).
+    Or ``-1 - cell`` for the first listed cell that is behind the last one of the rows. Row ``r``
+    gets the channels from ``starts[r]`` to ``starts[r + 1]`` (exclusive).
     """
     rows, row, count, cell, end = starts.shape[0] - 1, 0, 0, 0, width
     starts[0] = 0
@@ -159,7 +160,7 @@ def read_gaps(content: Any, width: int, starts: Any, channels: Any) -> int:
         while cell >= end:
             row += 1
             if row >= rows:
-                return -1
+                return int(-1 - cell)
             starts[row] = count
             end += width
         channels[count] = cell - end + width
@@ -207,9 +208,23 @@ def _listed(kind: int, content: Bytes, cells: int) -> NDArray[np.int64]:
     silent = np.cumsum(content, dtype=np.int64)[ends]
     positions: NDArray[np.int64] = silent + np.arange(len(ends))
     if len(positions) and positions[-1] >= cells:
-        raise ValueError(f"a message lists cell {positions[-1]} of a window of {cells}")
+        raise _too_long(int(positions[np.searchsorted(positions, cells)]), cells)
     return positions
+
+
+def _too_long(cell: int, cells: int) -> ValueError:
+    return ValueError(f"a message lists cell {cell} of a window of {cells}")
 
 
 def _numbers(cells: NDArray[Any]) -> tuple[int, Bytes]:
     return NUMBERS, np.frombuffer(cells.tobytes(), dtype=np.uint8)
+
+
+def of_labels(label: Tensor) -> Bytes:
+    """Return the bytes of classes ``(B,)``."""
+    return np.frombuffer(label.cpu().numpy().tobytes(), dtype=np.uint8)
+
+
+def labels_of(content: Bytes) -> Tensor:
+    """Return the classes of :func:`of_labels`."""
+    return torch.from_numpy(np.frombuffer(content.tobytes(), dtype=np.int64).copy())

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import processes
 import pytest
@@ -17,6 +18,7 @@ from tiny_events import tiny_arguments, write_tiny_events
 
 from spikeprop import cli, runs
 from spikeprop.checkpoint import load_state
+from spikeprop.parallel.channel import BATCH, Channel, Head
 from spikeprop.runs import RunFolder
 
 
@@ -79,6 +81,71 @@ def test_torchrun_starts_again_and_goes_on(data: Path, tmp_path: Path) -> None:
     _, errors = running.communicate(timeout=processes.PATIENCE)
     assert running.returncode == 0, errors
     near(RunFolder(tmp_path / "alone"), both)
+
+
+def same(a: RunFolder, b: RunFolder) -> None:
+    """The same bits."""
+    one, other = load_file(a / runs.WEIGHTS), load_file(b / runs.WEIGHTS)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def staged(data: Path, folder: Path, name: str, *more: str) -> list[str]:
+    arguments = tiny_arguments(data, folder)
+    arguments[arguments.index("--dropout") + 1] = "0"
+    return [*arguments, "--name", name, "--pipeline", *more]
+
+
+def test_blocks_in_a_pipeline_leave_the_run_of_one_process(data: Path, tmp_path: Path) -> None:
+    alone = [item for item in staged(data, tmp_path, "alone") if item != "--pipeline"]
+    command(alone)
+    processes.run(2, command, staged(data, tmp_path, "staged"), folder=tmp_path)
+    one, other = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "staged")
+    near(one, other)
+    assert other.metrics()["processes"] == 2
+    rows = [(folder.path / runs.CSV).read_text().splitlines() for folder in (one, other)]
+    assert len(rows[0]) == len(rows[1]) == 5
+    assert rows[0][0] == rows[1][0]
+
+
+def test_a_staged_run_goes_on_within_an_epoch(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage dies in the third batch of an epoch; the end has the bits of an undisturbed run."""
+    every = ("--checkpoint-updates", "1")
+    processes.run(2, command, staged(data, tmp_path, "whole"), folder=tmp_path)
+    arguments = staged(data, tmp_path, "killed", *every, "--resume", "auto")
+    receive = Channel.receive
+
+    def dying(self: Channel) -> tuple[Head, Any]:
+        found = receive(self)
+        dying.batches += found[0].what == BATCH  # type: ignore[attr-defined]
+        if dying.batches == 7:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    dying.batches = 0  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(Channel, "receive", dying)
+        first, second = processes.begin(2, command, arguments, 2, folder=tmp_path)
+        processes.end([first, second])
+    assert (first.exitcode, second.exitcode) == (0, -signal.SIGKILL)
+    killed = RunFolder(tmp_path / "killed")
+    newest = max(killed.path.glob("checkpoint*"), key=lambda path: path.stat().st_mtime_ns)
+    assert newest.name == "checkpoint-000000006.safetensors"  # epochs of four
+    processes.run(2, command, arguments, folder=tmp_path)
+    same(RunFolder(tmp_path / "whole"), killed)
+
+
+def test_what_cannot_be_a_pipeline_is_said_before_a_run_begins(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(staged(data, tmp_path, "alone"), 2)
+    assert "several processes: start them by torchrun" in capsys.readouterr().err
+    for more in (("--dropout", "0.1"), ("--hidden", "24"), ("--rule", "e-prop")):
+        processes.run(2, command, staged(data, tmp_path, "refused", *more), 2, folder=tmp_path)
+    assert not (tmp_path / "alone").exists()
+    assert not (tmp_path / "refused").exists()
 
 
 def test_a_live_stream_through_two_processes(

@@ -63,10 +63,9 @@ def test_a_damaged_message_is_refused() -> None:
     for kind, words in ((wire.BITS, "bits"), (wire.NUMBERS, "numbers"), (9, "unknown kind 9")):
         with pytest.raises(ValueError, match=words):
             wire.decode(kind, some, 1, 2, 5, torch.float32)
-    with pytest.raises(ValueError, match="lists cell 23 of a window of 10"):
-        wire.decode(wire.EVENTS, some, 1, 2, 5, torch.float32)
-    with pytest.raises(ValueError, match=r"lists cells? "):
-        wire.decode_rows(wire.EVENTS, some, 1, 2, 5, torch.float32)
+    for read in (wire.decode, wire.decode_rows):
+        with pytest.raises(ValueError, match="lists cell 15 of a window of 10"):
+            read(wire.EVENTS, some, 1, 2, 5, torch.float32)
 
 
 def test_without_compiled_code_the_bytes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
