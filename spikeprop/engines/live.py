@@ -257,7 +257,7 @@ class LiveBlock:
         for step in range(steps):
             live.enter(
                 step, *rows, signal, self._weights, self._bias, beta, passing, self._currents,
-                *self._ledger, *self._scratch, self._at,
+                *self._ledger, *self._scratch, self._at, step,
             )  # fmt: skip
             counts = np.zeros(self.size, np.int64)
             neuron.integrate(
@@ -285,6 +285,12 @@ class LiveBlock:
                 live.regulate(self._threshold, self._rates, counts, n, self._control)
         nothing = np.empty(0, self.kind)
         return Rows(self._spans[0], self._spans[1], self._spikes.reshape(-1), nothing)
+
+    def tally(self, steps: int, counts: Array) -> Array:
+        """Add the last steps' spikes to ``counts`` ``(N,)``; return the sum of their scores."""
+        live.tally(self._spikes.reshape(-1), self._spans, self._n_recordings, steps, counts)
+        scores: Array = self._logits[:steps].sum(axis=0)
+        return scores
 
     def flush(self) -> None:
         """Write the updates that wait."""
@@ -416,8 +422,16 @@ class LiveEngine:
             )
         return LivePassage(stages, n_recordings, filters)
 
-    def run(self, x: EventBatch, passage: LivePassage, labels: Array | None) -> tuple[Array, Array]:
+    def run(
+        self,
+        x: EventBatch,
+        passage: LivePassage,
+        labels: Array | None,
+        watch: Callable[[int], None] | None = None,
+    ) -> tuple[Array, Array]:
         """Take the time steps of ``x``, with an update at every one if there are labels.
+
+        ``watch`` is told after every few steps how many they were.
 
         Returns
         -------
@@ -449,6 +463,8 @@ class LiveEngine:
                         scores[k],
                     )  # fmt: skip
             passage.steps += steps
+            if watch is not None:
+                watch(steps)
         return sums, scores
 
     def _signal(self, first: int, steps: int, passage: LivePassage) -> Array:

@@ -30,6 +30,7 @@ from spikeprop.engines.filters import advance_over, weights_of
 from spikeprop.engines.grouped import GroupedRun
 from spikeprop.engines.layout import input_major
 from spikeprop.engines.passage import BlockRecord, Passage
+from spikeprop.engines.plain_steps import run_plain_steps
 from spikeprop.engines.products import DenseProduct, Product, SparseProduct
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
@@ -263,9 +264,16 @@ class WindowedEngine:
         steps, x = x.shape[0], self.input(x)
         learns = any(stage.optimizer is not None for stage in passage.stages)
         period = passage.update_every if learns else steps
+        period = min(period, steps)
+        learns = learns and passage.labels is not None and isinstance(x, EventBatch)
+        if learns and period == 1 < steps and self._in_numbers(len(passage.filters)):
+            assert isinstance(x, EventBatch), "or else it learns otherwise"
+            if run_plain_steps(self, x, passage):
+                self.end(passage, steps)
+                return
         comparisons = None
         if passage.labels is not None:
-            comparisons = self.comparisons(len(passage.filters), min(period, steps))
+            comparisons = self.comparisons(len(passage.filters), period)
         if comparisons is not None and isinstance(x, EventBatch):
             grouped = self.in_groups(passage, comparisons)
             grouped.run(x, spans_of(steps, 1, period, grouped.most_steps))
@@ -277,7 +285,11 @@ class WindowedEngine:
 
     def comparisons(self, filters: int, period: int) -> list[Comparison] | None:
         """Return the losses in numbers if recordings can learn in groups; see :mod:`.grouped`."""
-        if filters != 1 or period <= 1 or not self.compiled or not all(self.sparse):
+        return None if period <= 1 else self._in_numbers(filters)
+
+    def _in_numbers(self, filters: int) -> list[Comparison] | None:
+        """Return the losses in numbers if all blocks can run in compiled loops alone."""
+        if filters != 1 or not self.compiled or not all(self.sparse):
             return None
         signals = self.rule.current(self.tensors, 1) is not None
         found = []

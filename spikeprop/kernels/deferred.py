@@ -42,7 +42,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.vector import LANES, TILE, add_lanes, add_rows, add_scaled
+from spikeprop.kernels.lanes import lanes, load, spread, store, whole
+from spikeprop.kernels.vector import TILE, add_rows, add_scaled
 
 Array = NDArray[Any]
 
@@ -50,6 +51,8 @@ __all__ = ["add_inputs", "keep", "pay", "remember", "settle", "weigh"]
 
 #: Bytes of weights from which they come from far away: then whole rows, several at once.
 FAR = 1 << 21
+#: Rows from which products with their traces are made as those of matrices.
+MATRIX = 16
 #: A trace below this has no influence on anything; left alone it would become denormal.
 SILENT = 1e-30
 
@@ -140,16 +143,16 @@ def weigh(
     decay = kind(beta)
     one = kind(1)
     products = np.zeros((2, n_rows, kappa.shape[1]), carried.dtype)
-    zeros = np.zeros(LANES, carried.dtype)
+    own = np.empty((2, n_rows), carried.dtype)
     for r in range(n_rows):
+        own[:] = 0
         for i in range(starts[r], ends[r]):
             j = channels[i]
             v = values[i] if values.size > 0 else one
             mark[j, r] = v
-            trace, filtered = carried[0, j], carried[1, j]
-            for k in range(n_rows):
-                products[0, k, r] += v * trace[k]
-                products[1, k, r] += v * filtered[k]
+            _add_two(own, carried[0, j], carried[1, j], v)
+        for k in range(n_rows):
+            products[0, k, r], products[1, k, r] = own[0, k], own[1, k]
     if n_rows == 1:
         p, e = products[0, 0, 0], products[1, 0, 0]
         for u in range(steps):
@@ -164,21 +167,73 @@ def weigh(
             w = kind(filter_weights[u])
             for k in range(n_rows):
                 row = u * n_rows + k
-                for group in range(0, kappa.shape[1], LANES):
-                    s = kappa[row, group : group + LANES]
-                    p = products[0, k, group : group + LANES]
-                    e = products[1, k, group : group + LANES]
-                    add_lanes(
-                        mark, group, old_channels, old_values, offsets[row], offsets[row + 1],
-                        zeros, 0, s,
-                    )  # fmt: skip
-                    for r in range(LANES):
-                        p[r] = decay * p[r] + s[r]
-                        e[r] += w * (p[r] - e[r])
-                        s[r] = e[r]
+                _weigh_row(
+                    mark, old_channels, old_values, offsets[row], offsets[row + 1], decay, w,
+                    products[0, k], products[1, k], kappa[row],
+                )  # fmt: skip
     for r in range(n_rows):
         for i in range(starts[r], ends[r]):
             mark[channels[i], r] = 0
+
+
+@kernel
+def _add_two(own: Array, trace: Array, filtered: Array, v: Any) -> None:
+    """Add ``v`` times trace and filtered trace."""
+    first, second, n, vs = own[0], own[1], 0, spread(v)
+    while n < whole(trace):
+        store(first, n, load(first, n) + vs * load(trace, n))
+        store(second, n, load(second, n) + vs * load(filtered, n))
+        n += lanes(own)
+    for k in range(n, trace.size):
+        first[k] += v * trace[k]
+        second[k] += v * filtered[k]
+
+
+@kernel
+def _weigh_row(
+    mark: Array,
+    channels: Array,
+    values: Array,
+    first: int,
+    last: int,
+    decay: Any,
+    w: Any,
+    p: Array,
+    e: Array,
+    out: Array,
+) -> None:
+    """Take ``P`` and ``kappa`` of an older row over its time step; four vectors at a time."""
+    lane, n = lanes(mark), 0
+    falls, passes, zeros = spread(decay), spread(w), spread(decay - decay)
+    while n < p.size:
+        s0, s1, s2, s3 = zeros, zeros, zeros, zeros
+        if n + 4 * lane <= p.size:
+            for i in range(first, last):
+                row, v = mark[channels[i]], spread(values[i])
+                s0 = s0 + v * load(row, n)
+                s1 = s1 + v * load(row, n + lane)
+                s2 = s2 + v * load(row, n + 2 * lane)
+                s3 = s3 + v * load(row, n + 3 * lane)
+            _follow(falls, passes, s0, p, e, out, n)
+            _follow(falls, passes, s1, p, e, out, n + lane)
+            _follow(falls, passes, s2, p, e, out, n + 2 * lane)
+            _follow(falls, passes, s3, p, e, out, n + 3 * lane)
+            n += 4 * lane
+        else:
+            for i in range(first, last):
+                s0 = s0 + spread(values[i]) * load(mark[channels[i]], n)
+            _follow(falls, passes, s0, p, e, out, n)
+            n += lane
+
+
+@kernel
+def _follow(falls: Any, passes: Any, s: Any, p: Array, e: Array, out: Array, n: int) -> None:
+    """``p = decay p + s;  e += w (p - e)``, of one vector."""
+    new = falls * load(p, n) + s
+    store(p, n, new)
+    new = load(e, n) + passes * (new - load(e, n))
+    store(e, n, new)
+    store(out, n, new)
 
 
 @kernel
@@ -189,11 +244,17 @@ def pay(currents: Array, kappa: Array, deltas: Array, first: int, last: int, n_r
     them.
     """
     size = currents.shape[1]
-    index = np.arange(first, last).astype(np.int32)
     factors = np.empty((n_rows, last - first), deltas.dtype)
     for m in range(first, last):
         for r in range(n_rows):
             factors[r, m - first] = -kappa[m, r]
+    if n_rows >= 4:
+        for tile in range(deltas.shape[0]):
+            begin = tile * TILE
+            table = deltas[tile, first:last]
+            add_matrix(factors, table, currents[:n_rows], begin, min(begin + TILE, size))
+        return
+    index = np.arange(first, last).astype(np.int32)
     part = np.zeros(TILE, deltas.dtype)
     for tile in range(deltas.shape[0]):
         width = min(TILE, size - tile * TILE)
@@ -202,6 +263,94 @@ def pay(currents: Array, kappa: Array, deltas: Array, first: int, last: int, n_r
             part[:width] = row
             add_scaled(deltas[tile], 0, index, factors[r], 0, last - first, part, 0, part)
             row[:] = part[:width]
+
+
+@kernel
+def add_matrix(factors: Array, table: Array, out: Array, begin: int, end: int) -> None:
+    """``out[r, begin:end] += sum over m of factors[r, m] * table[m]``.
+
+    Four rows at a time and 64 columns (32 in float64): sixteen sums stay in registers, and 64 rows
+    of the table in the first-level cache while all rows pass.
+    """
+    rows, terms = factors.shape
+    wide = 4 * lanes(out)
+    for first in range(0, terms, 64):
+        last = min(first + 64, terms)
+        n = begin
+        while n + wide <= end:
+            r = 0
+            while r + 4 <= rows:
+                _add_block(factors, table, out, r, n, n - begin, first, last)
+                r += 4
+            while r < rows:
+                _add_part(factors, table, out, r, n, n + wide, begin, first, last)
+                r += 1
+            n += wide
+        for r in range(rows):
+            _add_part(factors, table, out, r, n, end, begin, first, last)
+
+
+@kernel
+def _add_part(
+    factors: Array,
+    table: Array,
+    out: Array,
+    r: int,
+    n: int,
+    end: int,
+    begin: int,
+    first: int,
+    last: int,
+) -> None:
+    """Do some columns of one row."""
+    row = out[r]
+    for m in range(first, last):
+        t, f = table[m], factors[r, m]
+        for i in range(n, end):
+            row[i] += f * t[i - begin]
+
+
+@kernel
+def _add_block(
+    factors: Array, table: Array, out: Array, r: int, n: int, c: int, first: int, last: int
+) -> None:
+    """Do four vectors of columns from ``n`` on, ``c`` in the table, of rows ``r`` to ``r + 3``."""
+    lane = lanes(out)
+    n1, n2, n3 = n + lane, n + 2 * lane, n + 3 * lane
+    c1, c2, c3 = c + lane, c + 2 * lane, c + 3 * lane
+    o0, o1, o2, o3 = out[r], out[r + 1], out[r + 2], out[r + 3]
+    f0, f1, f2, f3 = factors[r], factors[r + 1], factors[r + 2], factors[r + 3]
+    p0, p1, p2, p3 = load(o0, n), load(o0, n1), load(o0, n2), load(o0, n3)
+    q0, q1, q2, q3 = load(o1, n), load(o1, n1), load(o1, n2), load(o1, n3)
+    s0, s1, s2, s3 = load(o2, n), load(o2, n1), load(o2, n2), load(o2, n3)
+    v0, v1, v2, v3 = load(o3, n), load(o3, n1), load(o3, n2), load(o3, n3)
+    for m in range(first, last):
+        t = table[m]
+        t0, t1, t2, t3 = load(t, c), load(t, c1), load(t, c2), load(t, c3)
+        f = spread(f0[m])
+        p0, p1, p2, p3 = p0 + f * t0, p1 + f * t1, p2 + f * t2, p3 + f * t3
+        f = spread(f1[m])
+        q0, q1, q2, q3 = q0 + f * t0, q1 + f * t1, q2 + f * t2, q3 + f * t3
+        f = spread(f2[m])
+        s0, s1, s2, s3 = s0 + f * t0, s1 + f * t1, s2 + f * t2, s3 + f * t3
+        f = spread(f3[m])
+        v0, v1, v2, v3 = v0 + f * t0, v1 + f * t1, v2 + f * t2, v3 + f * t3
+    store(o0, n, p0)
+    store(o0, n1, p1)
+    store(o0, n2, p2)
+    store(o0, n3, p3)
+    store(o1, n, q0)
+    store(o1, n1, q1)
+    store(o1, n2, q2)
+    store(o1, n3, q3)
+    store(o2, n, s0)
+    store(o2, n1, s1)
+    store(o2, n2, s2)
+    store(o2, n3, s3)
+    store(o3, n, v0)
+    store(o3, n1, v1)
+    store(o3, n2, v2)
+    store(o3, n3, v3)
 
 
 @kernel
@@ -270,10 +419,16 @@ def settle(
         for tile in range(deltas.shape[0]):
             for k in range(n_rows):
                 _reverse(deltas[tile], k, n_rows, steps, filter_weights, beta)
-        most = offsets[steps * n_rows] + 2 * n_rows * inputs
+        # Traces of many rows are a matrix that is not sparse; those of few mostly are.
+        many = n_rows >= MATRIX
+        if many:
+            _write_carried(weights, carried, deltas, steps)
+        most = offsets[steps * n_rows] + (0 if many else 2 * n_rows * inputs)
         pointers = np.zeros(inputs + 1, np.int64)
         index, factors = np.empty(most, np.int32), np.empty(most, weights.dtype)
-        _list_terms(carried, offsets, old_channels, old_values, steps, pointers, index, factors)
+        _list_terms(
+            not many, carried, offsets, old_channels, old_values, steps, pointers, index, factors
+        )
         _write(weights, deltas, pointers, index, factors)
     # The same recursion for numbers, from a cotangent of 1 on e behind the window.
     rest, total = 1.0, 0.0
@@ -330,6 +485,7 @@ def _reverse(
 
 @kernel
 def _list_terms(
+    traces: bool,
     carried: Array,
     offsets: Array,
     channels: Array,
@@ -342,21 +498,22 @@ def _list_terms(
     """List what is added to each input's weights: rows of the modulators, and factors.
 
     Input ``j`` has those from ``pointers[j]`` to ``pointers[j + 1]``: its traces times ``q`` and
-    ``p``, which follow the rows of the window, and its events times the rows they came in.
+    ``p``, which follow the rows of the window, and its events times the rows they came in. Without
+    ``traces``, only the latter.
     """
     inputs, n_rows = carried.shape[1], carried.shape[2]
     rows = steps * n_rows
     for i in range(offsets[0], offsets[rows]):
         pointers[channels[i] + 1] += 1
     for j in range(inputs):
-        for k in range(n_rows):
+        for k in range(n_rows if traces else 0):
             pointers[j + 1] += 1 if carried[0, j, k] != 0 else 0
             pointers[j + 1] += 1 if carried[1, j, k] != 0 else 0
     for j in range(inputs):
         pointers[j + 1] += pointers[j]
     for j in range(inputs):
         place = pointers[j]
-        for k in range(n_rows):
+        for k in range(n_rows if traces else 0):
             if carried[1, j, k] != 0:
                 index[place], factors[place] = rows + k, -carried[1, j, k]
                 place += 1
@@ -372,6 +529,27 @@ def _list_terms(
     for j in range(inputs, 0, -1):
         pointers[j] = pointers[j - 1]
     pointers[0] = 0
+
+
+@kernel
+def _write_carried(weights: Array, carried: Array, deltas: Array, steps: int) -> None:
+    """Add the terms of traces from before the window, as matrix products."""
+    inputs, n_rows = carried.shape[1], carried.shape[2]
+    size, few = weights.shape[1], 128
+    factors = np.empty((few, 2 * n_rows), weights.dtype)
+    begin = steps * n_rows
+    for tile in range(deltas.shape[0]):
+        table = deltas[tile, begin : begin + 2 * n_rows]
+        first = tile * TILE
+        for j in range(0, inputs, few):
+            count = min(few, inputs - j)
+            for i in range(count):
+                trace, filtered = carried[0, j + i], carried[1, j + i]
+                for k in range(n_rows):
+                    factors[i, k], factors[i, n_rows + k] = -filtered[k], -trace[k]
+            add_matrix(
+                factors[:count], table, weights[j : j + count], first, min(first + TILE, size)
+            )
 
 
 @kernel

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
 from spikeprop.kernels.cosine import ROWS, compare_step
-from spikeprop.kernels.deferred import add_inputs, keep, pay, remember, settle, weigh
+from spikeprop.kernels.deferred import MATRIX, add_inputs, keep, pay, remember, settle, weigh
 from spikeprop.kernels.neuron import integrate
+from spikeprop.kernels.sparse import gather, pack
 from spikeprop.kernels.table import cube, matrix, vector
+from spikeprop.kernels.vector import TILE
 
 Array = NDArray[Any]
 
-__all__ = ["advance", "advance_blocks", "enter", "flush", "leave", "regulate"]
+__all__ = ["advance", "advance_blocks", "enter", "flush", "leave", "regulate", "tally"]
 
 #: Places of the counters in ``at``.
 STEPS, EVENTS, LEARNED, FIRST = 0, 1, 2, 3
@@ -72,8 +74,11 @@ def enter(
     mark: Array,
     kappa: Array,
     at: Array,
-) -> None:
+    filled: int,
+) -> int:
     """Make the currents of a step, and remember its inputs.
+
+    Weights stand still within a window, so that many rows are gathered for all its steps at once.
 
     Parameters
     ----------
@@ -99,6 +104,13 @@ def enter(
         The window: see :mod:`spikeprop.kernels.deferred`. No row learns where ``carried`` has none.
     at : ndarray of int64, shape (4,)
         Of the window: steps, events, steps with modulators, the first of these.
+    filled : int
+        Up to which step currents have been gathered.
+
+    Returns
+    -------
+    int
+        The new ``filled``.
     """
     n_rows = carried.shape[2]
     events = 0
@@ -108,19 +120,26 @@ def enter(
         flush(
             weights, carried, offsets, old_channels, old_values, filter_weights, deltas, at, beta,
         )  # fmt: skip
+        filled = step
     driven = starts.shape[1]
+    if driven >= MATRIX and step >= filled:
+        filled = min(starts.shape[0], step + filter_weights.size - at[STEPS])
+        _fill(
+            starts[step:filled], ends[step:filled], channels, values, weights,
+            currents[step:filled],
+        )  # fmt: skip
     for r in range(driven):
         row = currents[step, r]
-        if bias.size > 0:
-            row[:] = bias
-        else:
+        if driven < MATRIX:
             row[:] = 0
-        add_inputs(channels, values, starts[step, r], ends[step, r], weights, row)
+            add_inputs(channels, values, starts[step, r], ends[step, r], weights, row)
+        for n in range(bias.size):
+            row[n] += bias[n]
     now = min(step, signal.shape[0] - 1)
     for r in range(driven, currents.shape[1]):
         currents[step, r] = signal[now, r - driven]
     if n_rows == 0:
-        return
+        return filled
     u = at[STEPS]
     if at[LEARNED] > 0:
         weigh(
@@ -134,6 +153,32 @@ def enter(
     filter_weights[u] = passing[0, step]
     at[STEPS] = u + 1
     at[EVENTS] += events
+    return filled
+
+
+@kernel
+def _fill(
+    starts: Array, ends: Array, channels: Array, values: Array, weights: Array, currents: Array
+) -> None:
+    """Gather some steps' currents, tile by tile of the weights."""
+    tile = np.empty((weights.shape[0], TILE), weights.dtype)
+    nothing = np.empty(0, weights.dtype)
+    for first in range(0, weights.shape[1], TILE):
+        last = min(first + TILE, weights.shape[1])
+        pack(weights, first, last, tile)
+        gather(
+            starts, ends, channels, values, tile, 0, nothing, currents, 0, starts.shape[1], first,
+            last,
+        )  # fmt: skip
+
+
+@kernel
+def tally(spikes: Array, spans: Array, n_recordings: int, steps: int, counts: Array) -> None:
+    """Count recordings' spikes by neuron: ``spikes`` flattened, ``spans`` ``(2, L, R)``."""
+    for step in range(steps):
+        for r in range(n_recordings):
+            for i in range(spans[0, step, r], spans[1, step, r]):
+                counts[spikes[i]] += 1
 
 
 @kernel
@@ -287,10 +332,12 @@ def advance(
     lengths, along = scratch[0], scratch[1]
     in_place = np.empty((0, 0, 0), mem.dtype)
     counts = np.empty(threshold.size, np.int64)
+    filled = 0
     for step in range(steps):
-        enter(
-            step, starts, ends, channels, values, signal, weights, bias, beta, passing, currents,
-            carried, offsets, old_channels, old_values, filter_weights, deltas, mark, kappa, at,
+        filled = enter(
+            step, starts[:steps], ends[:steps], channels, values, signal, weights, bias, beta,
+            passing, currents, carried, offsets, old_channels, old_values, filter_weights, deltas,
+            mark, kappa, at, filled,
         )  # fmt: skip
         counts[:] = 0
         integrate(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner, kernels
 from spikeprop.datasets import EventBatch
-from spikeprop.engines import grouped, scans
+from spikeprop.engines import grouped, live, scans, windows
+from spikeprop.engines.plain_steps import run_plain_steps
 from spikeprop.evidence import Leaky, RunningMean
 from spikeprop.neurons import LIF
 from spikeprop.rules import SigProp
@@ -44,20 +45,22 @@ def net(reset: str = "subtract") -> nn.Sequential:
     return nn.Sequential(*layers).double()
 
 
-def batch(turn: int, values: bool = False) -> tuple[Tensor, Tensor]:
+def batch(turn: int, values: bool = False, n: int = 7) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(turn)
-    x = (torch.rand(9, 7, 30, generator=generator) < 0.15).double()
+    x = (torch.rand(9, n, 30, generator=generator) < 0.15).double()
     if values:
         x *= torch.randint(1, 4, x.shape, generator=generator)
-    return x, torch.randint(C, (7,), generator=generator)
+    return x, torch.randint(C, (n,), generator=generator)
 
 
-def both(rule: SigProp, start: nn.Sequential, values: bool = False, **options: Any) -> None:
+def both(
+    rule: SigProp, start: nn.Sequential, values: bool = False, n: int = 7, **options: Any
+) -> None:
     found = []
     for engine in ("reference", "event"):
         learner = ForwardLearner(copy.deepcopy(start), rule, engine=engine, **options)
         for turn in range(4):
-            x, labels = batch(turn, values)
+            x, labels = batch(turn, values, n)
             given = EventBatch.from_dense(x) if engine == "event" else x
             metrics = learner.update(given, labels)
         found.append([*learner.net.state_dict().values(), *metrics])
@@ -87,6 +90,26 @@ def test_counts_resets_and_plain_steps(
     rule = SigProp(C, signal=signal)
     sgd = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
     both(rule, net(reset), values=True, update_every=4, optimizer=sgd)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.3])
+@pytest.mark.parametrize("signal", ["propagated", "projection"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("values", [True, False])
+def test_plain_steps_at_every_step(
+    monkeypatch: pytest.MonkeyPatch, rate: float, signal: str, bias: bool, values: bool
+) -> None:
+    monkeypatch.setattr(live, "SHORTEST", 3)
+    start = net()
+    if not bias:
+        start[0].bias = None
+    ran = []
+    monkeypatch.setattr(
+        windows, "run_plain_steps", lambda *given: ran.append(run_plain_steps(*given)) or ran[-1]
+    )
+    sgd = partial(torch.optim.SGD, lr=rate)
+    both(SigProp(C, signal=signal), start, values, 20, update_every=1, optimizer=sgd)
+    assert ran == [True] * 4
 
 
 def test_a_schedule_sees_the_steps(recwarn: pytest.WarningsRecorder) -> None:
