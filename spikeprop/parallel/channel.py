@@ -89,7 +89,7 @@ class Channel:
             return
         body = np.empty(0, dtype=np.uint8) if content is None else content
         room = self._room - len(self._held)
-        more = more and not self._exact and len(body) <= room // 2
+        more = more and not self._exact and _HEAD + len(body) <= room // 2
         head = head._replace(size=len(body), more=float(more))
         numbers = np.array(head, dtype=np.float64).view(np.uint8)
         part = np.concatenate([self._held, numbers, body[:room]])
