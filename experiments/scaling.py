@@ -242,7 +242,7 @@ def check(model: Model, sizes: tuple[int, ...], rounds: int) -> list[list[Any]]:
     free = Link(0.0, float("inf"))
     rows = []
     for size in sizes:
-        config = ProcessesConfig(blocks=model.blocks, rounds=rounds, batches=2)
+        config = ProcessesConfig(blocks=model.blocks, rounds=rounds, batches=20)
         alone = model.alone(64)
         expected = {
             "data": alone / data_parallel(model, free, size, 64 / size),

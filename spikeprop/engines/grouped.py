@@ -358,7 +358,7 @@ class GroupedRun:
     def send(self, below: Rows | None) -> Rows:
         """Run the window's class signals; ``below`` are their spikes, None in the first block."""
         given = []
-        for t in range(self._span.first + 1, self._span.last + 1):
+        for t in range(self._span.first + 1, self._span.last + 1) if below is None else ():
             signal = self._rule.current(self._tensors, t)
             assert signal is not None, "there are rows for it"
             given.append(signal)

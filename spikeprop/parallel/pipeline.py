@@ -167,13 +167,13 @@ class Pipeline:
                 density = density_of(x) if self._stage is None else 0.0
                 self._make(density)
                 head = Head(BATCH, number=x.shape[0], share=learner.density or 0.0)
-                self.channel.send(head, of_labels(label))
+                self.channel.send(head, of_labels(label), more=True)
                 yield x, label, x.shape[0]
             self.channel.send(Head(END))
             return
         while True:
             head, content = self.channel.receive()
-            self.channel.send(head, content)
+            self.channel.send(head, content, more=head.what == BATCH)
             if head.what == END:
                 return
             self._make(head.share)

@@ -48,10 +48,16 @@ def encode(spikes: Tensor | Rows, rows: int, width: int) -> tuple[int, Bytes]:
             return _numbers(spikes.dense(width, rows, dtype).numpy())
         cells = len(spikes.starts) * rows * width
         if kernels.available():
-            out = np.empty(spikes.events + cells // GAP + 1, dtype=np.uint8)
-            size = list_gaps(spikes.starts, spikes.ends, spikes.channels, rows, width, out)
-            if size <= -(-cells // 8):
-                return EVENTS, out[:size]
+            events, most = spikes.events, -(-cells // 8)
+            given = (spikes.starts, spikes.ends, spikes.channels, rows, width)
+            if events <= most:
+                out = np.empty(events + cells // GAP + 1, dtype=np.uint8)
+                size = list_gaps(*given, out)
+                if size <= most:
+                    return EVENTS, out[:size]
+            bits = np.zeros(most, dtype=np.uint8)
+            set_bits(*given, bits)
+            return BITS, bits
         return _smaller(_positions(spikes, rows, width), cells)
     flat = spikes.detach().cpu().reshape(-1).numpy()
     active = flat != 0
@@ -98,12 +104,17 @@ def decode_rows(
         dense = decode(kind, content, steps, rows, width, dtype).view(-1).numpy()
         positions = np.flatnonzero(dense)
         values = dense[positions]
-    elif kind == EVENTS and kernels.available():
+    elif kind in (BITS, EVENTS) and kernels.available():
         starts = np.empty(steps * rows + 1, dtype=np.int64)
-        channels = np.empty(len(content), dtype=np.int32)
-        count = read_gaps(content, width, starts, channels)
-        if count < 0:
-            raise _too_long(-1 - count, cells)
+        if kind == BITS:
+            _check_bits(content, cells)
+            channels = np.empty(cells, dtype=np.int32)  # what is not written takes no memory
+            count = read_bits(content, width, starts, channels)
+        else:
+            channels = np.empty(len(content), dtype=np.int32)
+            count = read_gaps(content, width, starts, channels)
+            if count < 0:
+                raise _too_long(-1 - count, cells)
         return Rows(
             starts[:-1].reshape(steps, rows),
             starts[1:].reshape(steps, rows),
@@ -171,6 +182,45 @@ def read_gaps(content: Any, width: int, starts: Any, channels: Any) -> int:
     return count
 
 
+@kernels.kernel
+def set_bits(starts: Any, ends: Any, channels: Any, rows: int, width: int, out: Any) -> None:
+    """Set the bits of sparse rows in ``out``, the first cell's is the highest of a byte."""
+    for step in range(starts.shape[0]):
+        for row in range(starts.shape[1]):
+            base = (step * rows + row) * width
+            for at in range(starts[step, row], ends[step, row]):
+                cell = base + channels[at]
+                out[cell >> 3] |= np.uint8(128 >> (cell & 7))
+
+
+@kernels.kernel
+def read_bits(content: Any, width: int, starts: Any, channels: Any) -> int:
+    """Read bits into rows as :func:`read_gaps` does events; return the number of bits set.
+
+    Bits behind the last row's are left out.
+    """
+    rows, row, count, end = starts.shape[0] - 1, 0, 0, width
+    starts[0] = 0
+    for at in range(content.shape[0]):
+        byte = content[at]
+        if byte == 0:
+            continue
+        for bit in range(8):
+            if byte & np.uint8(128 >> bit):
+                cell = 8 * at + bit
+                if cell >= rows * width:
+                    break
+                while cell >= end:
+                    row += 1
+                    starts[row] = count
+                    end += width
+                channels[count] = cell - end + width
+                count += 1
+    for rest in range(row + 1, rows + 1):
+        starts[rest] = count
+    return count
+
+
 def _positions(spikes: Rows, rows: int, width: int) -> NDArray[np.int64]:
     """Return the cells of sparse rows that are active, in ascending order."""
     steps, listed = spikes.starts.shape
@@ -199,8 +249,7 @@ def _smaller(positions: NDArray[np.int64], cells: int) -> tuple[int, Bytes]:
 def _listed(kind: int, content: Bytes, cells: int) -> NDArray[np.int64]:
     """Return the active cells of a message."""
     if kind == BITS:
-        if len(content) != -(-cells // 8):
-            raise ValueError(f"a message of {len(content)} bytes is no window of {cells} bits")
+        _check_bits(content, cells)
         return np.flatnonzero(np.unpackbits(content, count=cells))
     if kind != EVENTS:
         raise ValueError(f"a message has the unknown kind {kind}")
@@ -210,6 +259,11 @@ def _listed(kind: int, content: Bytes, cells: int) -> NDArray[np.int64]:
     if len(positions) and positions[-1] >= cells:
         raise _too_long(int(positions[np.searchsorted(positions, cells)]), cells)
     return positions
+
+
+def _check_bits(content: Bytes, cells: int) -> None:
+    if len(content) != -(-cells // 8):
+        raise ValueError(f"a message of {len(content)} bytes is no window of {cells} bits")
 
 
 def _too_long(cell: int, cells: int) -> ValueError:

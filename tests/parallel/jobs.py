@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,7 +19,7 @@ from spikeprop import ForwardLearner
 from spikeprop.contrast import BatchContrast, RandomMaximum
 from spikeprop.datasets import EventBatch
 from spikeprop.neurons import LIF
-from spikeprop.parallel import Ranks, split
+from spikeprop.parallel import Ranks, channel, split
 from spikeprop.parallel.pipeline import Pipeline
 from spikeprop.rules import RULES, SigProp
 
@@ -353,3 +354,29 @@ class Wrapped(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.inner(x)
         return out
+
+
+def relayed(room: str) -> None:
+    """Two rows of more messages than are under way at a time, of all sizes, through all stages."""
+    ranks = Ranks.present()
+    assert ranks is not None
+    channel.ROOM = int(room)
+    way = channel.Channel(ranks)
+    for row in range(2):
+        expected = [np.arange(n * 13 % 700, dtype=np.uint8) for n in range(3 * channel.READY + row)]
+        if ranks.first:
+            for n, content in enumerate(expected):
+                head = channel.Head(channel.WINDOW, number=n)
+                way.send(head, content, more=n % 5 == 0)
+            way.send(channel.Head(channel.END))
+        else:
+            for n, content in enumerate([*expected, None]):
+                head, found = way.receive()
+                if content is None:
+                    assert head.what == channel.END
+                else:
+                    assert (head.number, head.size) == (n, len(content))
+                    assert np.array_equal(found, content)
+                way.send(head, found, more=bool(head.more))
+        way.settle()
+    assert way.bytes_sent > 0

@@ -63,18 +63,23 @@ def test_a_damaged_message_is_refused() -> None:
     for kind, words in ((wire.BITS, "bits"), (wire.NUMBERS, "numbers"), (9, "unknown kind 9")):
         with pytest.raises(ValueError, match=words):
             wire.decode(kind, some, 1, 2, 5, torch.float32)
+    with pytest.raises(ValueError, match="3 bytes is no window of 10 bits"):
+        wire.decode_rows(wire.BITS, some, 1, 2, 5, torch.float32)
     for read in (wire.decode, wire.decode_rows):
         with pytest.raises(ValueError, match="lists cell 15 of a window of 10"):
             read(wire.EVENTS, some, 1, 2, 5, torch.float32)
 
 
-def test_without_compiled_code_the_bytes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = window(5, 7, 90, 0.02, 3)
-    kind, content = wire.encode(listed(x), 7, 90)
-    found = wire.decode_rows(kind, content, 5, 7, 90, x.dtype)
+@pytest.mark.parametrize("density", [0.02, 0.3])
+def test_without_compiled_code_the_bytes_are_the_same(
+    density: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = window(5, 7, 93, density, 3)
+    kind, content = wire.encode(listed(x), 7, 93)
+    found = wire.decode_rows(kind, content, 5, 7, 93, x.dtype)
     monkeypatch.setattr(wire.kernels, "available", lambda: False)
-    plain_kind, plain = wire.encode(listed(x), 7, 90)
+    plain_kind, plain = wire.encode(listed(x), 7, 93)
     assert (plain_kind, plain.tolist()) == (kind, content.tolist())
-    slow = wire.decode_rows(kind, content, 5, 7, 90, x.dtype)
+    slow = wire.decode_rows(kind, content, 5, 7, 93, x.dtype)
     for one, other in zip(found, slow, strict=True):
         assert np.array_equal(one, other)
