@@ -17,7 +17,7 @@ from spikeprop.datasets.sparse import EventBatch
 from spikeprop.engines.layout import input_major
 from spikeprop.engines.rows import Rows
 from spikeprop.engines.windows import WINDOW_ROWS
-from spikeprop.kernels import share, spans, sparse
+from spikeprop.kernels import share, sparse
 
 __all__ = ["EventLinear"]
 
@@ -52,9 +52,7 @@ class _Product(torch.autograd.Function):
         steps, batch = rows.starts.shape
         outputs, threads = len(weight), torch.get_num_threads()
         out = torch.empty(steps, batch, outputs, dtype=weight.dtype)
-        tiles = _tiles(outputs, ctx.inputs, weight.dtype)
-        arrays = (weight.detach().t().numpy(), tiles)
-        share(sparse.pack, [(*arrays, a, b) for a, b in spans(ctx.inputs, threads)], threads)
+        tiles = _packed(weight.detach().t().numpy(), threads)
         start, target = bias.detach().numpy(), out.numpy()
         calls = []
         for tile, first in enumerate(range(0, outputs, sparse.TILE)):
@@ -77,16 +75,26 @@ class _Product(torch.autograd.Function):
             places = np.empty(count, dtype=np.int32)
             values = np.empty(count if rows.values.size else 0, dtype=rows.values.dtype)
             sparse.sort_events(*rows, events.batch, pointers, places, values)
-            tiles = _tiles(outputs, len(part) * events.batch, gradient.dtype)
-            flat = part.reshape(-1, outputs).contiguous().numpy()
-            share(sparse.pack, [(flat, tiles, a, b) for a, b in spans(len(flat), threads)], threads)
+            tiles = _packed(part.reshape(-1, outputs).contiguous().numpy(), threads)
             calls = [
-                (pointers, places, values, tiles, out.numpy(), tile) for tile in range(len(tiles))
-            ]
+                (
+                    pointers, places, values, tile, 0, out.numpy(), False, begin,
+                    min(sparse.TILE, outputs - begin),
+                )
+                for tile, begin in zip(tiles, range(0, outputs, sparse.TILE), strict=True)
+            ]  # fmt: skip
             share(sparse.sum_products, calls, threads)
         return out.t(), gradient.sum(dim=(0, 1)), None
 
 
-def _tiles(outputs: int, rows: int, dtype: torch.dtype) -> Any:
-    """Return room for a matrix ``(rows, outputs)`` cut into column tiles."""
-    return torch.empty(-(-outputs // sparse.TILE), rows, sparse.TILE, dtype=dtype).numpy()
+def _packed(matrix: Any, threads: int) -> Any:
+    """Return a matrix ``(rows, outputs)`` cut into column tiles."""
+    rows, outputs = matrix.shape
+    shape = (-(-outputs // sparse.TILE), rows, sparse.TILE)
+    tiles = torch.from_numpy(matrix).new_empty(shape).numpy()  # at lines of the cache
+    calls = [
+        (matrix, first, min(first + sparse.TILE, outputs), tile)
+        for tile, first in zip(tiles, range(0, outputs, sparse.TILE), strict=True)
+    ]
+    share(sparse.pack, calls, threads)
+    return tiles

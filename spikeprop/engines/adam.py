@@ -37,9 +37,9 @@ class _Moments(NamedTuple):
     made: Tensor
     options: dict[str, Any]
 
-    def begin(self) -> tuple[float, ...]:
-        """Count another step, and return its numbers: rate, betas, eps, count."""
-        self.made.add_(1)
+    def begin(self, steps: int = 1) -> tuple[float, ...]:
+        """Count further steps, and return their numbers: rate, betas, eps, count of the last."""
+        self.made.add_(steps)
         options = self.options
         return (
             float(options["lr"]),
@@ -116,6 +116,21 @@ class CompiledAdam:
             arrays = (moments.weights, moments.first, moments.second, gradient)
             parts = spans(gradient.size, threads, least=1 << 14)
             share(adam.step, [(*arrays, *numbers, a, b) for a, b in parts], threads)
+
+    def several(self, parameter: Tensor, steps: int) -> tuple[Any, ...]:
+        """Begin some steps of a parameter; arrays transposed, numbers with the count of the last.
+
+        Returns
+        -------
+        tuple
+            First and second moment, rate, betas, eps, count.
+        """
+        for own, moments in self._moments:
+            if own is parameter:
+                shape = parameter.t().shape if parameter.dim() == 2 else parameter.shape
+                first, second = moments.first.reshape(shape), moments.second.reshape(shape)
+                return (first, second, *moments.begin(steps))
+        raise ValueError("the optimiser does not have this parameter")
 
     def arguments(self, weight: Tensor) -> tuple[Any, ...]:
         """Begin a step of a weight that lies input-major.

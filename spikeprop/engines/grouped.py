@@ -141,7 +141,7 @@ class _Block:
     def send(self, below: Rows | None, given: list[Tensor], weights: Array) -> Rows:
         """Run the class signals; ``given`` are their currents in the first block."""
         steps, n = weights.shape[1], self.scan.n_recordings
-        x = self._currents("sent.currents", self.signals, steps)
+        x = self._currents("currents", self.signals, steps)
         if below is not None:
             below = self.product.arrive_in_group(below, n, self._first_step)
         if below is None:
@@ -247,7 +247,7 @@ class _Block:
 
     def _answer(self, weights: Array, at_once: CompiledAdam | None) -> None:
         steps, n = weights.shape[1], self.scan.n_recordings
-        x = self._currents("sent.currents", self.signals, steps)
+        x = self._currents("currents", self.signals, steps)
         recordings.answer_signals(
             self.vectors, self._lengths, self._answers, self._along, x.numpy(), weights,
             self.scan.membrane.beta, self._q[0, n:].numpy(), self._p[n:].numpy(), self._total[0],

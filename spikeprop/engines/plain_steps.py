@@ -1,7 +1,8 @@
-"""Whole sequences with a plain gradient step at every time step, in the live engine's windows.
+"""Whole sequences with an optimiser's step at every time step, block by block in compiled loops.
 
 An update at every step reads and writes every weight at every step. Plain gradient steps need not:
-those of a window of steps wait, low-rank (:mod:`spikeprop.kernels.deferred`).
+those of a window of steps wait, low-rank, in the live engine (:mod:`spikeprop.kernels.deferred`).
+Adam has to (:mod:`spikeprop.kernels.every_step`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop.datasets import EventBatch
+from spikeprop.engines.adam import CompiledAdam
+from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, membrane_of
-from spikeprop.engines.live import LiveBlock, LiveEngine, LivePassage, plain_steps
+from spikeprop.engines.filters import weights_of
+from spikeprop.engines.live import CHUNK, LiveBlock, LiveEngine, LivePassage, plain_steps
 from spikeprop.engines.passage import BlockRecord
+from spikeprop.engines.products import Product
+from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
+from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Evidence
+from spikeprop.kernels import every_step
+from spikeprop.kernels.neuron import RESETS
+from spikeprop.losses import Comparison
 from spikeprop.rules import LocalRule
 
-__all__ = ["run_plain_steps"]
+__all__ = ["run_adam_steps", "run_plain_steps"]
 
 
 class Engine(Protocol):
@@ -39,6 +49,9 @@ class Stage(Protocol):
     record: BlockRecord
     optimizer: torch.optim.Optimizer | None
 
+    @property
+    def product(self) -> Product: ...
+    def compiled_adam(self) -> CompiledAdam | None: ...
     @property
     def scan(self) -> Scan: ...
 
@@ -91,3 +104,105 @@ def run_plain_steps(engine: Engine, x: EventBatch, batch: Batch) -> bool:
         stage.record.logits, stage.record.logits_sum = logits, torch.from_numpy(sums[k])
         stage.record.loss_sum = logits.new_tensor(losses[0, k])
     return True
+
+
+def run_adam_steps(
+    engine: Engine, x: EventBatch, batch: Batch, comparisons: Sequence[Comparison], buffers: Buffers
+) -> bool:
+    """Do as :func:`run_plain_steps` for Adam, once it has made a step by itself."""
+    stages: Sequence[Stage] = batch.stages
+    adams = [None if stage.optimizer is None else stage.compiled_adam() for stage in stages]
+    for stage, own in zip(stages, adams, strict=True):
+        shared = isinstance(stage.optimizer, SharedOptimizer)
+        if stage.optimizer is not None and (own is None or shared):
+            return False
+    assert batch.labels is not None, "there is something to learn"
+    blocks = [
+        _AdamBlock(stage, own, compare, batch, x.time_steps, engine.rule.num_classes, buffers)
+        for stage, own, compare in zip(stages, adams, comparisons, strict=True)
+    ]
+    for first in range(0, x.time_steps, CHUNK):
+        last = min(first + CHUNK, x.time_steps)
+        rows = Rows.of_window(x, first, last, blocks[0].dtype)
+        passing = weights_of(batch.filters, first + 1, last - first)
+        found = [engine.rule.current(engine.tensors, t + 1) for t in range(first, last)]
+        signal = np.empty((last - first, 0, 0), rows.values.dtype)
+        if found[0] is not None:
+            signal = np.stack([item.flatten(1).numpy() for item in found if item is not None])
+        for block in blocks:
+            rows = block.learn(rows, first, signal, passing)
+    for block in blocks:
+        block.report()
+    return True
+
+
+class _AdamBlock:
+    """One block of a batch that Adam steps on at every time step."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        own: CompiledAdam | None,
+        compare: Comparison,
+        batch: Batch,
+        steps: int,
+        classes: int,
+        buffers: Buffers,
+    ) -> None:
+        assert isinstance(stage.scan, CompiledScan), "the neurons are compiled"
+        self._stage, self._scan, self._product = stage, stage.scan, stage.product
+        self._compare, self._buffers = compare, buffers
+        module: Any = stage.product.module
+        self.dtype, index = module.weight.dtype, stage.scan.block.index
+        self._weights = module.weight.detach().t().numpy()
+        kind = self._weights.dtype
+        self._bias = np.empty(0, kind) if module.bias is None else module.bias.detach().numpy()
+        none, nothing = np.empty((0, 0), kind), np.empty(0, kind)
+        self._moments: Any = (none, none, np.zeros(5), nothing, nothing, np.zeros(5))
+        driven = batch.n_recordings if index == 0 else stage.scan.n_rows
+        if own is not None:
+            self._moments = (*_begun(own, module.weight, steps), *self._moments[3:])
+            if stage.product.bias_gradient is not None:
+                self._moments = (*self._moments[:3], *_begun(own, module.bias, steps))
+        shape = (2, len(self._weights) if own is not None else 0, driven)
+        self._carried = buffers.take(f"by input.{index}", shape, self.dtype).zero_().numpy()
+        self._constant = np.zeros(2)
+        self._fixed = none
+        if compare.vectors is not None:
+            self._fixed = compare.vectors.contiguous().numpy()
+        assert batch.labels is not None, "there is something to learn"
+        self._labels = batch.labels.numpy()
+        self._logits = np.zeros((2, batch.n_recordings, classes), kind)
+        self._loss = 0.0
+
+    def learn(self, below: Rows, first: int, signal: Any, passing: Any) -> Rows:
+        """Learn from some steps; return the spikes."""
+        scan, compare = self._scan, self._compare
+        rows = self._product.arrive(below, first)
+        size = (passing.shape[1], scan.n_rows)
+        currents = self._buffers.take("currents", (1, scan.n_rows, scan.size), self.dtype).numpy()
+        shape = (*size, scan.size + 1)
+        spikes = self._buffers.take(f"spikes.{scan.block.index}", shape, torch.int32).numpy()
+        starts, ends = np.empty(size, np.int64), np.empty(size, np.int64)
+        arguments: tuple[Any, ...] = (
+            *rows, signal, self._weights, self._bias, scan.mem, scan.free_mem, scan.evidence,
+            scan.threshold, scan.membrane.beta, RESETS[scan.membrane.reset], passing, currents,
+            self._carried, self._constant, self._labels, self._fixed, compare.tau, compare.rectify,
+            compare.smallest, self._logits[0], self._logits[1], spikes, starts, ends, scan.counts,
+            *self._moments,
+        )  # fmt: skip
+        self._loss += every_step.learn(*arguments)
+        return Rows(starts, ends, spikes.reshape(-1), self._bias[:0])
+
+    def report(self) -> None:
+        """Say what has been measured."""
+        record, logits = self._stage.record, torch.from_numpy(self._logits)
+        record.logits_sum, record.logits = logits[0], logits[1]
+        record.loss_sum = logits.new_tensor(self._loss)
+
+
+def _begun(own: CompiledAdam, parameter: Tensor, steps: int) -> tuple[Any, Any, Any]:
+    """Count a parameter's steps; return its moments, and the numbers before the first of them."""
+    first, second, *numbers = own.several(parameter, steps)
+    numbers[-1] -= steps
+    return first, second, np.array(numbers)

@@ -30,7 +30,7 @@ from spikeprop.engines.filters import advance_over, weights_of
 from spikeprop.engines.grouped import GroupedRun
 from spikeprop.engines.layout import input_major
 from spikeprop.engines.passage import BlockRecord, Passage
-from spikeprop.engines.plain_steps import run_plain_steps
+from spikeprop.engines.plain_steps import run_adam_steps, run_plain_steps
 from spikeprop.engines.products import DenseProduct, Product, SparseProduct
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
@@ -266,9 +266,12 @@ class WindowedEngine:
         period = passage.update_every if learns else steps
         period = min(period, steps)
         learns = learns and passage.labels is not None and isinstance(x, EventBatch)
-        if learns and period == 1 < steps and self._in_numbers(len(passage.filters)):
+        numbers = self._in_numbers(len(passage.filters))
+        if learns and period == 1 < steps and numbers is not None:
             assert isinstance(x, EventBatch), "or else it learns otherwise"
-            if run_plain_steps(self, x, passage):
+            if run_plain_steps(self, x, passage) or run_adam_steps(
+                self, x, passage, numbers, self._buffers
+            ):
                 self.end(passage, steps)
                 return
         comparisons = None

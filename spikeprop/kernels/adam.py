@@ -20,7 +20,7 @@ from spikeprop.kernels.sparse import sum_rows
 
 Array = NDArray[Any]
 
-__all__ = ["step", "step_products"]
+__all__ = ["step", "step_products", "step_row"]
 
 
 @kernel
@@ -45,11 +45,11 @@ def step(
         gradient[first:last],
     )
     size, root = lr / (1.0 - beta1**t), 1.0 / math.sqrt(1.0 - beta2**t)
-    _step(w, m, v, g, beta1, beta2, size, root, eps)
+    step_row(w, m, v, g, beta1, beta2, size, root, eps)
 
 
 @kernel
-def _step(
+def step_row(
     w: Array,
     m: Array,
     v: Array,
@@ -118,4 +118,4 @@ def step_products(
                 continue
         start = zeros if fresh else gradient[j, first : first + width]
         sum_rows(table, column, rows, values, pointers[j], pointers[j + 1], start, part)
-        _step(w, m, v, part, beta1, beta2, size, root, eps)
+        step_row(w, m, v, part, beta1, beta2, size, root, eps)

@@ -47,7 +47,7 @@ from spikeprop.kernels.vector import TILE, add_rows, add_scaled
 
 Array = NDArray[Any]
 
-__all__ = ["add_inputs", "keep", "pay", "remember", "settle", "weigh"]
+__all__ = ["add_inputs", "add_matrix", "keep", "pay", "remember", "settle", "weigh"]
 
 #: Bytes of weights from which they come from far away: then whole rows, several at once.
 FAR = 1 << 21

@@ -17,6 +17,7 @@ from spikeprop.kernels import (
     adam,
     cosine,
     deferred,
+    every_step,
     lanes,
     live,
     neuron,
@@ -31,7 +32,7 @@ from spikeprop.rules import SigProp
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = (adam, cosine, deferred, lanes, live, neuron, recordings, sparse, table)
+    modules = (adam, cosine, deferred, every_step, lanes, live, neuron, recordings, sparse, table)
     for module in modules:
         for name, value in list(vars(module).items()):
             if hasattr(value, "py_func"):
