@@ -32,7 +32,7 @@ train: $(RUN)
 	@$(BIN)/spikeprop train $(ARGS)
 
 test: $(TEST)
-	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 docs: $(DOCS)
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs

@@ -299,7 +299,7 @@ class SparseProduct(Product):
 
     def _new_gradient(self) -> Tensor:
         # Fresh pages for every batch would cost as much as a pass over them.
-        shape = self.module.weight.t().shape
+        shape = self.module.weight.shape[::-1]
         return self._buffers.take(f"gradient.{self.block.index}", shape, self.dtype).t()
 
     @property
