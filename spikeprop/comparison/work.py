@@ -70,7 +70,7 @@ def compare(
     total = len(pairs) * (config.trials * (config.trials > 1) + config.seeds * len(kinds))
     cells_folder = config.out / CELLS
     cells_folder.mkdir(parents=True, exist_ok=True)
-    before = len(list(cells_folder.glob("*.json")))
+    before = len(list(cells_folder.glob("[!.]*.json")))
 
     chosen: dict[Pair, dict[str, Any]] = {}
     found: dict[tuple[Pair, bool], list[Result | str]] = {}
@@ -102,7 +102,7 @@ def compare(
                     pair, freeze, seed = work
                     results = found.setdefault((pair, freeze), [""] * config.seeds)
                     results[seed] = future.result()
-            done = max(done, len(list(cells_folder.glob("*.json"))) - before)
+            done = max(done, len(list(cells_folder.glob("[!.]*.json"))) - before)
             progress(min(done, total), total)
     progress(total, total)
     costs: dict[Pair, Cost] = {}

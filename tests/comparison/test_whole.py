@@ -42,7 +42,7 @@ def test_a_killed_comparison_goes_on(tmp_path: Path) -> None:
         start_new_session=True,
     )  # fmt: skip
     for _ in range(1200):
-        kept = list((second / "cells").glob("*.json"))
+        kept = list((second / "cells").glob("[!.]*.json"))
         if kept or process.poll() is not None:
             break
         time.sleep(0.1)
@@ -73,7 +73,7 @@ def test_processes_share_a_table_and_one_may_die(tmp_path: Path) -> None:
             time.sleep(0.1)
     written: dict[Path, int] = {}
     for _ in range(3000):
-        written = {path: path.stat().st_mtime_ns for path in (both / "cells").glob("*.json")}
+        written = {path: path.stat().st_mtime_ns for path in (both / "cells").glob("[!.]*.json")}
         if len(written) >= 3:
             break
         time.sleep(0.1)
@@ -81,8 +81,8 @@ def test_processes_share_a_table_and_one_may_die(tmp_path: Path) -> None:
     ends[0].wait()
     assert ends[1].wait(timeout=600) == 0
     assert (both / "table.csv").read_text() == (alone / "table.csv").read_text()
-    kept = {path.name for path in (alone / "cells").glob("*.json")}
-    assert {path.name for path in (both / "cells").glob("*.json")} == kept
+    kept = {path.name for path in (alone / "cells").glob("[!.]*.json")}
+    assert {path.name for path in (both / "cells").glob("[!.]*.json")} == kept
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
@@ -105,7 +105,7 @@ def test_a_cell_that_is_finished_is_not_run_again(tmp_path: Path) -> None:
         freeze=True,
     )  # fmt: skip
     result = load_or_run(cell, tmp_path, run_cell, Result)
-    (path,) = (tmp_path / "cells").glob("*.json")
+    (path,) = (tmp_path / "cells").glob("[!.]*.json")
     written = path.stat().st_mtime_ns
     assert load_or_run(cell, tmp_path, run_cell, Result) == result
     assert path.stat().st_mtime_ns == written
