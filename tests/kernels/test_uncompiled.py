@@ -59,11 +59,12 @@ def net(reset: str) -> nn.Sequential:
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
 @pytest.mark.parametrize("signal", ["propagated", "projection"])
+@pytest.mark.parametrize("density", [0.1, 0.4])  # sparse all the way, and dense at first
 @pytest.mark.parametrize("sparse_input", [True, False])
 def test_plain_python_equals_the_reference(
-    every: int, reset: str, signal: str, sparse_input: bool
+    every: int, reset: str, signal: str, density: float, sparse_input: bool
 ) -> None:
-    x = (torch.rand(5, 3, 2, 3, generator=torch.Generator().manual_seed(1)) < 0.4).double()
+    x = (torch.rand(5, 3, 2, 3, generator=torch.Generator().manual_seed(1)) < density).double()
     if not sparse_input:
         x[0, 0] *= 2.0  # counts have values of their own
     labels = torch.tensor([0, 1, 2])
