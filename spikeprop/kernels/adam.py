@@ -20,7 +20,7 @@ from spikeprop.kernels.sparse import sum_rows
 
 Array = NDArray[Any]
 
-__all__ = ["step", "step_products", "step_row"]
+__all__ = ["corrections", "step", "step_products", "step_row"]
 
 
 @kernel
@@ -44,8 +44,14 @@ def step(
         second_moment[first:last],
         gradient[first:last],
     )
-    size, root = lr / (1.0 - beta1**t), 1.0 / math.sqrt(1.0 - beta2**t)
+    size, root = corrections(lr, beta1, beta2, t)
     step_row(w, m, v, g, beta1, beta2, size, root, eps)
+
+
+@kernel
+def corrections(lr: float, beta1: float, beta2: float, t: float) -> tuple[float, float]:
+    """Return what the count of steps makes of the rate, and of the second moment's root."""
+    return lr / (1.0 - beta1**t), 1.0 / math.sqrt(1.0 - beta2**t)
 
 
 @kernel
@@ -60,7 +66,7 @@ def step_row(
     root: float,
     eps: float,
 ) -> None:
-    """Make one row's step; ``size`` and ``root`` are what the count of steps makes of it."""
+    """Make one row's step; ``size`` and ``root`` are the step's :func:`corrections`."""
     kind = w.dtype.type
     b1, b2 = kind(beta1), kind(beta2)
     c1, c2 = kind(1.0 - beta1), kind(1.0 - beta2)
@@ -100,7 +106,7 @@ def step_products(
     step says. Weights and moments come from far away: they are sent for one input ahead.
     """
     part, zeros = np.empty(width, weights.dtype), np.zeros(width, weights.dtype)
-    size, root = lr / (1.0 - beta1**t), 1.0 / math.sqrt(1.0 - beta2**t)
+    size, root = corrections(lr, beta1, beta2, t)
     for j in range(weights.shape[0]):
         w = weights[j, first : first + width]
         m = first_moment[j, first : first + width]

@@ -8,14 +8,14 @@ what Adam's step says of them.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.adam import step_row
+from spikeprop.kernels.adam import corrections, step_row
+from spikeprop.kernels.adam import step as adam_step
 from spikeprop.kernels.cosine import ROWS, compare_step, directions
 from spikeprop.kernels.deferred import add_inputs, add_matrix
 from spikeprop.kernels.lanes import aligned
@@ -165,9 +165,9 @@ def learn(
             scale = kind(constant[1])
             for n in range(size):
                 total[n] *= scale
-            _step_one(
-                bias, first_of_bias, second_of_bias, total, numbers_of_bias,
-                numbers_of_bias[4] + step + 1,
+            adam_step(
+                bias, first_of_bias, second_of_bias, total, numbers_of_bias[0], numbers_of_bias[1],
+                numbers_of_bias[2], numbers_of_bias[3], numbers_of_bias[4] + step + 1, 0, size,
             )  # fmt: skip
     numbers[4] += steps
     numbers_of_bias[4] += steps
@@ -233,7 +233,7 @@ def _step_weights(
     part = aligned(INPUTS, TILE, weights)
     chosen = np.empty(INPUTS, np.int64)
     rate, beta1, beta2, eps = numbers[0], numbers[1], numbers[2], numbers[3]
-    scale, root = rate / (1.0 - beta1**t), 1.0 / math.sqrt(1.0 - beta2**t)
+    scale, root = corrections(rate, beta1, beta2, t)
     table = aligned(rows, TILE, weights)
     for first in range(0, size, TILE):
         width = min(TILE, size - first)
@@ -257,13 +257,3 @@ def _step_weights(
                     second_moment[i, first : first + width], part[k, :width], beta1, beta2, scale,
                     root, eps,
                 )  # fmt: skip
-
-
-@kernel
-def _step_one(
-    w: Array, first_moment: Array, second_moment: Array, g: Array, numbers: Array, t: float
-) -> None:
-    """Step on the gradient of a bias."""
-    beta1, beta2 = numbers[1], numbers[2]
-    scale, root = numbers[0] / (1.0 - beta1**t), 1.0 / math.sqrt(1.0 - beta2**t)
-    step_row(w, first_moment, second_moment, g, beta1, beta2, scale, root, numbers[3])
