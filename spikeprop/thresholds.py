@@ -27,8 +27,8 @@ def keep_rates(control: Homeostasis, passage: Passage[Seen]) -> None:
     for item in passage.blocks:
         if has_threshold(item.block.neuron):
             threshold = thresholds_of(item.block)
-            rate = torch.as_tensor(item.spike_sum) / (passage.n_recordings * item.t)
-            control.adjust_(threshold, _per_threshold(rate, threshold))
+            rate = _rate(item.spike_sum, passage.n_recordings * item.t, threshold)
+            control.adjust_(threshold, rate)
 
 
 class StreamRates:
@@ -50,8 +50,7 @@ class StreamRates:
             if not has_threshold(item.block.neuron):
                 continue
             threshold = thresholds_of(item.block)
-            now = torch.as_tensor(item.spikes) / passage.n_recordings
-            now = _per_threshold(now, threshold)
+            now = _rate(item.spikes, passage.n_recordings, threshold)
             # It starts at the target: the first steps, before any neuron can fire, move nothing.
             start = torch.full_like(now, self._control.target)
             rate = self._rates.setdefault(item.block.index, start)
@@ -65,7 +64,8 @@ def thresholds_of(block: Block) -> Tensor:
     return set_thresholds(block.neuron, torch.Size([channels, *[1] * len(space)]))
 
 
-def _per_threshold(rate: Tensor, threshold: Tensor) -> Tensor:
+def _rate(spikes: Tensor | float, of: int, threshold: Tensor) -> Tensor:
+    """Return spikes per neuron and step, shaped as the thresholds and as exact as they are."""
+    rate = torch.as_tensor(spikes).to(threshold.dtype) / of
     dims = tuple(range(1, threshold.dim()))
-    rate = rate.to(threshold.dtype)
     return rate.mean(dim=dims, keepdim=True) if dims else rate
