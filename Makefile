@@ -46,7 +46,7 @@ notebooks: docs
 lint: $(TEST)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	@rm -rf build
+	@rm -rf build/plain build/lib build/bdist*
 	@$(PIP_INSTALL) --no-deps --target build/plain .
 	cd build/plain && "$(CURDIR)/$(BIN)/python" -m mypy --config-file "$(CURDIR)/pyproject.toml" \
 	    --cache-dir "$(CURDIR)/.mypy_cache" --strict -p spikeprop
@@ -69,10 +69,14 @@ $(MADE):
 	@$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(RUN): $(MADE) $(METADATA)
+# Beside the clone, `import spikeprop` would find the clone's folder before a usual editable
+# installation; not so before a strict one, which in turn sees a new file only when made anew: a
+# change of CHANGELOG.md stands for new files, and where work is done the usual one stays.
+$(RUN): $(MADE) $(METADATA) CHANGELOG.md
 	@echo "installing spikeprop into $(VENV) (some minutes the first time)"
 	@$(PIP_INSTALL) "pip>=22.3"
-	@$(PIP_INSTALL) -e .
+	@if [ -e $(TEST) ] || [ -e $(DOCS) ]; then $(PIP_INSTALL) -e .; \
+	    else $(PIP_INSTALL) -e . --config-settings editable_mode=strict; fi
 	@touch $@
 
 $(TEST): $(MADE) $(METADATA)
