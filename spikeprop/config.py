@@ -61,7 +61,7 @@ SignalName = Literal[
     "concatenated",
     "overlaid",
 ]
-CodingName = Literal["constant", "rate", "latency", "pattern"]
+CodingName = Literal["constant", "rate", "latency", "pattern", "phases"]
 PlacementName = Literal["parallel", "interleaved", "leading", "trailing"]
 ClassSignals = Literal["all", "batch"]
 OutputName = Literal["nearest", "trained"]
@@ -161,6 +161,12 @@ class TrainConfig:
 
     coding: CodingName = "constant"
     """sigprop: the signal's code along time."""
+
+    coding_period: int = 20
+    """sigprop: after so many time steps a code that is not constant begins anew [time steps]."""
+
+    phases: int = 6
+    """sigprop: phases of a recording, each with a signal of its own, with --coding phases."""
 
     placement: PlacementName = "parallel"
     """sigprop: beside the recording, in turns with it, or in steps before or after it."""
@@ -324,6 +330,8 @@ SIGPROP_OPTIONS = (
     "smooth",
     "signal",
     "coding",
+    "coding_period",
+    "phases",
     "placement",
     "signal_steps",
     "class_signals",
@@ -344,6 +352,8 @@ COUNTS = (
     "batch_size",
     "update_every",
     "top_k",
+    "coding_period",
+    "phases",
     "signal_steps",
     "checkpoint_updates",
     "keep",
@@ -362,7 +372,7 @@ HOW_TO_RUN = (
 )
 """Options that say where and how to run, and may differ when a run is resumed."""
 
-ADDED = ("limit", "order_window", "lags", "pipeline")
+ADDED = ("limit", "order_window", "lags", "pipeline", "coding_period", "phases")
 """Options that older runs do not have, and whose default is what was done before."""
 
 

@@ -9,7 +9,7 @@ from spikeprop.evidence import Leaky, evidence_of
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.rules import SigProp
 from spikeprop.smooth import ATan, FastSigmoid, Sigmoid, Smooth
-from spikeprop.time_codes import Constant, Latency, Pattern, Rate, TimeCode
+from spikeprop.time_codes import Constant, Latency, Pattern, Phases, Rate, TimeCode
 
 __all__ = ["sigprop_of"]
 
@@ -33,10 +33,11 @@ def sigprop_of(config: TrainConfig, num_classes: int) -> SigProp:
     }
     codings: dict[str, TimeCode] = {
         "constant": Constant(),
-        "rate": Rate(),
-        "latency": Latency(),
-        "pattern": Pattern(),
+        "rate": Rate(config.coding_period),
+        "latency": Latency(config.coding_period),
+        "pattern": Pattern(config.coding_period),
     }
+    coding = codings.get(config.coding) or Phases(config.coding_period, config.phases)
     leaky = config.evidence == "leaky"
     evidence = Leaky(config.evidence_alpha) if leaky else evidence_of(config.evidence)
     homeostasis = None
@@ -50,7 +51,7 @@ def sigprop_of(config: TrainConfig, num_classes: int) -> SigProp:
         smooth=smooth[config.smooth],
         signal=config.signal,
         signal_scale=config.signal_scale,
-        coding=codings[config.coding],
+        coding=coding,
         placement=config.placement,
         signal_steps=config.signal_steps,
         labels=config.class_signals,

@@ -111,7 +111,8 @@ class SignalPath:
             }
         tensors = {"codes": self.coding.draw(codes, generator)}
         if self.way.by_current:
-            drawn = torch.randn((codes.shape[1], shapes[0].numel()), generator=generator)
+            width = tensors["codes"].shape[2]
+            drawn = torch.randn((width, shapes[0].numel()), generator=generator)
             tensors["projection"] = (drawn * self.scale).T.contiguous()
         return tensors
 
@@ -213,7 +214,7 @@ class SignalPath:
         self, tensors: dict[str, Tensor], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Return the tensors that grow by a class, one-hot codes assumed."""
-        grown = {}
+        grown, more = {}, 1
         for name, value in tensors.items():
             if name.startswith("signal."):
                 row = torch.randn((1, *value.shape[1:]), generator=generator) * self.scale
@@ -223,12 +224,13 @@ class SignalPath:
             one_hot = torch.eye(codes.shape[1] + 1)
             fresh = self.coding.draw(one_hot, generator).to(codes)
             fresh[:, :-1] = 0.0  # the old classes' codes stay, and fire nothing that is new
-            fresh[:, :-1, :-1] = codes
+            fresh[:, :-1, : codes.shape[2]] = codes
+            more = fresh.shape[2] - codes.shape[2]
             grown["codes"] = fresh
         projection = tensors.get("projection")
         if projection is not None and self.way.by_current:
-            column = torch.randn((len(projection), 1), generator=generator) * self.scale
-            grown["projection"] = torch.cat([projection.detach(), column.to(projection)], dim=1)
+            columns = torch.randn((len(projection), more), generator=generator) * self.scale
+            grown["projection"] = torch.cat([projection.detach(), columns.to(projection)], dim=1)
         elif projection is not None and self.name == "synapse":
             row = torch.randn((1, *projection.shape[1:]), generator=generator) * self.scale
             grown["projection"] = torch.cat([projection, row.to(projection)])

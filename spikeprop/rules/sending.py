@@ -19,7 +19,7 @@ from spikeprop.output_layer import draw_outputs
 from spikeprop.rules.base import LocalRule, Rule
 from spikeprop.signal_path import SignalPath
 from spikeprop.signals import class_codes
-from spikeprop.time_codes import Constant, TimeCode
+from spikeprop.time_codes import Constant, Phases, TimeCode
 
 __all__ = ["SendingRule"]
 
@@ -64,6 +64,12 @@ class SendingRule(LocalRule):
             raise ValueError(
                 "signal='projection' sends nothing through the network: labels has to be 'all' and "
                 "coding Constant()"
+            )
+        way = self.path.way
+        if isinstance(self.coding, Phases) and way.by_synapse and not way.by_current:
+            raise ValueError(
+                f"coding Phases(...) widens a current, and signal={self.signal!r} is none: use "
+                f"'propagated' or 'learned'"
             )
         if self.regression and (
             self.signal not in ("propagated", "learned") or not isinstance(self.coding, Constant)

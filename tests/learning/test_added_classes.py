@@ -15,7 +15,7 @@ from spikeprop.contrast import BatchContrast
 from spikeprop.experiments import subset as experiment
 from spikeprop.rules import SigProp
 from spikeprop.subset import SignalTree, tree_codes
-from spikeprop.time_codes import Pattern
+from spikeprop.time_codes import Pattern, Phases
 
 
 def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -32,6 +32,7 @@ KNOWN = LABELS < 2
         {},
         {"signal": "projection"},
         {"signal": "learned", "coding": Pattern()},
+        {"coding": Phases(5, 2)},
         {"signal": "synapse", "signal_scale": 1.0},
         {"signal": "concatenated", "loss": BatchContrast(tau=0.1, cosine=True)},
         {"readout": "trained"},

@@ -23,7 +23,7 @@ from spikeprop.placements import PLACEMENTS, During, arranged, placed_filters
 from spikeprop.recipes import sigprop_of
 from spikeprop.rules import SigProp
 from spikeprop.signal_path import SIGNALS
-from spikeprop.time_codes import Constant, Latency, Pattern, Rate
+from spikeprop.time_codes import Constant, Latency, Pattern, Phases, Rate, TimeCode
 
 PLAIN: dict[str, Any] = {
     "loss": Dot(),
@@ -250,6 +250,14 @@ def test_codes_along_time() -> None:
     assert pattern.shape == (50, 2, 3)
     assert set(pattern.unique().tolist()) == {0.0, 2.0}
     assert not torch.equal(pattern[:, 0], pattern[:, 1])
+    phases = Phases(5, 3).draw(codes, generator)
+    # By hand: the phases are at steps 1, 3 and 5, and halfway between two they weigh the same.
+    half = math.sqrt(0.5)
+    weights = torch.tensor([[1, 0, 0], [half, half, 0], [0, 1, 0], [0, half, half], [0, 0, 1]])
+    assert phases.shape == (5, 2, 9)
+    torch.testing.assert_close(phases.unflatten(2, (3, 3))[:, 0, 0], weights)
+    torch.testing.assert_close(phases.unflatten(2, (3, 3))[:, 1, 1], -2 * weights)
+    torch.testing.assert_close(phases.norm(dim=2), codes.norm(dim=1).expand(5, 2))
 
 
 def test_filters_look_at_their_own_steps() -> None:
@@ -324,6 +332,7 @@ ROWS: dict[str, Any] = {"loss": CONTRAST, "readout": "trained"}
         {"coding": Rate()},
         {"coding": Latency()},
         {"coding": Pattern()},
+        {"coding": Phases(8, 3)},
         {"labels": "batch"},
         {"readout": "trained"},
         {"placement": "trailing", "loss": CONTRAST},
@@ -334,6 +343,22 @@ def test_each_learns(options: dict[str, Any]) -> None:
     x, labels = events()
     learner = fitted(SigProp(3, **options), small(), x, labels)
     assert learner.evaluate((x, labels)).accuracy > 0.8
+
+
+def test_phases_tell_apart_what_only_the_order_decides() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 2  # the second half is new to the network
+    rates = torch.full((2, 8, 24), 0.1)  # two halves of a recording; the classes exchange them
+    rates[0, :4, :12] = rates[0, 4:, 12:] = rates[1, :4, 12:] = rates[1, 4:, :12] = 0.4
+    x = (torch.rand(120, 8, 24, generator=generator) < rates[labels]).float().transpose(0, 1)
+
+    def accuracy(coding: TimeCode) -> float:
+        rule = SigProp(2, coding=coding, evidence=Leaky(0.7))
+        learner = fitted(rule, small(beta=0.3), x[:, :60], labels[:60])
+        return learner.evaluate((x[:, 60:], labels[60:])).accuracy
+
+    assert accuracy(Phases(8, 2)) > 0.95
+    assert accuracy(Constant()) < 0.8
 
 
 @pytest.mark.parametrize("placement", ["interleaved", "leading"])
@@ -438,6 +463,7 @@ def test_regression_learns_and_predicts_vectors() -> None:
             },
             "needs signal='propagated' or 'learned'",
         ),
+        ({"signal": "synapse", "coding": Phases()}, "widens a current, and signal='synapse' is"),
         ({"signal": "learnt"}, "did you mean 'learned'"),
         ({"placement": "interleave"}, "did you mean 'interleaved'"),
         ({"signal_steps": 0}, "signal_steps has to be at least 1, got 0"),
@@ -481,6 +507,8 @@ def test_every_choice_has_a_name_on_the_command_line() -> None:
         assert built(signal=name, **pairs).path.way == way
     for name, code in (("rate", Rate()), ("latency", Latency()), ("pattern", Pattern())):
         assert built(coding=name).coding == code
+    assert built(coding="phases", coding_period=60, phases=4).coding == Phases(60, 4)
+    assert built(coding="rate", coding_period=7).coding == Rate(7)
     for name in PLACEMENTS:
         found = built(placement=name, loss="contrast-maximum", signal_steps=3)
         assert (found.placement, found.signal_steps) == (name, 3)
@@ -489,13 +517,14 @@ def test_every_choice_has_a_name_on_the_command_line() -> None:
         TrainConfig(signal="concatenate")
 
 
+@pytest.mark.parametrize("coding", [Pattern(3), Phases(8, 3)], ids=["pattern", "phases"])
 @pytest.mark.parametrize("engine", ["chunked", "event"])
-def test_codes_along_time_are_the_same_on_every_engine(engine: str) -> None:
+def test_codes_along_time_are_the_same_on_every_engine(engine: str, coding: TimeCode) -> None:
     x, labels = events()
     weights = []
     for name in ("reference", engine):
         learner = ForwardLearner(
-            small().double(), SigProp(3, coding=Pattern(3)), engine=name, update_every=3,
+            small().double(), SigProp(3, coding=coding), engine=name, update_every=3,
             optimizer=lambda p: torch.optim.Adam(p, lr=3e-3),
         )  # fmt: skip
         learner.update(x.double(), labels)
