@@ -253,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, list[float]]:
     )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["forward"])
     parser.add_argument("--data-dir", type=Path, help="where the recordings are kept")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--lr", type=float, default=2e-3, help="Adam's rate, forward")
     parser.add_argument("--bptt-lr", type=float, default=1e-3, help="Adam's rate, BPTT")
