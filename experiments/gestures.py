@@ -25,7 +25,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -60,7 +60,7 @@ PHASES = Phases(STEPS, 6)
 SHIFT = 2
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Frames:
     """Recordings as frames, in memory; gives batches to learn from, or to be tested on.
 
@@ -78,6 +78,8 @@ class Frames:
         Of these draws.
     batch_size : int
         Recordings of a batch.
+    epoch : int
+        Every epoch has its own order and augmentation.
     """
 
     x: Tensor
@@ -86,6 +88,7 @@ class Frames:
     train: bool = False
     seed: int = 0
     batch_size: int = 50
+    epoch: int = 0
 
     @classmethod
     def load(cls, train: bool, data_dir: Path | None) -> Frames:
@@ -96,29 +99,35 @@ class Frames:
         x = torch.cat([frames.to(torch.uint8) for frames, _ in batches], dim=1)
         return cls(x, torch.cat([labels for _, labels in batches]), np.asarray(data.groups))
 
-    def of(self, chosen: NDArray[np.bool_], **changes: object) -> Frames:
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """Which recordings are of the people that choices are judged on: the last five."""
+        return np.isin(self.people, np.unique(self.people)[-HELD_OUT:])
+
+    def of(self, chosen: NDArray[np.bool_]) -> Frames:
         """Return some of the recordings."""
         kept = torch.from_numpy(chosen)
-        options = {"train": self.train, "seed": self.seed, **changes}
-        return Frames(self.x[:, kept], self.labels[kept], self.people[chosen], **options)  # type: ignore[arg-type]
+        return replace(
+            self, x=self.x[:, kept], labels=self.labels[kept], people=self.people[chosen]
+        )
 
     def shuffled(self, seed: int) -> Frames:
         """Return the same with the steps of every recording in an order of its own."""
         generator = torch.Generator().manual_seed(seed)
         steps = torch.rand(self.x.shape[:2], generator=generator).argsort(dim=0)
         index = steps[..., None, None, None].expand_as(self.x)
-        return Frames(self.x.gather(0, index), self.labels, self.people)
+        return replace(self, x=self.x.gather(0, index))
 
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw anew: every epoch has its own order and augmentation."""
-        object.__setattr__(self, "_epoch", epoch)
+        """Draw anew."""
+        self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         n = len(self.labels)
-        generator = torch.Generator().manual_seed(1000 * self.seed + getattr(self, "_epoch", 0))
+        generator = torch.Generator().manual_seed(1000 * self.seed + self.epoch)
         order = torch.randperm(n, generator=generator) if self.train else torch.arange(n)
         for start in range(0, n, self.batch_size):
             part = order[start : start + self.batch_size]
@@ -210,9 +219,7 @@ def _forward(train: Frames, test: Frames, given: argparse.Namespace, seed: int) 
 
 
 def _shuffled(train: Frames, test: Frames, given: argparse.Namespace, seed: int) -> float:
-    kept = train.shuffled(seed)
-    mixed = kept.of(np.ones(len(kept.labels), bool), train=True, seed=seed)
-    return _forward(mixed, test.shuffled(seed + 1), given, seed)
+    return _forward(train.shuffled(seed), test.shuffled(seed + 1), given, seed)
 
 
 def _bptt(
@@ -238,8 +245,7 @@ def _bptt(
 def _linear(train: Frames, test: Frames, given: argparse.Namespace, seed: int) -> float:
     summed = [part.x.float().sum(dim=0).flatten(1).numpy() for part in (train, test)]
     n = len(train.labels)
-    held_out = np.isin(train.people, np.unique(train.people)[-HELD_OUT:])
-    tuning = Split("tuning", np.flatnonzero(~held_out), np.flatnonzero(held_out))
+    tuning = Split("tuning", np.flatnonzero(~train.held_out), np.flatnonzero(train.held_out))
     both = Split("test", np.arange(n), np.arange(n, n + len(test.labels)))
     labels = torch.cat([train.labels, test.labels]).numpy()
     return linear(np.concatenate(summed), labels, both, tuning).test
@@ -264,8 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, list[float]]:
     given = parser.parse_args(arguments)
     train = Frames.load(True, given.data_dir)
     if given.validate:
-        held_out = np.isin(train.people, np.unique(train.people)[-HELD_OUT:])
-        train, test = train.of(~held_out), train.of(held_out)
+        train, test = train.of(~train.held_out), train.of(train.held_out)
     else:
         test = Frames.load(False, given.data_dir)
     if given.limit is not None:
@@ -282,8 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, list[float]]:
         seeds = given.seeds if method != "linear" else [0]  # nothing in it is drawn
         for seed in seeds:
             start = time.perf_counter()
-            every = np.ones(len(train.labels), bool)
-            found = run[method](train.of(every, train=True, seed=seed), test, given, seed)
+            found = run[method](replace(train, train=True, seed=seed), test, given, seed)
             results.setdefault(method, []).append(found)
             seconds = time.perf_counter() - start
             print(f"{method}, seed {seed}: {100 * found:.2f} %, {seconds:.0f} s", flush=True)
