@@ -14,7 +14,7 @@ learning", Proceedings of the IEEE 111, 2023; the tutorials of snnTorch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -145,12 +145,25 @@ class BPTT:
     def __init__(
         self, sizes: Sequence[int], config: BPTTConfig | None = None, *, steps: int, seed: int = 0
     ) -> None:
-        config = config or BPTTConfig()
+        chosen = config or BPTTConfig()
+        self._begin(lambda: SpikingMLP(sizes, chosen), chosen.lr, steps, seed)
+
+    @classmethod
+    def of(cls, make: Callable[[], nn.Module], lr: float, *, steps: int, seed: int = 0) -> BPTT:
+        """Return one that trains another network, from ``(T, B, ...)`` to class scores ``(B, C)``.
+
+        ``make`` draws it, after the seed has been set.
+        """
+        made = cls.__new__(cls)
+        made._begin(make, lr, steps, seed)
+        return made
+
+    def _begin(self, make: Callable[[], nn.Module], lr: float, steps: int, seed: int) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.net = SpikingMLP(sizes, config)
+            self.net = make()
             self._random_state = torch.get_rng_state()
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.lr, fused=True)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, fused=True)
         self.scheduler = cosine(self.optimizer, steps)
 
     def update(self, x: Tensor, label: Tensor) -> float:

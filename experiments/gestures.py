@@ -39,9 +39,10 @@ from torch import Tensor, nn
 from spikeprop.datasets import Binning, SimulatedGestures, make_loader
 from spikeprop.datasets.files import write_text
 from spikeprop.evidence import Leaky
-from spikeprop.experiments.bptt import cosine, over_time
+from spikeprop.experiments.bptt import BPTT, over_time
 from spikeprop.experiments.linear import linear
 from spikeprop.experiments.recordings import Split
+from spikeprop.experiments.training import train_together
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import LIF, Delay
 from spikeprop.rules import SigProp
@@ -225,21 +226,12 @@ def _shuffled(train: Frames, test: Frames, given: argparse.Namespace, seed: int)
 def _bptt(
     train: Frames, test: Frames, given: argparse.Namespace, seed: int, phases: bool = False
 ) -> float:
-    torch.manual_seed(seed)
-    net = BPTTGestures(given.slope, phases)
-    optimizer = torch.optim.Adam(net.parameters(), lr=given.bptt_lr, fused=True)
-    schedule = cosine(optimizer, given.epochs * len(train))
-    for epoch in range(1, given.epochs + 1):
-        train.set_epoch(epoch)
-        for x, labels in train:
-            loss = nn.functional.cross_entropy(net(x), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-    with torch.no_grad():
-        right = sum(int((net(x).argmax(dim=1) == labels).sum()) for x, labels in test)
-    return right / len(test.labels)
+    steps = given.epochs * len(train)
+    model = BPTT.of(
+        lambda: BPTTGestures(given.slope, phases), given.bptt_lr, steps=steps, seed=seed
+    )
+    train_together({"bptt": model}, train, given.epochs)
+    return model.accuracy(test)
 
 
 def _linear(train: Frames, test: Frames, given: argparse.Namespace, seed: int) -> float:
@@ -262,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, list[float]]:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--lr", type=float, default=2e-3, help="Adam's rate, forward")
-    parser.add_argument("--bptt-lr", type=float, default=1e-3, help="Adam's rate, BPTT")
+    parser.add_argument("--bptt-lr", type=float, default=3e-3, help="Adam's rate, BPTT")
     parser.add_argument("--slope", type=float, default=10.0, help="of BPTT's surrogate")
     parser.add_argument("--validate", action="store_true", help="hold out five training people")
     parser.add_argument("--limit", type=int, help="only so many recordings of each split")

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any, Protocol
 
-from spikeprop.datasets.loader import EventLoader
 from spikeprop.experiments.search import Model
 from spikeprop.surroundings import flushed_denormals
 
 __all__ = ["Timing", "time_ratio", "train_together"]
+
+
+class Batches(Protocol):
+    """What gives the batches of an epoch."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the following pass."""
 
 
 @dataclass
@@ -28,7 +39,7 @@ class Timing:
 
 def train_together(
     models: Mapping[str, Model],
-    batches: EventLoader,
+    batches: Batches,
     epochs: int,
     report: Callable[[int, Mapping[str, float]], None] = lambda epoch, losses: None,
 ) -> dict[str, Timing]:
@@ -40,7 +51,7 @@ def train_together(
     ----------
     models : mapping of name to model
         Trained in place.
-    batches : EventLoader
+    batches : Batches
         What all of them learn from.
     epochs : int
         Passes over it.

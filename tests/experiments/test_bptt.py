@@ -54,6 +54,15 @@ def test_bptt_learns(config: BPTTConfig) -> None:
     assert model.accuracy([toy(seed=1)]) >= 0.95
 
 
+def test_any_network_is_trained_from_a_draw_of_its_own() -> None:
+    x, label = toy()
+    config = BPTTConfig(lr=1e-2)
+    models = [BPTT((20, 16, 2), config, steps=3, seed=1)]
+    models.append(BPTT.of(lambda: SpikingMLP((20, 16, 2), config), 1e-2, steps=3, seed=1))
+    losses = [[model.update(x, label) for _ in range(3)] for model in models]
+    assert losses[0] == losses[1]
+
+
 def test_rate_falls_to_zero_and_random_state_is_not_touched() -> None:
     before = torch.get_rng_state()
     model = BPTT((20, 8, 2), BPTTConfig(dropout=0.5), steps=3)
