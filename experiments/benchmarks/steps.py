@@ -22,6 +22,9 @@ __all__ = ["AGAINST", "Setting", "measure_setting", "scaling", "table"]
 
 Row = dict[str, Any]
 
+#: Time steps that a method makes in a row, at least, before it is another's turn.
+TURN = 300
+
 #: What everything is set against.
 AGAINST = ("snntorch", "snntorch_stepwise", "spikingjelly", "norse", "sceptic", "naive/plain/batch")
 
@@ -82,7 +85,8 @@ def measure_setting(
         return run
 
     works = {f"{name} x{count}": work(name, count) for name, count in learners}
-    samples = interleave(works, rounds, warm_up=2 if setting.steps < 1000 else 1)
+    warm_up, repeats = 2 if setting.steps < 1000 else 1, max(1, TURN // setting.steps)
+    samples = interleave(works, rounds, warm_up, repeats)
     use_threads(threads[0])
     common = {
         "T": setting.steps,

@@ -42,9 +42,12 @@ class Samples:
 
 
 def interleave(
-    works: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1
+    works: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, repeats: int = 1
 ) -> dict[str, Samples]:
-    """Do every piece of work once a round, and time the rounds after the warm-up.
+    """Do every piece of work in turn, and time the rounds after the warm-up.
+
+    A turn is ``repeats`` times the same work, and a sample their mean, the first included: what
+    finds the caches full of another's data is a step after a stranger's, not one of a training.
 
     Garbage is collected between rounds and not within one: a collection would be charged to whoever
     happens to run.
@@ -58,11 +61,12 @@ def interleave(
             gc.disable()
             for name, work in works.items():
                 wall, cpu = time.perf_counter(), time.process_time()
-                work()
+                for _ in range(repeats):
+                    work()
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
                 if turn >= warm_up:
-                    samples[name].wall.append(wall)
-                    samples[name].cpu.append(cpu)
+                    samples[name].wall.append(wall / repeats)
+                    samples[name].cpu.append(cpu / repeats)
     finally:
         gc.unfreeze()
         if enabled:

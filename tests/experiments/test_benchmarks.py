@@ -175,6 +175,15 @@ def test_interleaving_times_every_method_once_a_round() -> None:
     assert [len(item.wall) for item in samples.values()] == [3, 3]
 
 
+def test_a_turn_is_several_calls_and_a_sample_their_mean() -> None:
+    calls: list[str] = []
+    samples = interleave(
+        {name: lambda name=name: calls.append(name) for name in "ab"}, 1, warm_up=0, repeats=3
+    )
+    assert calls == [*"aaabbb"]
+    assert [len(item.cpu) for item in samples.values()] == [1, 1]
+
+
 def test_ratios_are_taken_within_rounds() -> None:
     ours, other = Samples(wall=[1.0, 10.0, 1.0]), Samples(wall=[3.0, 40.0, 5.0])
     assert ours.faster_than(other, "wall") == 4.0
