@@ -204,7 +204,7 @@ def same_stream(n: int, wanted: int) -> None:
 
 def finite_weights(net: nn.Module) -> None:
     """Raise ``ValueError`` if a parameter or buffer of the network is NaN or infinite."""
-    finite("the network", net.state_dict())
+    finite("the network", {**dict(net.named_parameters()), **dict(net.named_buffers())})
 
 
 def finite(owner: str, tensors: dict[str, Tensor]) -> None:
@@ -213,7 +213,7 @@ def finite(owner: str, tensors: dict[str, Tensor]) -> None:
         if not value.is_floating_point():
             continue
         # A sum is a tenth of the work; finite numbers whose sum is not are looked at one by one.
-        if not torch.isfinite(value.sum()) and not torch.isfinite(value).all():
+        if not math.isfinite(float(value.detach().sum())) and not torch.isfinite(value).all():
             raise ValueError(f"{owner}'s '{name}' has values that are NaN or infinite")
 
 

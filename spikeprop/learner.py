@@ -39,6 +39,7 @@ from spikeprop.rules import LocalRule, Rule
 from spikeprop.saving import restore, state_of
 from spikeprop.streams import LiveStream, StepwiseStream, Stream
 from spikeprop.surroundings import flushed_denormals, mode, randomness
+from spikeprop.threads import for_kernels
 from spikeprop.thresholds import keep_rates
 
 if TYPE_CHECKING:
@@ -417,8 +418,12 @@ class ForwardLearner:
             label = checks.vectors(label, x.shape[1], self.rule.num_classes, like)
         else:
             label = checks.sequence(x, label, self.rule.num_classes, self.net)
-        checks.finite_weights(self.net)
         self._ready(x.shape[2:], x.shape[0])
+        with for_kernels(self._chosen is not None and self._chosen.in_kernels):
+            return self._update(x, label, share)
+
+    def _update(self, x: Tensor | EventBatch, label: Tensor, share: Share | None) -> Metrics:
+        checks.finite_weights(self.net)
         label = label.to(self.device)
         self.reset()
         with (

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from spikeprop.kernels import cosine, share, spans, triton_runs_on, worth
+from spikeprop.threads import kernel_threads
 
 __all__ = ["Comparison", "Cosine", "Dot", "LocalLoss", "LossValue", "SquaredDistance"]
 
@@ -198,7 +199,7 @@ class Cosine:
         logits = evidence.new_empty(steps, n, classes)
         arrays = (evidence.numpy(), fixed.contiguous().numpy(), labels.numpy())
         numbers = (self.tau, rectify, SMALLEST_NORM)
-        threads = torch.get_num_threads()
+        threads = kernel_threads()
         calls = [
             (*arrays, *numbers, value.numpy(), logits.numpy(), first, last)
             for first, last in spans(steps, threads, worth(evidence[0].numel()))

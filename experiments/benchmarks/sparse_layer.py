@@ -17,7 +17,7 @@ from spikeprop.datasets.sparse import EventBatch
 from spikeprop.engines.layout import input_major
 from spikeprop.engines.rows import Rows
 from spikeprop.engines.windows import WINDOW_ROWS
-from spikeprop.kernels import share, sparse
+from spikeprop.kernels import share, spans, sparse
 
 __all__ = ["EventLinear"]
 
@@ -54,11 +54,8 @@ class _Product(torch.autograd.Function):
         out = torch.empty(steps, batch, outputs, dtype=weight.dtype)
         tiles = _packed(weight.detach().t().numpy(), threads)
         start, target = bias.detach().numpy(), out.numpy()
-        calls = []
-        for tile, first in enumerate(range(0, outputs, sparse.TILE)):
-            last = min(first + sparse.TILE, outputs)
-            calls.append((*rows, tiles[tile], 0, start, target, 0, batch, first, last))
-        share(sparse.gather, calls, threads)
+        calls = [(rows, tiles, start, target, *columns) for columns in _columns(outputs, threads)]
+        share(_gather, calls, threads)
         return out
 
     @staticmethod
@@ -77,14 +74,26 @@ class _Product(torch.autograd.Function):
             sparse.sort_events(*rows, events.batch, pointers, places, values)
             tiles = _packed(part.reshape(-1, outputs).contiguous().numpy(), threads)
             calls = [
-                (
-                    pointers, places, values, tile, 0, out.numpy(), False, begin,
-                    min(sparse.TILE, outputs - begin),
-                )
-                for tile, begin in zip(tiles, range(0, outputs, sparse.TILE), strict=True)
-            ]  # fmt: skip
+                (pointers, places, values, tiles, out.numpy(), False, *columns)
+                for columns in _columns(outputs, threads)
+            ]
             share(sparse.sum_products, calls, threads)
         return out.t(), gradient.sum(dim=(0, 1)), None
+
+
+def _columns(outputs: int, threads: int) -> list[tuple[int, int]]:
+    """Share whole tiles of columns out."""
+    parts = spans(-(-outputs // sparse.TILE), threads)
+    return [(a * sparse.TILE, min(b * sparse.TILE, outputs)) for a, b in parts]
+
+
+def _gather(
+    rows: Rows, tiles: Any, start: Any, target: Any, first_column: int, last_column: int
+) -> None:
+    for first in range(first_column, last_column, sparse.TILE):
+        last = min(first + sparse.TILE, last_column)
+        tile = tiles[first // sparse.TILE]
+        sparse.gather(*rows, tile, 0, start, target, 0, target.shape[1], first, last)
 
 
 def _packed(matrix: Any, threads: int) -> Any:
@@ -92,9 +101,11 @@ def _packed(matrix: Any, threads: int) -> Any:
     rows, outputs = matrix.shape
     shape = (-(-outputs // sparse.TILE), rows, sparse.TILE)
     tiles = torch.from_numpy(matrix).new_empty(shape).numpy()  # at lines of the cache
-    calls = [
-        (matrix, first, min(first + sparse.TILE, outputs), tile)
-        for tile, first in zip(tiles, range(0, outputs, sparse.TILE), strict=True)
-    ]
-    share(sparse.pack, calls, threads)
+    share(_pack, [(matrix, tiles, *columns) for columns in _columns(outputs, threads)], threads)
     return tiles
+
+
+def _pack(matrix: Any, tiles: Any, first_column: int, last_column: int) -> None:
+    for first in range(first_column, last_column, sparse.TILE):
+        last = min(first + sparse.TILE, last_column)
+        sparse.pack(matrix, first, last, tiles[first // sparse.TILE])

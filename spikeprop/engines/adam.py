@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spikeprop import kernels
 from spikeprop.kernels import adam, share, spans
+from spikeprop.threads import kernel_threads
 
 __all__ = ["CompiledAdam"]
 
@@ -105,7 +106,7 @@ class CompiledAdam:
 
     def step(self, but: Tensor | None = None) -> None:
         """Step on the gradients that the parameters hold, of all parameters but one."""
-        threads = torch.get_num_threads()
+        threads = kernel_threads()
         for parameter, moments in self._moments:
             if parameter is but:
                 continue

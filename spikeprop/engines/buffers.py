@@ -15,6 +15,7 @@ class Buffers:
 
     def __init__(self) -> None:
         self._flat: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+        self._last: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
     def take(
         self,
@@ -24,8 +25,13 @@ class Buffers:
         device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
     ) -> Tensor:
         """Return a contiguous tensor, valid until the same name is taken again."""
+        key = (name, dtype, device)
+        last = self._last.get(key)
+        if last is not None and last.shape == shape:
+            return last
         size = math.prod(shape)
-        flat = self._flat.get((name, dtype, device))
+        flat = self._flat.get(key)
         if flat is None or flat.numel() < size:
-            flat = self._flat[name, dtype, device] = torch.empty(size, dtype=dtype, device=device)
-        return flat[:size].view(shape)
+            flat = self._flat[key] = torch.empty(size, dtype=dtype, device=device)
+        self._last[key] = flat[:size].view(shape)
+        return self._last[key]

@@ -150,19 +150,24 @@ def decay_of(block: Block) -> float:
     return float(neuron.beta.detach().clamp(0, 1))
 
 
+def is_compiled(block: Block) -> bool:
+    """Tell whether compiled code knows the block's neuron."""
+    neuron: Any = block.neuron
+    if type(neuron).step_function is LI.step_function:
+        return False
+    if neuron.inhibition or neuron.state_quant or not is_step(neuron.spike_grad):
+        return False
+    delayed = neuron.reset_delay or neuron.reset_mechanism == "none"
+    return bool(delayed and (neuron.graded_spikes_factor == 1).all())
+
+
 def membrane_of(block: Block) -> Membrane | None:
     """Return the block's neuron as numbers, or None if compiled code does not know it."""
+    if not is_compiled(block):
+        return None
     neuron: Any = block.neuron
     weight: Any = block.synapse.weight
     size = block.features.numel()
-    if type(neuron).step_function is LI.step_function:
-        return None
-    one = bool((neuron.graded_spikes_factor == 1).all())
-    delayed = neuron.reset_delay or neuron.reset_mechanism == "none"
-    if neuron.inhibition or neuron.state_quant or not one or not delayed:
-        return None
-    if not is_step(neuron.spike_grad):
-        return None
     threshold = neuron.threshold.detach().to(weight.dtype).expand(block.features).reshape(size)
     return Membrane(decay_of(block), threshold, neuron.reset_mechanism)
 

@@ -49,6 +49,11 @@ class Choice:
     reason: str
     engine: StepwiseEngine | WindowedEngine
 
+    @property
+    def in_kernels(self) -> bool:
+        """Whether next to everything runs in compiled kernels, and next to nothing in torch."""
+        return isinstance(self.engine, WindowedEngine) and self.engine.in_kernels
+
     def __str__(self) -> str:
         return f"{self.name} engine: {self.reason}"
 

@@ -6,8 +6,12 @@
             for each block:
                 currents                                  (a sparse gather)
                 neurons, loss, modulators, reverse filter (one compiled loop, row by row)
-                the gradient, with the last group's an optimiser step on it (a sparse gather)
+                the gradient                              (a sparse gather)
                 its spikes are the next block's input
+            with the last group an optimiser step
+
+With several threads each is a worker that takes its own recordings through all blocks, and they
+meet at the end of the window: to meet for every product would cost more than they share.
 
 Where the loss of a recording depends on no other (:meth:`spikeprop.rules.LocalRule.comparison`) a
 batch need not go through time in step. Few recordings and many steps make as many rows in the cache
@@ -30,16 +34,17 @@ from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.filters import Advance, advance_over, weights_of
 from spikeprop.engines.passage import BlockRecord
-from spikeprop.engines.products import Backward, Product, SparseProduct
+from spikeprop.engines.products import Backward, Product, Sorted, SparseProduct
 from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Evidence
-from spikeprop.kernels import cosine, recordings, share, spans, worth
+from spikeprop.kernels import cosine, groups, recordings, share, spans, worth
 from spikeprop.kernels.lanes import WIDE
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
 from spikeprop.rules import LocalRule
+from spikeprop.threads import kernel_threads
 
 __all__ = ["GroupedRun"]
 
@@ -48,8 +53,9 @@ Array = NDArray[Any]
 #: Rows (steps times recordings) of a group: 128 columns of them are a good half of a level-2 cache,
 #: and more of them mean fewer passes over weights and gradient.
 GROUP_ROWS = 2240
-#: Rows (steps times signals) that are kept of class signals, of each block.
-SIGNAL_ROWS = 1024
+#: Rows (steps times signals) that are kept of class signals, of each block. A sequence of twice as
+#: many is not cut yet: a second window costs more than the memory is worth.
+SIGNAL_ROWS = 512
 
 
 class Step(Protocol):
@@ -90,6 +96,7 @@ class _Block:
         compare: Comparison,
         labels: Array,
         classes: int,
+        workers: int,
         buffers: Buffers,
         dtype: torch.dtype,
     ) -> None:
@@ -104,13 +111,15 @@ class _Block:
         self.answers = self.learns and self.product.n_rows > self.scan.n_recordings
         n, kind = len(labels), np.dtype(str(dtype).removeprefix("torch."))
         self.logits, self.logits_sum = np.zeros((n, classes), kind), np.zeros((n, classes), kind)
-        self.loss = 0.0
+        self.workers = workers
+        self.product.share_among(workers)
+        self._losses = [0.0] * workers
+        self._no_sum = np.empty((0, 0), kind), True
         self.vectors = self._take("directions", (0, 0, 0)).numpy()
         if compare.vectors is not None:
             fixed = compare.vectors.contiguous().numpy()
             self.vectors = np.empty(fixed.shape, kind)
             cosine.directions(fixed, self.vectors, compare.smallest)
-        self._sent: Rows | None = None
 
     def _take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
         return self._buffers.take(name, shape, dtype or self._dtype)
@@ -129,21 +138,35 @@ class _Block:
         """Start a window."""
         self.stage.settle()
         self._first_step, steps = first_step, weights.shape[1]
-        threads, rows = torch.get_num_threads(), self.product.n_rows if self.learns else 0
+        workers, learning = self.workers, self.product.n_rows if self.learns else 0
         self._passes = [bool(weights[0, 0] != 1.0)]
-        self._p = self._take(f"p.{self.index}", (rows, self.size))
-        self._q = self._take(f"q.{self.index}", (1, rows, self.size))
-        self._total = np.zeros((threads, self.size), self.logits.dtype)
-        shape = (threads if self.answers else 0, steps, self.signals, self.size)
-        self._answers = self._take(f"answers.{self.index}", shape).zero_().numpy()
-        self._along = np.zeros((threads, steps, self.signals), self.logits.dtype)
+        self._p = self._take(f"p.{self.index}", (learning, self.size))
+        self._q = self._take(f"q.{self.index}", (1, learning, self.size))
+        # Of every worker; the totals also of threads that answer signals.
+        self._total = np.zeros((max(workers, kernel_threads()), self.size), self.logits.dtype)
+        self._counts = np.zeros((workers, self.size), np.int64)
+        answering = (workers if self.answers else 0, steps, self.signals, self.size)
+        self._answers = self._take(f"answers.{self.index}", answering).zero_().numpy()
+        self._along = np.zeros((workers, steps, self.signals), self.logits.dtype)
+
+    def _currents(self, worker: int, rows: int, steps: int) -> Tensor:
+        """Return room for currents ``(rows, steps, N or more)``; worker -1's is for signals.
+
+        Rows are no power of two apart: those would share a few sets of a cache.
+        """
+        shape = (rows, steps, self.size + WIDE // self.logits.itemsize)
+        return self._take(f"currents.{worker}", shape)
+
+    def _spikes(self, name: str, rows: int, steps: int) -> tuple[Array, Array, Array]:
+        spikes = self._take(name, (rows * steps * self.size,), torch.int32).numpy()
+        return spikes, np.empty((rows, steps), np.int64), np.empty((rows, steps), np.int64)
 
     def send(self, below: Rows | None, given: list[Tensor], weights: Array) -> Rows:
         """Run the class signals; ``given`` are their currents in the first block."""
-        steps, n = weights.shape[1], self.scan.n_recordings
-        x = self._currents("currents", self.signals, steps)
+        steps, n, signals = weights.shape[1], self.scan.n_recordings, self.signals
+        x = self._currents(-1, signals, steps)
         if below is not None:
-            below = self.product.arrive_in_group(below, n, self._first_step)
+            below = self.product.arrive_in_group(below, n, self._first_step, -1)
         if below is None:
             if all(current is given[0] for current in given):  # the usual signal stays the same
                 x[:, :, : self.size] = given[0].flatten(1)[:, None]
@@ -153,84 +176,82 @@ class _Block:
         else:
             self.product.fill(below, x)
         self._below = below
-        shape = (steps, self.signals, self.size)
+        shape = (steps, signals, self.size)
         self.vectors = self._take(f"sent.directions.{self.index}", shape).numpy()
         self._lengths = np.empty(shape[:2], self.logits.dtype)
-        spikes, starts, ends = self._spikes(f"sent.spikes.{self.index}", self.signals, steps)
-        recordings.send_signals(
-            x.numpy(), *self._neurons(weights, n, n + self.signals), spikes, starts, ends,
+        spikes, starts, ends = self._spikes(f"sent.spikes.{self.index}", signals, steps)
+        arguments = (
+            x.numpy(), *self._neurons(weights, n, n + signals), spikes, starts, ends,
             self.compare.smallest, self.vectors, self._lengths,
         )  # fmt: skip
+        threads = kernel_threads()
+        parts = spans(signals, threads, worth(self.size * steps))
+        share(recordings.send_signals, [(*arguments, a, b) for a, b in parts], threads)
         return Rows(starts, ends, spikes, self.logits[:0, 0])
 
-    def _spikes(self, name: str, rows: int, steps: int) -> tuple[Array, Array, Array]:
-        spikes = self._take(name, (rows * steps * self.size,), torch.int32).numpy()
-        return spikes, np.empty((rows, steps), np.int64), np.empty((rows, steps), np.int64)
-
     def learn(
-        self, below: Rows, group: tuple[int, int], weights: Array, advance: Advance, span: Step
+        self,
+        below: Rows,
+        group: tuple[int, int],
+        weights: Array,
+        advance: Advance,
+        span: Step,
+        worker: int,
     ) -> Rows:
-        """Run a group of recordings, and add what they teach."""
-        (first, last), steps = group, weights.shape[1]
-        count = last - first
-        below = self.product.arrive_in_group(below, first, span.first)
-        x = self._currents("currents", count, steps)
-        self.product.fill(below, x)
-        found = self._spikes(f"spikes.{self.index % 2}", count, steps)
-        self._scan(x, group, weights, found)
-        if self.learns:
-            final = last == self.scan.n_recordings
-            if final and not self.answers:
-                self.product.learn_carried(self._backward())
-            at_once = self._at_once(span) if final and not self.answers else None
-            self.product.add_rows(_flat(below), count * steps, self._tables(x), at_once)
-            if span.goes_on:
-                self.product.carry_rows(below, advance, first)
-            if final:
-                self._finish(weights, advance, span, at_once)
+        """Run a group of recordings, and add what they teach to the worker's own sum."""
+        count, steps = group[1] - group[0], weights.shape[1]
+        below = self.product.arrive_in_group(below, group[0], span.first, worker)
+        x = self._currents(worker, count, steps)
+        found = self._spikes(f"spikes.{self.index % 2}.{worker}", count, steps)
+        lists = self.product.room_to_sort(below, below.events if self.learns else 0, worker)
+        out = self.product.sum_of(worker) if self.learns else self._no_sum
+        learning = self._learning(x.numpy(), group, weights, found, worker)
+        work = groups.with_signals if self.signals else groups.with_vectors
+        synapse = self.product.synapse(below, worker)
+        events = (below.starts, below.ends, below.channels, below.values)
+        room = (lists.pointers, lists.rows, lists.values)  # plain tuples, for one compilation
+        self._losses[worker] += work(events, synapse, learning, room, *out)
+        if self.learns and span.goes_on:
+            self.product.carry_rows(below, advance, group[0])
         spikes, starts, ends = found
         return Rows(starts, ends, spikes, self.logits[:0, 0])
 
-    def _scan(
+    def _learning(
         self,
-        x: Tensor,
+        x: Array,
         group: tuple[int, int],
         weights: Array,
         found: tuple[Array, Array, Array],
-    ) -> None:
+        worker: int,
+    ) -> tuple[Any, ...]:
+        """Return what the kernels in :mod:`spikeprop.kernels.recordings` want of a group."""
         first, last = group
-        threads, compare = torch.get_num_threads(), self.compare
-        parts = spans(last - first, threads, worth(self.size * weights.shape[1]))
-        counts = [self.scan.counts, *[np.zeros_like(self.scan.counts) for _ in parts[1:]]]
-        rows = slice(first, last) if self.learns else slice(0)
-        q, p = self._q[0, rows].numpy(), self._p[rows].numpy()
-        calls = []
-        for part, (a, b) in enumerate(parts):
-            call: tuple[Any, ...] = (
-                x.numpy(), *self._neurons(weights, first, last), *found, counts[part],
-                self.labels[first:last], self.vectors, compare.tau, compare.rectify,
-                compare.smallest, 1.0 / self.scan.n_recordings, self.logits_sum[first:last],
-                self.logits[first:last], self.learns, q, p, self._total[part],
-            )  # fmt: skip
-            if self.signals:
-                answers = self._answers[part] if self.answers else self._answers.reshape(0, 0, 0)
-                call = (*call, answers, self._along[part])
-            calls.append((*call, a, b))
-        work = recordings.learn_with_signals if self.signals else recordings.learn_with_vectors
-        self.loss += sum(share(work, calls, threads))
-        for more in counts[1:]:
-            self.scan.counts += more
+        rows, compare = slice(first, last) if self.learns else slice(0), self.compare
+        common = (
+            x, *self._neurons(weights, first, last), *found, self._counts[worker],
+            self.labels[first:last], self.vectors, compare.tau, compare.rectify, compare.smallest,
+            1.0 / self.scan.n_recordings, self.logits_sum[first:last], self.logits[first:last],
+            self.learns, self._q[0, rows].numpy(), self._p[rows].numpy(), self._total[worker],
+        )  # fmt: skip
+        if not self.signals:
+            return (*common, 0, last - first)
+        answers = self._answers[worker] if self.answers else self._answers.reshape(0, 0, 0)
+        return (*common, answers, self._along[worker], 0, last - first)
 
-    def _finish(
-        self, weights: Array, advance: Advance, span: Step, at_once: CompiledAdam | None
-    ) -> None:
-        """End a window's learning: signals, bias, and the optimiser's step."""
+    def finish(self, weights: Array, advance: Advance, span: Step) -> None:
+        """End a window: signals, bias, and the optimiser's step."""
+        self.scan.counts += self._counts.sum(axis=0)
+        if not self.learns:
+            return
+        events, table = self.product.no_events(), self._currents(-1, 0, 0).flatten(0, 1)
         if self.answers:
-            at_once = self._at_once(span)
-            self._answer(weights, at_once)
+            events, table = self._answer(weights)
             if span.goes_on:
                 assert self._below is not None, "the first block's signals teach it nothing"
                 self.product.carry_rows(self._below, advance, self.scan.n_recordings)
+        self.product.learn_carried(self._backward())
+        at_once = self._at_once(span)
+        self.product.add(events, table.numpy()[None], at_once)
         if self.product.bias_gradient is not None:
             total = torch.from_numpy(self._total.sum(axis=0))
             self.product.learn_bias(total, self._backward())
@@ -245,30 +266,28 @@ class _Block:
         elif span.full:
             self.stage.step()
 
-    def _answer(self, weights: Array, at_once: CompiledAdam | None) -> None:
-        steps, n = weights.shape[1], self.scan.n_recordings
-        x = self._currents("currents", self.signals, steps)
-        recordings.answer_signals(
+    def _answer(self, weights: Array) -> tuple[Sorted, Tensor]:
+        """Make the signals' modulators, and return the events that they are for, and them."""
+        steps, n, signals = weights.shape[1], self.scan.n_recordings, self.signals
+        x = self._currents(-1, signals, steps)
+        threads = kernel_threads()
+        parts = spans(signals, threads, worth(self.size * steps))
+        arguments = (
             self.vectors, self._lengths, self._answers, self._along, x.numpy(), weights,
-            self.scan.membrane.beta, self._q[0, n:].numpy(), self._p[n:].numpy(), self._total[0],
+            self.scan.membrane.beta, self._q[0, n:].numpy(), self._p[n:].numpy(),
         )  # fmt: skip
-        self.product.learn_carried(self._backward())
+        calls = [
+            (*arguments, total, a, b) for total, (a, b) in zip(self._total, parts, strict=False)
+        ]
+        share(recordings.answer_signals, calls, threads)
         assert self._below is not None, "the first block's signals teach it nothing"
-        self.product.add_rows(_flat(self._below), self.signals * steps, self._tables(x), at_once)
+        return self.product.sort(_flat(self._below), signals * steps), x.flatten(0, 1)
 
     def _at_once(self, span: Step) -> CompiledAdam | None:
         """Return the optimiser, if it can step on a gradient while that is being summed."""
         if not span.full or isinstance(self.stage.optimizer, SharedOptimizer):
             return None
         return self.stage.compiled_adam()
-
-    def _currents(self, name: str, rows: int, steps: int) -> Tensor:
-        """Return room for currents, whose rows are no power of two apart."""
-        return self._take(name, (rows, steps, self.size + WIDE // self.logits.itemsize))
-
-    def _tables(self, x: Tensor) -> list[tuple[Array, int]]:
-        rows = x.flatten(0, 1).numpy()
-        return [(rows, first) for first in range(0, self.size, self.product.tile)]
 
     def _backward(self) -> Backward:
         return Backward(self._q[:0], self._q, self._p, self._passes)
@@ -277,7 +296,7 @@ class _Block:
         """Say what has been measured."""
         record, logits = self.stage.record, torch.from_numpy(self.logits)
         record.logits, record.logits_sum = logits, torch.from_numpy(self.logits_sum)
-        record.loss_sum = logits.new_tensor(self.loss)
+        record.loss_sum = logits.new_tensor(sum(self._losses))
 
 
 class GroupedRun:
@@ -303,6 +322,8 @@ class GroupedRun:
         Working memory.
     dtype : torch.dtype
         float32 or float64.
+    workers : int
+        Threads that each take recordings of their own through all blocks.
     """
 
     def __init__(
@@ -316,19 +337,22 @@ class GroupedRun:
         n_recordings: int,
         buffers: Buffers,
         dtype: torch.dtype,
+        workers: int = 1,
     ) -> None:
+        self._ranges = spans(n_recordings, workers)
         self._rule, self._tensors, self._filters = rule, tensors, filters
-        self._n_recordings, self._dtype = n_recordings, dtype
+        self._dtype, classes = dtype, rule.num_classes
         self._blocks = [
-            _Block(stage, compare, labels.numpy(), rule.num_classes, buffers, dtype)
+            _Block(stage, compare, labels.numpy(), classes, len(self._ranges), buffers, dtype)
             for stage, compare in zip(stages, comparisons, strict=True)
         ]
 
-    @property
-    def most_steps(self) -> int:
-        """Time steps of a window, at most."""
+    def most_steps(self, steps: int) -> int:
+        """Return how many time steps a window of a sequence may have."""
         signals = self._blocks[0].signals
-        return max(1, SIGNAL_ROWS // signals) if signals else GROUP_ROWS
+        if not signals:
+            return GROUP_ROWS
+        return steps if signals * steps <= 2 * SIGNAL_ROWS else max(1, SIGNAL_ROWS // signals)
 
     @property
     def signals(self) -> int:
@@ -341,9 +365,15 @@ class GroupedRun:
             self.begin(span)
             if self.signals:
                 self.send(None)
-            for group in self.groups():
-                self.learn(self.input(x, group), group)
+            calls = [(x, worker) for worker in range(len(self._ranges))]
+            share(self._work, calls, len(calls))
+            if len(calls) > 1:
+                self._finish(self._blocks)
         self.report()
+
+    def _work(self, x: EventBatch, worker: int) -> None:
+        for group in self.groups(worker):
+            self.learn(self.input(x, group), group, worker)
 
     @torch.no_grad()
     def begin(self, span: Step) -> None:
@@ -353,6 +383,8 @@ class GroupedRun:
         self._advances = [advance_over(b.stage.beta, self._weights) for b in self._blocks]
         for block in self._blocks:
             block.begin(span.first, self._weights)
+            if span.goes_on and block.learns:
+                block.product.prepare_to_carry()
 
     @torch.no_grad()
     def send(self, below: Rows | None) -> Rows:
@@ -367,10 +399,12 @@ class GroupedRun:
         assert below is not None, "there are blocks"
         return below
 
-    def groups(self) -> list[tuple[int, int]]:
-        """Return the groups of the window's recordings."""
+    def groups(self, worker: int = 0) -> list[tuple[int, int]]:
+        """Return the groups of a worker's recordings in this window."""
         most = max(1, GROUP_ROWS // self._weights.shape[1])
-        return spans(self._n_recordings, -(-self._n_recordings // most))
+        first, last = self._ranges[worker]
+        parts = spans(last - first, -(-(last - first) // most))
+        return [(first + a, first + b) for a, b in parts]
 
     def input(self, x: EventBatch, group: tuple[int, int]) -> Rows:
         """Return the first block's rows of a group."""
@@ -380,11 +414,22 @@ class GroupedRun:
         return Rows.of_group(x, values, group, (self._span.first, self._span.last))
 
     @torch.no_grad()
-    def learn(self, rows: Rows, group: tuple[int, int]) -> Rows:
-        """Run a group of recordings through the blocks, and let these learn."""
+    def learn(self, rows: Rows, group: tuple[int, int], worker: int = 0) -> Rows:
+        """Run a group of recordings through the blocks, and let these learn.
+
+        With the last group of all a block ends the window at once where there is one worker.
+        """
+        last = group[1] == self._ranges[worker][1]
         for block, advance in zip(self._blocks, self._advances, strict=True):
-            rows = block.learn(rows, group, self._weights, advance, self._span)
+            rows = block.learn(rows, group, self._weights, advance, self._span, worker)
+            if last and len(self._ranges) == 1:
+                self._finish([block])
         return rows
+
+    @torch.no_grad()
+    def _finish(self, blocks: list[_Block]) -> None:
+        for block in blocks:
+            block.finish(self._weights, self._advances[self._blocks.index(block)], self._span)
 
     @torch.no_grad()
     def report(self) -> None:

@@ -27,6 +27,7 @@ from spikeprop.engines.rows import Rows
 from spikeprop.kernels import adam, share, spans, sparse, worth
 from spikeprop.neurons import Delay
 from spikeprop.synapses import Synapse, pull_back, synapse_of
+from spikeprop.threads import kernel_threads
 
 __all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
 
@@ -71,6 +72,24 @@ class Backward(NamedTuple):
         return self.tiles.sum(dim=1).flatten()[: self.p.shape[1]]
 
 
+class Sorted(NamedTuple):
+    """Events sorted by input: ``rows[pointers[j]:pointers[j + 1]]`` are those of input ``j``.
+
+    Attributes
+    ----------
+    pointers : ndarray of int64, shape (inputs + 1,)
+        Where each input's begin.
+    rows : ndarray of int32
+        Row of each event.
+    values : ndarray
+        What each holds; empty where every one is 1.
+    """
+
+    pointers: Any
+    rows: Any
+    values: Any
+
+
 class Product(ABC):
     """One synapse on the way along the time axis.
 
@@ -99,7 +118,8 @@ class Product(ABC):
         self._bias_carried = np.zeros(1 + filters)
         self.started = False
         self.gradient: Tensor | None = None
-        self._empty = True  # whatever is in the gradient counts as zero
+        #: Workers whose sums hold something; whatever is in the others' counts as zero.
+        self._filled: set[int] = set()
         self.bias_gradient: Tensor | None = None
         if learns:
             self.gradient = self._new_gradient()
@@ -193,16 +213,16 @@ class Product(ABC):
 
     def clear_gradients(self) -> None:
         """Start the next sum."""
-        self._empty = True
+        self._filled.clear()
         if self.bias_gradient is not None:
             self.bias_gradient.zero_()
 
     def _fill_zeros(self) -> Tensor:
         """Return the gradient to add to."""
         assert self.gradient is not None
-        if self._empty:
+        if 0 not in self._filled:
             self.gradient.zero_()
-            self._empty = False
+            self._filled.add(0)
         return self.gradient
 
 
@@ -294,13 +314,29 @@ class SparseProduct(Product):
         self._weights: Tensor = self.module.weight.detach().t()
         self._carried: Tensor | None = None
         self._after: Tensor | None = None
-        steps = delays_of(link.before, self.inputs)
-        self._delay = None if steps is None else SparseDelay(steps)
+        self._steps = delays_of(link.before, self.inputs)
+        self._delays: dict[int, SparseDelay] = {}
+        self.share_among(1)
 
     def _new_gradient(self) -> Tensor:
+        return self._take_sums(1)[0].t()
+
+    def _take_sums(self, workers: int) -> Tensor:
         # Fresh pages for every batch would cost as much as a pass over them.
-        shape = self.module.weight.shape[::-1]
-        return self._buffers.take(f"gradient.{self.block.index}", shape, self.dtype).t()
+        shape = (workers, *self.module.weight.shape[::-1])
+        return self._buffers.take(f"gradient.{self.block.index}", shape, self.dtype)
+
+    def share_among(self, workers: int) -> None:
+        """Prepare for so many workers at a time, before anything is learned.
+
+        Each has its own recordings, and so its own delay lines and its own sum of gradients; the
+        delay lines of class signals are those of worker -1.
+        """
+        if self._steps is not None:
+            self._delays = {worker: SparseDelay(self._steps) for worker in range(-1, workers)}
+        if self.gradient is not None:
+            self._sums = self._take_sums(workers)
+            self.gradient = self._sums[0].t()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -310,11 +346,11 @@ class SparseProduct(Product):
 
     def arrive(self, x: Rows, first_step: int) -> Rows:
         """Put events where they arrive; ``x`` has all rows."""
-        return x if self._delay is None else self._delay.window(x, first_step)
+        return self._delays[0].window(x, first_step) if self._delays else x
 
-    def arrive_in_group(self, x: Rows, first_row: int, first_step: int) -> Rows:
-        """Do the same for rows ``first_row, ...`` of ``x`` ``(R, L)``."""
-        return x if self._delay is None else self._delay.rows(x, first_row, first_step)
+    def arrive_in_group(self, x: Rows, first_row: int, first_step: int, worker: int) -> Rows:
+        """Do the same for rows ``first_row, ...`` of ``x`` ``(R, L)``, a worker's."""
+        return self._delays[worker].rows(x, first_row, first_step) if self._delays else x
 
     def currents(self, x: Rows, rows: int) -> Tensor:
         """Gather the weights of each row's events."""
@@ -328,27 +364,49 @@ class SparseProduct(Product):
     def fill(self, x: Rows, out: Tensor) -> None:
         """Gather the weights of rows ``(A, B)`` into ``out`` ``(A, B or more, N or more)``."""
         groups, listed = x.starts.shape
-        bias = self.module.bias
-        offset = np.empty(0, dtype=x.values.dtype) if bias is None else bias.detach().numpy()
-        weights, target = self._weights.numpy(), out.numpy()
-        threads = torch.get_num_threads()
-        firsts = range(0, self.outputs, self.tile)
-        tiles = [(first, min(first + self.tile, self.outputs)) for first in firsts]
-        packs = weights.nbytes > PACKED_FROM and x.events > PACKED_AFTER * self.inputs
+        weights, _, bias = self.synapse(x, 0)
+        target, threads = out.numpy(), kernel_threads()
         calls: list[tuple[Any, ...]]
-        if packs:  # a thread keeps its tile in its own cache
-            parts = spans(len(tiles), threads)
-            room = self._buffers.take("tile", (len(parts), self.inputs, self.tile), self.dtype)
+        if self._packs(x):
+            parts = self._columns(threads)  # a thread keeps its tile in its own cache
+            shape = (len(parts), self.inputs, self.tile)
+            tiles = self._buffers.take("tiles packed", shape, self.dtype).numpy()
             calls = [
-                (x, weights, room[k].numpy(), offset, target, 0, listed, tiles[a:b])
-                for k, (a, b) in enumerate(parts)
+                (*x, weights, tile, bias, target, 0, listed, a, b)
+                for tile, (a, b) in zip(tiles, parts, strict=True)
             ]
         else:  # one after another over rows that stay in the cache
             calls = [
-                (x, weights, None, offset, target, a, b, tiles)
+                (*x, weights, weights[:0], bias, target, a, b, 0, self.outputs)
                 for a, b in spans(listed, threads, worth(groups * self.outputs))
             ]
-        share(_gather, calls, threads)
+        share(sparse.gather_tiles, calls, threads)
+
+    def synapse(self, x: Rows, worker: int) -> tuple[Any, Any, Any]:
+        """Return weights, room for a tile of them if that pays, and bias, for compiled code.
+
+        Every worker has room of its own.
+        """
+        bias = self.module.bias
+        offset = np.empty(0, dtype=x.values.dtype) if bias is None else bias.detach().numpy()
+        shape = (self.inputs if self._packs(x) else 0, self.tile)
+        tile = self._buffers.take(f"tile.{worker}", shape, self.dtype)
+        return self._weights.numpy(), tile.numpy(), offset
+
+    def _packs(self, x: Rows) -> bool:
+        return self._weights.nbytes > PACKED_FROM and x.events > PACKED_AFTER * self.inputs
+
+    def _columns(self, threads: int) -> list[tuple[int, int]]:
+        """Share whole tiles of columns out."""
+        tile, parts = self.tile, spans(-(-self.outputs // self.tile), threads)
+        return [(a * tile, min(b * tile, self.outputs)) for a, b in parts]
+
+    def _fill_zeros(self) -> Tensor:
+        gradient = super()._fill_zeros()
+        for worker in sorted(self._filled - {0}):
+            gradient.t().add_(self._sums[worker])
+        self._filled &= {0}
+        return gradient
 
     def _traces(self) -> Tensor:
         """Return the carried values, zeros before the first window ends."""
@@ -361,7 +419,7 @@ class SparseProduct(Product):
         return self._buffers.take(f"{name}.{self.block.index}", shape, self.dtype)
 
     def _carry(self, x: Rows, advance: Advance) -> None:
-        threads = torch.get_num_threads()
+        threads = kernel_threads()
         carried = self._traces().numpy()
         calls = [
             (*x, carried, *advance, 0, a, b)
@@ -375,14 +433,15 @@ class SparseProduct(Product):
         Those from before the window stay in use until :meth:`swap`.
         """
         before = self._traces()
-        if self._after is None:
-            self._after = self._take_traces("after")
+        assert self._after is not None, "prepare_to_carry came first"
         count = len(x.starts)
-        self._after[:, shift : shift + count] = before[:, shift : shift + count]
+        # Not torch's copy, which may wake threads of its own, in each of several workers.
+        rows = slice(shift, shift + count)
+        self._after.numpy()[:, rows] = before.numpy()[:, rows]
         by_step = x._replace(
             starts=np.ascontiguousarray(x.starts.T), ends=np.ascontiguousarray(x.ends.T)
         )
-        threads = torch.get_num_threads()
+        threads = kernel_threads()
         after = self._after.numpy()
         calls = [
             (*by_step, after, *advance, shift, a, b)
@@ -390,74 +449,90 @@ class SparseProduct(Product):
         ]
         share(sparse.advance, calls, threads)
 
+    def prepare_to_carry(self) -> None:
+        """Make room for :meth:`carry_rows`, which several workers call at a time."""
+        self._traces()
+        if self._after is None:
+            self._after = self._take_traces("after")
+
     def swap(self, advance: Advance) -> None:
         """Go on with the traces that :meth:`carry_rows` made of all rows."""
         self._carried, self._after = self._after, self._carried
         self.carry_bias(advance)
 
+    def learn_carried(self, backward: Backward) -> None:
+        """Add the part of a window's gradient that comes from before the window, in one product."""
+        if not self.started:
+            return
+        passing = [k for k in range(self.filters) if backward.passes[k]]
+        traces, delta = self._traces(), [backward.p, *[backward.q[k] for k in passing]]
+        if len(passing) < self.filters:
+            traces = traces[[0, *[k + 1 for k in passing]]]
+        self._add_product(traces.flatten(0, 1), torch.cat(delta))
+
     def _add(self, delta: Tensor, k: int) -> None:
-        assert self.gradient is not None
-        traces = self._traces()[k].t()
-        if self._empty:
-            torch.mm(traces, delta, out=self.gradient.t())
-            self._empty = False
-        else:
-            self.gradient.t().addmm_(traces, delta)
+        self._add_product(self._traces()[k], delta)
+
+    def _add_product(self, traces: Tensor, delta: Tensor) -> None:
+        """Add ``traces^T delta``."""
+        weight, threads = float(0 in self._filled), kernel_threads()
+        parts = spans(self.outputs, threads, worth(self.inputs * len(traces)))
+
+        def work(a: int, b: int) -> None:
+            self._sums[0, :, a:b].addmm_(traces.t(), delta[:, a:b], beta=weight)
+
+        share(work, parts, threads)
+        self._filled.add(0)
 
     def _add_inputs(self, x: Rows, backward: Backward) -> None:
-        tiles = backward.tiles.numpy()
-        self.add_rows(x, self.n_rows, [(tile, 0) for tile in tiles])
+        self.add(self.sort(x, self.n_rows), backward.tiles.numpy())
 
-    def add_rows(
-        self,
-        x: Rows,
-        n_rows: int,
-        tables: list[tuple[Any, int]],
-        optimizer: CompiledAdam | None = None,
-    ) -> None:
-        """Add rows ``(A, the first n_rows of B)`` times what came out of the reverse filter.
+    def sort(self, x: Rows, n_rows: int) -> Sorted:
+        """Sort the events of rows ``(A, the first n_rows of B)`` by input; valid until the next.
 
-        That is, for each tile of outputs, in a table ``(A * n_rows, columns)`` from a column on.
-        Given an optimiser, step on the sum at once: then the gradient was complete.
+        Row ``(a, b)`` of them is row ``a * n_rows + b`` of the table of :meth:`add`.
         """
-        assert self.gradient is not None
         count = int((x.ends[:, :n_rows] - x.starts[:, :n_rows]).sum())
-        if count == 0 and not self._empty and optimizer is None:
-            return
-        pointers = np.empty(self.inputs + 1, dtype=np.int64)
-        rows = self._buffers.take("sorted", (count,), torch.int32).numpy()
+        found = self.room_to_sort(x, count, 0)
+        sparse.sort_events(*x, n_rows, *found)
+        return found
+
+    def room_to_sort(self, x: Rows, count: int, worker: int) -> Sorted:
+        """Return what ``count`` events of ``x`` are sorted into."""
+        name = f"sorted.{self.block.index}.{worker}"
+        rows = self._buffers.take(name, (count,), torch.int32).numpy()
         values = np.empty(count if x.values.size else 0, dtype=x.values.dtype)
-        sparse.sort_events(*x, n_rows, pointers, rows, values)
-        events, more = (pointers, rows, values), (self.gradient.t().numpy(), self._empty)
+        return Sorted(np.empty(self.inputs + 1, dtype=np.int64), rows, values)
+
+    def sum_of(self, worker: int) -> tuple[Any, bool]:
+        """Return a worker's sum for compiled code to add to, and whether it counts as zero."""
+        fresh = worker not in self._filled
+        self._filled.add(worker)
+        return self._sums[worker].numpy(), fresh
+
+    def add(self, events: Sorted, tables: Any, optimizer: CompiledAdam | None = None) -> None:
+        """Add rows' inputs times what came out of the reverse filter, in ``tables``.
+
+        See :func:`spikeprop.kernels.sparse.sum_products`. Given an optimiser, step on the sum at
+        once, all workers' sums included: then the gradient was complete.
+        """
+        threads = kernel_threads()
+        columns = self._columns(threads)
         if optimizer is not None:
-            more = (*more, *optimizer.arguments(self.module.weight))
-        calls = [
-            (*events, *table, *more, first, min(self.tile, self.outputs - first))
-            for table, first in zip(tables, range(0, self.outputs, self.tile), strict=True)
-        ]
-        work = sparse.sum_products if optimizer is None else adam.step_products
-        share(work, calls, torch.get_num_threads())
-        if optimizer is None:
-            self._empty = False
+            held = np.array(sorted(self._filled), dtype=np.int64)
+            arguments = (self._sums.numpy(), held, *optimizer.arguments(self.module.weight))
+            calls = [(*events, tables, *arguments, a, b) for a, b in columns]
+            share(adam.step_products, calls, threads)
+        elif len(events.rows) or 0 not in self._filled:
+            out = self.sum_of(0)
+            calls = [(*events, tables, *out, a, b) for a, b in columns]
+            share(sparse.sum_products, calls, threads)
+
+    def no_events(self) -> Sorted:
+        """Return an empty list, for a step on the sum as it is."""
+        nothing = np.empty(0, str(self.dtype).removeprefix("torch."))
+        return Sorted(np.zeros(self.inputs + 1, np.int64), np.empty(0, np.int32), nothing)
 
     def _add_bias(self, total: Tensor) -> None:
         assert self.bias_gradient is not None
         self.bias_gradient += total
-
-
-def _gather(
-    x: Rows,
-    weights: Any,
-    tile: Any,
-    offset: Any,
-    out: Any,
-    first_row: int,
-    last_row: int,
-    spans: list[tuple[int, int]],
-) -> None:
-    for first, last in spans:
-        table = (weights, first)
-        if tile is not None:
-            sparse.pack(weights, first, last, tile)
-            table = (tile, 0)
-        sparse.gather(*x, *table, offset, out, first_row, last_row, first, last)

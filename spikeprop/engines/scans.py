@@ -20,6 +20,7 @@ from spikeprop.engines.products import Backward
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.kernels import neuron, share, spans, worth
 from spikeprop.potentials import FreePotential
+from spikeprop.threads import kernel_threads
 
 __all__ = ["CompiledScan", "Scan", "TorchScan"]
 
@@ -135,7 +136,7 @@ class CompiledScan(Scan):
 
     def forward(self, first: int, last: int) -> None:
         """Run some steps of the window."""
-        threads = torch.get_num_threads()
+        threads = kernel_threads()
         parts = spans(self.n_rows, threads, worth(self.size * (last - first)))
         counts = [self.counts, *[np.zeros_like(self.counts) for _ in parts[1:]]]
         calls = [
@@ -174,7 +175,7 @@ class CompiledScan(Scan):
         )
         q = self._buffers.take("q", (self.filters, n_rows, self.size), self._dtype)
         p = self._buffers.take("p", (n_rows, self.size), self._dtype)
-        threads = torch.get_num_threads()
+        threads = kernel_threads()
         arrays = (delta.numpy(), self._weights, self.membrane.beta, q.numpy(), p.numpy())
         calls = [
             (*arrays, tiles.numpy(), a, b)

@@ -25,7 +25,7 @@ from spikeprop import kernels
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
-from spikeprop.engines.chain import Link, check_state, decay_of, membrane_of
+from spikeprop.engines.chain import Link, check_state, decay_of, is_compiled, membrane_of
 from spikeprop.engines.filters import advance_over, weights_of
 from spikeprop.engines.grouped import GroupedRun
 from spikeprop.engines.layout import input_major
@@ -40,6 +40,7 @@ from spikeprop.evidence import Evidence
 from spikeprop.losses import Comparison
 from spikeprop.potentials import free_potential
 from spikeprop.rules import LocalRule
+from spikeprop.threads import kernel_threads
 
 __all__ = ["Span", "WindowedEngine", "spans_of"]
 
@@ -171,6 +172,11 @@ class WindowedEngine:
         dtype: torch.dtype = weight.dtype
         return dtype
 
+    @property
+    def in_kernels(self) -> bool:
+        """Whether next to everything runs in compiled kernels, and next to nothing in torch."""
+        return self.compiled and all(self.sparse)
+
     def lay_out(self, optimizers: Sequence[torch.optim.Optimizer | None]) -> None:
         """Lay weights in memory as sparse products read them, before anything is computed.
 
@@ -274,12 +280,10 @@ class WindowedEngine:
             ):
                 self.end(passage, steps)
                 return
-        comparisons = None
-        if passage.labels is not None:
-            comparisons = self.comparisons(len(passage.filters), period)
-        if comparisons is not None and isinstance(x, EventBatch):
-            grouped = self.in_groups(passage, comparisons)
-            grouped.run(x, spans_of(steps, 1, period, grouped.most_steps))
+        if passage.labels is not None and period > 1 and numbers is not None:
+            assert isinstance(x, EventBatch), "the first block takes sparse rows"
+            grouped = self.in_groups(passage, numbers, kernel_threads())
+            grouped.run(x, spans_of(steps, 1, period, grouped.most_steps(steps)))
             self.end(passage, steps)
             return
         for span in spans_of(steps, passage.n_recordings, period):
@@ -292,12 +296,12 @@ class WindowedEngine:
 
     def _in_numbers(self, filters: int) -> list[Comparison] | None:
         """Return the losses in numbers if all blocks can run in compiled loops alone."""
-        if filters != 1 or not self.compiled or not all(self.sparse):
+        if filters != 1 or not self.in_kernels:
             return None
         signals = self.rule.current(self.tensors, 1) is not None
         found = []
         for link in self.links:
-            if membrane_of(link.block) is None:
+            if not is_compiled(link.block):
                 return None
             index, size = link.block.index, link.block.features.numel()
             comparison = self.rule.comparison(index, size, self.tensors)
@@ -306,12 +310,14 @@ class WindowedEngine:
             found.append(comparison)
         return found
 
-    def in_groups(self, passage: _Batch, comparisons: list[Comparison]) -> GroupedRun:
+    def in_groups(
+        self, passage: _Batch, comparisons: list[Comparison], workers: int = 1
+    ) -> GroupedRun:
         """Return a batch's run in groups."""
         assert passage.labels is not None, "there is something to learn"
         return GroupedRun(
             passage.stages, comparisons, self.rule, self.tensors, passage.filters,
-            passage.labels, passage.n_recordings, self._buffers, self.dtype,
+            passage.labels, passage.n_recordings, self._buffers, self.dtype, workers,
         )  # fmt: skip
 
     @torch.no_grad()

@@ -11,14 +11,26 @@ import hashlib
 import importlib.util
 import logging
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["available", "can_run_on", "kernel", "share", "spans", "triton_runs_on", "worth"]
+__all__ = [
+    "available",
+    "can_run_on",
+    "crew",
+    "free_threads",
+    "kernel",
+    "share",
+    "spans",
+    "triton_runs_on",
+    "worth",
+]
 
 _LOG = logging.getLogger("spikeprop")
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -27,6 +39,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _FAST_MATH = {"reassoc", "contract", "nsz", "arcp"}
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_here = threading.local()
 
 
 @lru_cache(maxsize=1)
@@ -156,6 +169,25 @@ def worth(per_item: int) -> int:
     return max(1, 65536 // max(1, per_item))
 
 
+@contextmanager
+def crew(threads: int) -> Iterator[None]:
+    """Let :func:`free_threads` say so many meanwhile, to the calling thread."""
+    before = getattr(_here, "threads", None)
+    _here.threads = threads
+    try:
+        yield
+    finally:
+        _here.threads = before
+
+
+def free_threads(usual: int) -> int:
+    """Return how many threads :func:`share` may use here.
+
+    That is one in work that is shared out itself, and else what :func:`crew` says, or the usual.
+    """
+    return getattr(_here, "threads", None) or usual
+
+
 def share(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], threads: int) -> list[Any]:
     """Run ``work(*arguments)`` for each of ``calls`` on up to ``threads`` threads.
 
@@ -167,5 +199,10 @@ def share(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], threads: i
     if key not in _pools:
         _pools.clear()  # a forked child's copies of its parent's pools have no threads
         _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="spikeprop")
-    rest = [_pools[key].submit(work, *arguments) for arguments in calls[1:]]
-    return [work(*calls[0]), *(item.result() for item in rest)]
+    rest = [_pools[key].submit(_shared, work, arguments) for arguments in calls[1:]]
+    return [_shared(work, calls[0]), *(item.result() for item in rest)]
+
+
+def _shared(work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    with crew(1):
+        return work(*arguments)

@@ -36,27 +36,30 @@ def direct(row: Array, centred: Array, rectify: bool, smallest: float) -> float:
     kind = row.dtype.type
     zero = kind(0)
     zeros = spread(zero)
-    sums, n = zeros, 0
+    # Four sums in turn: one would wait for its own last addition.
+    s0, s1, s2, s3 = zeros, zeros, zeros, zeros
+    n = 0
     while n < wide:
         v = load(row, n)
         if rectify:
             v = above(zeros, v, zeros, v)  # NaN stays NaN
-        sums = sums + v
+        s0, s1, s2, s3 = s1, s2, s3, s0 + v
         n += lane
-    mean = total(sums)
+    mean = total((s0 + s1) + (s2 + s3))
     for i in range(wide, size):
         mean += zero if rectify and row[i] < zero else row[i]
     mean = mean / kind(size)
-    means, sums, n = spread(mean), zeros, 0
+    means, s0, s1, s2, s3 = spread(mean), zeros, zeros, zeros, zeros
+    n = 0
     while n < wide:
         v = load(row, n)
         if rectify:
             v = above(zeros, v, zeros, v)
         v = v - means
         store(centred, n, v)
-        sums = sums + v * v
+        s0, s1, s2, s3 = s1, s2, s3, s0 + v * v
         n += lane
-    square = total(sums)
+    square = total((s0 + s1) + (s2 + s3))
     for i in range(wide, size):
         last = (zero if rectify and row[i] < zero else row[i]) - mean
         centred[i] = last
@@ -164,40 +167,45 @@ def cross_entropy(score: Array, own: int, each: Any, share: Array) -> Any:
 
 @kernel
 def project(a: Array, vectors: Array, score: Array) -> None:
-    """``score[c] = a . vectors[c]``, five classes at a time."""
+    """``score[c] = a . vectors[c]``, ten classes at a time, so that no sum waits for its last one.
+
+    ``vectors`` ``(C, F)`` is contiguous.
+    """
     size, wide, lane = a.size, whole(a), lanes(a)
     kind = a.dtype.type
     classes = score.size
     c = 0
-    while c + 5 <= classes:
-        v0, v1, v2, v3, v4 = (
-            vectors[c], vectors[c + 1], vectors[c + 2], vectors[c + 3], vectors[c + 4],
-        )  # fmt: skip
-        s0 = spread(kind(0))
-        s1, s2, s3, s4 = s0, s0, s0, s0
-        n = 0
+    while c < classes:
+        s0, n, v = spread(kind(0)), 0, c * size
+        if c + 10 > classes:
+            while n < wide:
+                s0 = s0 + load(a, n) * load(vectors, v + n)
+                n += lane
+            score[c] = total(s0)
+            c += 1
+            continue
+        s1, s2, s3, s4, s5, s6, s7, s8, s9 = s0, s0, s0, s0, s0, s0, s0, s0, s0
         while n < wide:
-            b = load(a, n)
-            s0 = s0 + b * load(v0, n)
-            s1 = s1 + b * load(v1, n)
-            s2 = s2 + b * load(v2, n)
-            s3 = s3 + b * load(v3, n)
-            s4 = s4 + b * load(v4, n)
+            b, v = load(a, n), c * size + n
+            s0 = s0 + b * load(vectors, v)
+            s1 = s1 + b * load(vectors, v + size)
+            s2 = s2 + b * load(vectors, v + 2 * size)
+            s3 = s3 + b * load(vectors, v + 3 * size)
+            s4 = s4 + b * load(vectors, v + 4 * size)
+            s5 = s5 + b * load(vectors, v + 5 * size)
+            s6 = s6 + b * load(vectors, v + 6 * size)
+            s7 = s7 + b * load(vectors, v + 7 * size)
+            s8 = s8 + b * load(vectors, v + 8 * size)
+            s9 = s9 + b * load(vectors, v + 9 * size)
             n += lane
         score[c], score[c + 1], score[c + 2] = total(s0), total(s1), total(s2)
-        score[c + 3], score[c + 4] = total(s3), total(s4)
-        c += 5
-    while c < classes:
-        v0, s0, n = vectors[c], spread(kind(0)), 0
-        while n < wide:
-            s0 = s0 + load(a, n) * load(v0, n)
-            n += lane
-        score[c] = total(s0)
-        c += 1
+        score[c + 3], score[c + 4], score[c + 5] = total(s3), total(s4), total(s5)
+        score[c + 6], score[c + 7], score[c + 8] = total(s6), total(s7), total(s8)
+        score[c + 9] = total(s9)
+        c += 10
     for c in range(classes):
-        v0 = vectors[c]
         for i in range(wide, size):
-            score[c] += a[i] * v0[i]
+            score[c] += a[i] * vectors[c, i]
 
 
 @kernel
@@ -206,37 +214,42 @@ def mix(
 ) -> None:
     """``row = k a + sum over classes of d[c] vectors[c]``, where ``row`` was positive if rectified.
 
-    Five classes at a time, whose factors stay in registers.
+    Ten classes at a time, whose factors stay in registers. ``vectors`` ``(C, F)`` is contiguous.
     """
     size, wide, lane = a.size, whole(a), lanes(a)
     kind = a.dtype.type
     classes, zero = d.size, kind(0)
     zeros, ks = spread(zero), spread(kind(k))
-    out = spare if rectify else row
     c = 0
     while c < classes:
-        v0, d0 = vectors[c], spread(d[c])
-        n = 0
-        if c + 5 <= classes:
-            v1, v2, v3, v4 = vectors[c + 1], vectors[c + 2], vectors[c + 3], vectors[c + 4]
-            d1, d2, d3, d4 = spread(d[c + 1]), spread(d[c + 2]), spread(d[c + 3]), spread(d[c + 4])
+        d0, n, v = spread(d[c]), 0, c * size
+        if c + 10 > classes:
             while n < wide:
-                value = ks * load(a, n) if c == 0 else load(out, n)
-                value = value + d0 * load(v0, n) + d2 * load(v2, n) + d4 * load(v4, n)
-                store(out, n, value + (d1 * load(v1, n) + d3 * load(v3, n)))
-                n += lane
-            c += 5
-        else:
-            while n < wide:
-                value = ks * load(a, n) if c == 0 else load(out, n)
-                store(out, n, value + d0 * load(v0, n))
+                value = ks * load(a, n) if c == 0 else load(spare, n)
+                store(spare, n, value + d0 * load(vectors, v + n))
                 n += lane
             c += 1
-    if rectify:
-        n = 0
+            continue
+        d1, d2, d3, d4 = spread(d[c + 1]), spread(d[c + 2]), spread(d[c + 3]), spread(d[c + 4])
+        d5, d6, d7, d8 = spread(d[c + 5]), spread(d[c + 6]), spread(d[c + 7]), spread(d[c + 8])
+        d9 = spread(d[c + 9])
         while n < wide:
-            store(row, n, above(load(row, n), zeros, load(out, n), zeros))
+            value, v = ks * load(a, n) if c == 0 else load(spare, n), c * size + n
+            value = value + d0 * load(vectors, v) + d2 * load(vectors, v + 2 * size)
+            value = value + d4 * load(vectors, v + 4 * size) + d6 * load(vectors, v + 6 * size)
+            more = d1 * load(vectors, v + size) + d3 * load(vectors, v + 3 * size)
+            more = more + d5 * load(vectors, v + 5 * size) + d7 * load(vectors, v + 7 * size)
+            more = more + d8 * load(vectors, v + 8 * size) + d9 * load(vectors, v + 9 * size)
+            store(spare, n, value + more)
             n += lane
+        c += 10
+    n = 0
+    while n < wide:
+        value = load(spare, n)
+        if rectify:
+            value = above(load(row, n), zeros, value, zeros)
+        store(row, n, value)
+        n += lane
     for i in range(wide, size):
         last = kind(k) * a[i]
         for c in range(classes):
@@ -246,7 +259,7 @@ def mix(
 
 @kernel
 def gather_signal(o: Array, a: Array, d: Array, c: int, block: int) -> None:
-    """``o += sum over k of d[k, c] a[k]``, four rows at a time."""
+    """``o += sum over k of d[k, c] a[k]``, four rows at a time; ``a`` is contiguous."""
     size, wide, lane = o.size, whole(o), lanes(o)
     k = 0
     while k + 4 <= block:
@@ -256,25 +269,22 @@ def gather_signal(o: Array, a: Array, d: Array, c: int, block: int) -> None:
             spread(d[k + 2, c]),
             spread(d[k + 3, c]),
         )
-        a0, a1, a2, a3 = a[k], a[k + 1], a[k + 2], a[k + 3]
         n = 0
         while n < wide:
-            value = load(o, n) + d0 * load(a0, n) + d1 * load(a1, n)
-            store(o, n, value + d2 * load(a2, n) + d3 * load(a3, n))
+            v = k * size + n
+            value = load(o, n) + d0 * load(a, v) + d1 * load(a, v + size)
+            store(o, n, value + d2 * load(a, v + 2 * size) + d3 * load(a, v + 3 * size))
             n += lane
-        for i in range(wide, size):
-            o[i] += (
-                d[k, c] * a0[i] + d[k + 1, c] * a1[i] + d[k + 2, c] * a2[i] + d[k + 3, c] * a3[i]
-            )
         k += 4
     while k < block:
-        d0, a0, n = spread(d[k, c]), a[k], 0
+        d0, n = spread(d[k, c]), 0
         while n < wide:
-            store(o, n, load(o, n) + d0 * load(a0, n))
+            store(o, n, load(o, n) + d0 * load(a, k * size + n))
             n += lane
-        for i in range(wide, size):
-            o[i] += d[k, c] * a0[i]
         k += 1
+    for k in range(block):
+        for i in range(wide, size):
+            o[i] += d[k, c] * a[k, i]
 
 
 @kernel

@@ -180,8 +180,10 @@ def send_signals(
     smallest: float,
     vectors: Array,
     lengths: Array,
+    first: int,
+    last: int,
 ) -> None:
-    """Run class signals through the neurons, and keep the directions of their evidence.
+    """Run class signals ``first`` to ``last`` through neurons, and keep their directions.
 
     Parameters
     ----------
@@ -197,8 +199,8 @@ def send_signals(
     steps, size = x.shape[1], threshold.size
     kind = x.dtype.type
     decay = kind(beta)
-    at = 0
-    for r in range(x.shape[0]):
+    at = first * steps * size
+    for r in range(first, last):
         m, e = mem[r], evidence[r]
         u = free[r] if free.size else m
         for step in range(steps):
@@ -316,16 +318,20 @@ def answer_signals(
     q: Array,
     p: Array,
     total: Array,
+    first: int,
+    last: int,
 ) -> None:
-    """Make the signals' modulators of what recordings said to them, and run them backwards.
+    """Make the modulators of signals ``first`` to ``last`` of what recordings said to them.
+
+    And run them backwards.
 
     ``x`` ``(C, L, N or more)`` is for their use; ``answers`` and ``along_signal`` may have several
     parts, ``(parts, L, C, N)`` and ``(parts, L, C)``, and are used up.
     """
-    steps, classes, size = vectors.shape
+    steps, _, size = vectors.shape
     kind = x.dtype.type
     for step in range(steps):
-        for c in range(classes):
+        for c in range(first, last):
             o, v = answers[0, step, c], vectors[step, c]
             k, scale = along_signal[0, step, c], lengths[step, c]
             for part in range(1, answers.shape[0]):
@@ -336,5 +342,5 @@ def answer_signals(
             row = x[c, step, :size]
             for n in range(size):
                 row[n] = (o[n] - k * v[n]) * scale
-    for c in range(classes):
+    for c in range(first, last):
         _reverse(x, weights, kind(beta), q, p, total, c)

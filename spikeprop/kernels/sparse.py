@@ -27,6 +27,7 @@ __all__ = [
     "fill_dense",
     "fit",
     "gather",
+    "gather_tiles",
     "pack",
     "sort_events",
     "sum_products",
@@ -102,6 +103,39 @@ def gather(
 
 
 @kernel
+def gather_tiles(
+    starts: Array,
+    ends: Array,
+    channels: Array,
+    values: Array,
+    weights: Array,
+    tile: Array,
+    bias: Array,
+    out: Array,
+    first_row: int,
+    last_row: int,
+    first_column: int,
+    last_column: int,
+) -> None:
+    """Do as :func:`gather` for any number of columns, tile by tile.
+
+    Each is packed into ``tile`` ``(inputs, TILE)`` first, unless that is empty.
+    """
+    for first in range(first_column, last_column, TILE):
+        last = min(first + TILE, last_column)
+        if tile.size > 0:
+            pack(weights, first, last, tile)
+            gather(
+                starts, ends, channels, values, tile, 0, bias, out, first_row, last_row, first, last
+            )  # fmt: skip
+        else:
+            gather(
+                starts, ends, channels, values, weights, first, bias, out, first_row, last_row,
+                first, last,
+            )  # fmt: skip
+
+
+@kernel
 def sort_events(
     starts: Array,
     ends: Array,
@@ -142,28 +176,50 @@ def sum_products(
     pointers: Array,
     rows: Array,
     values: Array,
-    table: Array,
-    column: int,
+    tables: Array,
     out: Array,
     fresh: bool,
-    first: int,
-    width: int,
+    first_column: int,
+    last_column: int,
 ) -> None:
-    """``out[j, first + n] += sum over channel j's events of values * table[row, column + n]``.
+    """``out[j, n] += sum over channel j's events of values * table[row, n]``.
 
-    For ``n`` below ``width``. If ``fresh``, whatever is in ``out`` counts as zero.
+    Parameters
+    ----------
+    pointers : ndarray of int64, shape (inputs + 1,)
+        Channel ``j`` owns ``rows[pointers[j]:pointers[j + 1]]``.
+    rows : ndarray of int32
+        Rows of the table.
+    values : ndarray
+        What the events hold; empty where each counts 1.
+    tables : ndarray, shape (A, all rows, C)
+        The table: its column ``n`` is column ``n % C`` of ``tables[n // C]``; unless A is 1, C is
+        ``TILE``.
+    out : ndarray, shape (inputs, outputs)
+        Is added to.
+    fresh : bool
+        Whatever is in ``out`` counts as zero.
+    first_column, last_column : int
+        Range of columns; begins at a tile.
     """
-    zeros = np.zeros(width, out.dtype)
-    for j in range(out.shape[0]):
-        if j + 1 < out.shape[0]:
-            for n in range(first, first + width, lanes(out)):
-                prefetch(out[j + 1], n)
-        if pointers[j] < pointers[j + 1] or fresh:
+    zeros, wide = np.zeros(TILE, out.dtype), tables.shape[2]
+    for first in range(first_column, last_column, TILE):
+        width = min(TILE, last_column - first)
+        table, column = tables[first // wide], first % wide
+        # Calls for every row would take as long as a few events each.
+        whole = width == TILE and values.size == 0
+        for j in range(out.shape[0]):
+            if j + 1 < out.shape[0]:
+                for n in range(first, first + width, lanes(out)):
+                    prefetch(out[j + 1], n)
             row = out[j, first : first + width]
-            sum_rows(
-                table, column, rows, values, pointers[j], pointers[j + 1],
-                zeros if fresh else row, row,
-            )  # fmt: skip
+            i, end = pointers[j], pointers[j + 1]
+            if not whole:
+                sum_rows(table, column, rows, values, i, end, fresh, row)
+            elif fresh:
+                add_rows(table, column, rows, i, end, zeros, 0, row)
+            elif i < end:
+                add_rows(table, column, rows, i, end, row, 0, row)
 
 
 @kernel
@@ -172,30 +228,25 @@ def sum_rows(
     column: int,
     rows: Array,
     values: Array,
-    i: int,
-    end: int,
-    start: Array,
+    first: int,
+    last: int,
+    fresh: bool,
     row: Array,
 ) -> None:
-    """``row = start + sum over i of values[i] * table[rows[i], column:]``, as wide as ``row``."""
+    """``row += sum over i of values[i] * table[rows[i], column:]``, as wide as ``row``."""
     width = row.size
-    if width == TILE and values.size == 0:
-        add_rows(table, column, rows, i, end, start, 0, row)
-        return
-    row[:] = start
-    if values.size > 0:
-        while i < end:
+    if fresh:
+        for n in range(width):
+            row[n] = 0
+    for i in range(first, last):
+        a = table[rows[i], column : column + width]
+        if values.size > 0:
             v = values[i]
-            a = table[rows[i], column : column + width]
             for n in range(width):
                 row[n] += v * a[n]
-            i += 1
-    else:
-        while i < end:
-            a = table[rows[i], column : column + width]
+        else:
             for n in range(width):
                 row[n] += a[n]
-            i += 1
 
 
 @kernel

@@ -17,7 +17,7 @@ from spikeprop.datasets import EventBatch
 from spikeprop.engines import grouped, live, scans, windows
 from spikeprop.engines.plain_steps import run_plain_steps
 from spikeprop.evidence import Leaky, RunningMean
-from spikeprop.neurons import LIF
+from spikeprop.neurons import LIF, Delay
 from spikeprop.rules import SigProp
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
@@ -110,6 +110,21 @@ def test_plain_steps_at_every_step(
     sgd = partial(torch.optim.SGD, lr=rate)
     both(SigProp(C, signal=signal), start, values, 20, update_every=1, optimizer=sgd)
     assert ran == [True] * 4
+
+
+@pytest.mark.parametrize("n", [2, 7])
+def test_more_threads_than_recordings_or_cores_and_delays(
+    monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    monkeypatch.setattr(grouped, "GROUP_ROWS", 1)
+    start = net()
+    start.insert(2, Delay(torch.arange(140) % 3, init_hidden=True))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        both(SigProp(C), start, n=n, update_every=4)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_schedule_sees_the_steps(recwarn: pytest.WarningsRecorder) -> None:

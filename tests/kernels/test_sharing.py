@@ -1,0 +1,61 @@
+"""Work that is shared out among threads: who has how many."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from spikeprop.kernels import crew, free_threads, share
+from spikeprop.threads import for_kernels, kernel_threads
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_results_come_in_the_order_of_the_calls() -> None:
+    here = threading.get_ident()
+    meeting = threading.Barrier(3, timeout=60)  # broken if they ran one after the other
+
+    def work(number: int) -> tuple[int, bool]:
+        meeting.wait()
+        return number, threading.get_ident() == here
+
+    assert share(work, [(0,), (1,), (2,)], 3) == [(0, True), (1, False), (2, False)]
+    assert share(lambda number: number, [(0,), (1,)], 1) == [0, 1]
+
+
+def test_work_that_is_shared_out_has_one_thread() -> None:
+    assert share(lambda _: free_threads(8), [(0,), (1,)], 2) == [1, 1]
+    assert free_threads(8) == 8
+    with pytest.raises(ZeroDivisionError):
+        share(lambda n: 1 // n, [(0,), (1,)], 2)
+    assert free_threads(8) == 8
+
+
+def test_an_error_in_another_thread_is_raised_here() -> None:
+    with pytest.raises(ZeroDivisionError):
+        share(lambda n: 1 // n, [(1,), (0,)], 2)
+
+
+def test_kernels_have_torch_s_threads_while_torch_has_one() -> None:
+    assert kernel_threads() == 2
+    with for_kernels(True):
+        assert torch.get_num_threads() == 1
+        assert kernel_threads() == 2
+        with crew(1):
+            assert kernel_threads() == 1
+        assert kernel_threads() == 2
+    assert torch.get_num_threads() == kernel_threads() == 2
+    with for_kernels(False):
+        assert torch.get_num_threads() == 2
+    with pytest.raises(KeyError), for_kernels(True):
+        raise KeyError
+    assert torch.get_num_threads() == 2
