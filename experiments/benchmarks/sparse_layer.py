@@ -17,7 +17,7 @@ from spikeprop.datasets.sparse import EventBatch
 from spikeprop.engines.layout import input_major
 from spikeprop.engines.rows import Rows
 from spikeprop.engines.windows import WINDOW_ROWS
-from spikeprop.kernels import share, spans, sparse
+from spikeprop.kernels import share, sparse
 
 __all__ = ["EventLinear"]
 
@@ -54,7 +54,7 @@ class _Product(torch.autograd.Function):
         out = torch.empty(steps, batch, outputs, dtype=weight.dtype)
         tiles = _packed(weight.detach().t().numpy(), threads)
         start, target = bias.detach().numpy(), out.numpy()
-        calls = [(rows, tiles, start, target, *columns) for columns in _columns(outputs, threads)]
+        calls = [(rows, tiles, start, target, *part) for part in sparse.columns(outputs, threads)]
         share(_gather, calls, threads)
         return out
 
@@ -74,17 +74,11 @@ class _Product(torch.autograd.Function):
             sparse.sort_events(*rows, events.batch, pointers, places, values)
             tiles = _packed(part.reshape(-1, outputs).contiguous().numpy(), threads)
             calls = [
-                (pointers, places, values, tiles, out.numpy(), False, *columns)
-                for columns in _columns(outputs, threads)
+                (pointers, places, values, tiles, out.numpy(), False, *part)
+                for part in sparse.columns(outputs, threads)
             ]
             share(sparse.sum_products, calls, threads)
         return out.t(), gradient.sum(dim=(0, 1)), None
-
-
-def _columns(outputs: int, threads: int) -> list[tuple[int, int]]:
-    """Share whole tiles of columns out."""
-    parts = spans(-(-outputs // sparse.TILE), threads)
-    return [(a * sparse.TILE, min(b * sparse.TILE, outputs)) for a, b in parts]
 
 
 def _gather(
@@ -101,7 +95,7 @@ def _packed(matrix: Any, threads: int) -> Any:
     rows, outputs = matrix.shape
     shape = (-(-outputs // sparse.TILE), rows, sparse.TILE)
     tiles = torch.from_numpy(matrix).new_empty(shape).numpy()  # at lines of the cache
-    share(_pack, [(matrix, tiles, *columns) for columns in _columns(outputs, threads)], threads)
+    share(_pack, [(matrix, tiles, *part) for part in sparse.columns(outputs, threads)], threads)
     return tiles
 
 

@@ -368,7 +368,9 @@ class SparseProduct(Product):
         target, threads = out.numpy(), kernel_threads()
         calls: list[tuple[Any, ...]]
         if self._packs(x):
-            parts = self._columns(threads)  # a thread keeps its tile in its own cache
+            parts = sparse.columns(
+                self.outputs, threads
+            )  # a thread keeps its tile in its own cache
             shape = (len(parts), self.inputs, self.tile)
             tiles = self._buffers.take("tiles packed", shape, self.dtype).numpy()
             calls = [
@@ -395,11 +397,6 @@ class SparseProduct(Product):
 
     def _packs(self, x: Rows) -> bool:
         return self._weights.nbytes > PACKED_FROM and x.events > PACKED_AFTER * self.inputs
-
-    def _columns(self, threads: int) -> list[tuple[int, int]]:
-        """Share whole tiles of columns out."""
-        tile, parts = self.tile, spans(-(-self.outputs // self.tile), threads)
-        return [(a * tile, min(b * tile, self.outputs)) for a, b in parts]
 
     def _fill_zeros(self) -> Tensor:
         gradient = super()._fill_zeros()
@@ -517,7 +514,7 @@ class SparseProduct(Product):
         once, all workers' sums included: then the gradient was complete.
         """
         threads = kernel_threads()
-        columns = self._columns(threads)
+        columns = sparse.columns(self.outputs, threads)
         if optimizer is not None:
             held = np.array(sorted(self._filled), dtype=np.int64)
             arguments = (self._sums.numpy(), held, *optimizer.arguments(self.module.weight))

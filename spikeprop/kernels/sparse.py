@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeprop.kernels import kernel
+from spikeprop.kernels import kernel, spans
 from spikeprop.kernels.lanes import lanes, prefetch
 from spikeprop.kernels.vector import TILE, add_rows
 
@@ -23,6 +23,7 @@ Array = NDArray[Any]
 __all__ = [
     "TILE",
     "advance",
+    "columns",
     "count_dense",
     "fill_dense",
     "fit",
@@ -341,6 +342,7 @@ def fill_dense(x: Array, offsets: Array, channels: Array, values: Array) -> None
                 i += 1
 
 
-def no_values(dtype: Any) -> Array:
-    """Return the empty array that stands for "every event counts 1"."""
-    return np.empty(0, dtype=dtype)
+def columns(outputs: int, threads: int) -> list[tuple[int, int]]:
+    """Share whole tiles of columns out among threads."""
+    parts = spans(-(-outputs // TILE), threads)
+    return [(a * TILE, min(b * TILE, outputs)) for a, b in parts]
