@@ -498,11 +498,13 @@ class ForwardLearner:
         label = checks.single_step(x_t, label, self.rule.num_classes, self.net)
         return self._steps(x_t if isinstance(x_t, EventBatch) else x_t[None], label)
 
-    def steps(self, x: Tensor | EventBatch, label: Tensor | None = None) -> Metrics:
+    def steps(
+        self, x: Tensor | EventBatch, label: Tensor | None = None, *, every_step: bool = False
+    ) -> Metrics:
         """Take several time steps of a stream at once; the same numbers as :meth:`step` on each.
 
         Learns at every one of them, if there are labels. Less work surrounds a step, so that this
-        is for recordings that are played through a stream.
+        is for recordings that are played through a stream, and for one that has fallen behind.
 
         Parameters
         ----------
@@ -510,11 +512,14 @@ class ForwardLearner:
             ``(T, B, *features)``.
         label : Tensor, optional
             ``(B,)``, for all the steps.
+        every_step : bool
+            Return the scores of every step.
 
         Returns
         -------
         Metrics
-            Means over the steps; ``logits`` and ``prediction`` are those of the last.
+            Means over the steps; ``logits`` and ``prediction`` are those of the last, or, if
+            ``every_step``, of each: ``(n_blocks, T, B, C)`` and ``(T, B)``.
 
         Raises
         ------
@@ -522,9 +527,11 @@ class ForwardLearner:
             As :meth:`step`.
         """
         given = checks.sequence(x, label, self.rule.num_classes, self.net)
-        return self._steps(x, None if label is None else given)
+        return self._steps(x, None if label is None else given, every_step=every_step)
 
-    def _steps(self, x: Tensor | EventBatch, label: Tensor | None) -> Metrics:
+    def _steps(
+        self, x: Tensor | EventBatch, label: Tensor | None, *, every_step: bool = False
+    ) -> Metrics:
         if self.ranks is not None:
             raise ValueError(
                 "a stream is not split among processes: give ForwardLearner group=None, or put the "
@@ -546,7 +553,7 @@ class ForwardLearner:
         if self._stream is None:
             self._stream = self._begin_stream(reference, n)
         checks.same_stream(n, self._stream.n_recordings)
-        metrics = self._stream.steps(x, label, self.updates)
+        metrics = self._stream.steps(x, label, self.updates, every_step=every_step)
         if label is not None:
             self.updates += steps
             checks.finite_loss(metrics.loss, self.blocks, self.updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from spikeprop.engines.passage import Passage, Seen
 
-__all__ = ["Metrics", "final_logits", "mean_logits", "measure", "read_out"]
+__all__ = ["Metrics", "final_logits", "mean_logits", "measure", "of_steps", "read_out"]
 
 
 class Metrics(NamedTuple):
@@ -83,3 +84,13 @@ def read_out(logits: Tensor, predict_from: str, regression: bool = False) -> Ten
         return logits[-1] if predict_from == "last" else logits.mean(dim=0)
     chosen = logits[-1] if predict_from == "last" else logits.sum(dim=0)
     return chosen.argmax(dim=1)
+
+
+def of_steps(found: Sequence[Metrics], *, every_step: bool) -> Metrics:
+    """Put the metrics of some steps together, as :meth:`ForwardLearner.steps` returns them."""
+    loss, accuracy, rate = (torch.stack([item[k] for item in found]).mean(dim=0) for k in range(3))
+    logits, prediction = found[-1].logits, found[-1].prediction
+    if every_step:
+        logits = torch.stack([item.logits for item in found], dim=1)
+        prediction = torch.stack([item.prediction for item in found])
+    return Metrics(loss, accuracy, rate, logits, prediction)

@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from spikeprop.stopping import Stopping
 
 if TYPE_CHECKING:
     from spikeprop.live import Counters, Follower, Report
+    from spikeprop.live.packets import Packet
     from spikeprop.live.view import View
     from spikeprop.parallel.streaming import StagedStream
 
@@ -243,10 +244,10 @@ def _follow(
     """Take packets until the stream ends, it is over, or Ctrl-C."""
     ended = False
     try:
-        for packet in packets:
-            for ready in order.flush() if packet is None else order.push(packet):
-                ended = _take(ready, follower, view) or ended
-            if view is not None and packet is None:
+        for found in packets:
+            ready = [item for packet in found for item in order.push(packet)]
+            ended = _take(ready if found else order.flush(), follower, view)
+            if view is not None and not found:
                 view.tick()
             if over() or ended:
                 break
@@ -254,24 +255,32 @@ def _follow(
         print("spikeprop: stopped", file=sys.stderr)
     finally:
         packets.close()
-    for ready in order.flush():
-        _take(ready, follower, view)
+    _take(order.flush(), follower, view)
     follower.finish()
 
 
-def _take(packet: Any, follower: Follower, view: View | None) -> bool:
-    """Give a packet to the follower; return whether it ends the stream."""
+def _take(packets: Iterable[Packet], follower: Follower, view: View | None) -> bool:
+    """Give packets to the follower, events together; return whether one ends the stream."""
+    from itertools import groupby
+
+    import numpy as np
+
     from spikeprop.live.packets import EVENTS, LABEL
 
-    if packet.kind == EVENTS:
-        if view is not None:
-            view.events(packet.events)
-        follower.events(packet.events)
-    elif packet.kind == LABEL:
-        follower.set_label(packet.time, packet.label)
-    else:
-        return True
-    return False
+    ended = False
+    for kind, group in groupby(packets, key=lambda packet: packet.kind):
+        alike = list(group)
+        if kind == EVENTS:
+            events = np.concatenate([item.events for item in alike if item.events is not None])
+            if view is not None:
+                view.events(events)
+            follower.events(events)
+        elif kind == LABEL:
+            for packet in alike:
+                follower.set_label(packet.time, packet.label)
+        else:
+            ended = True
+    return ended
 
 
 def _print_result(follower: Follower, counters: Counters, seconds: float, score: _Score) -> None:

@@ -14,7 +14,7 @@ from spikeprop.engines import StepwiseEngine, StreamChoice
 from spikeprop.engines.live import Lagging, LiveEngine
 from spikeprop.engines.rows import as_events
 from spikeprop.evidence import as_filters
-from spikeprop.metrics import Metrics, measure
+from spikeprop.metrics import Metrics, measure, of_steps
 from spikeprop.surroundings import flushed_denormals, mode, randomness
 from spikeprop.thresholds import StreamRates
 
@@ -36,11 +36,18 @@ class Stream(ABC):
     n_recordings: int
 
     @abstractmethod
-    def steps(self, x: Tensor | EventBatch, label: Tensor | None, updates: int) -> Metrics:
+    def steps(
+        self,
+        x: Tensor | EventBatch,
+        label: Tensor | None,
+        updates: int,
+        *,
+        every_step: bool = False,
+    ) -> Metrics:
         """Take time steps ``(T, B, *features)``, learning at each if there are labels.
 
         ``updates`` counts those that were made before. Loss, accuracy and rate are means over the
-        steps, scores and prediction those of the last one.
+        steps, scores and prediction those of the last one, or of every one.
         """
 
     @abstractmethod
@@ -86,7 +93,14 @@ class StepwiseStream(Stream):
         control = rule.stream_homeostasis
         self._rates = None if control is None else StreamRates(control)
 
-    def steps(self, x: Tensor | EventBatch, label: Tensor | None, updates: int) -> Metrics:
+    def steps(
+        self,
+        x: Tensor | EventBatch,
+        label: Tensor | None,
+        updates: int,
+        *,
+        every_step: bool = False,
+    ) -> Metrics:
         """Take time steps."""
         engine = self._engine
         if isinstance(x, EventBatch):
@@ -106,10 +120,7 @@ class StepwiseStream(Stream):
             found.append(measure(self._passage, label, engine.rule.predict_from, last_step=True))
             if label is not None and self._rates is not None:
                 self._rates.follow(self._passage)
-        if len(found) == 1:
-            return found[0]
-        means = [torch.stack([item[k] for item in found]).mean(dim=0) for k in range(3)]
-        return Metrics(means[0], means[1], means[2], found[-1].logits, found[-1].prediction)
+        return of_steps(found, every_step=every_step)
 
     def flush(self) -> None:
         """Do nothing: updates are written at once."""
@@ -153,12 +164,19 @@ class LiveStream(Stream):
         modules = [stage.module for stage in self._passage.stages]
         self._lagging = Lagging(modules, self.flush)
 
-    def steps(self, x: Tensor | EventBatch, label: Tensor | None, updates: int) -> Metrics:
+    def steps(
+        self,
+        x: Tensor | EventBatch,
+        label: Tensor | None,
+        updates: int,
+        *,
+        every_step: bool = False,
+    ) -> Metrics:
         """Take time steps."""
         if isinstance(x, Tensor):
             x = as_events(x.detach())
         labels = None if label is None else label.numpy()
-        sums, scores = self._engine.run(x, self._passage, labels)
+        sums, scores = self._engine.run(x, self._passage, labels, every_step=every_step)
         sums /= x.time_steps
         sums[1:] /= self.n_recordings
         sums[2] /= self._sizes
@@ -166,8 +184,10 @@ class LiveStream(Stream):
             sums[1] = np.nan
         chosen = scores[-1] if self._from_last else scores.sum(axis=0)
         loss, right, rate = torch.from_numpy(sums.astype(scores.dtype))
-        best = torch.from_numpy(chosen.argmax(axis=1))
-        return Metrics(loss, right, rate, torch.from_numpy(scores), best)
+        best = chosen.argmax(axis=-1)
+        if not every_step:
+            scores, best = scores[:, 0], best[0]
+        return Metrics(loss, right, rate, torch.from_numpy(scores), torch.from_numpy(best))
 
     def flush(self) -> None:
         """Write updates that wait into the weights."""

@@ -245,7 +245,6 @@ class LiveBlock:
         labels: Array,
         labelled: bool,
         sums: Array,
-        scores: Array,
     ) -> Rows:
         """Take steps with the rule's own modulators between two compiled halves.
 
@@ -276,7 +275,7 @@ class LiveBlock:
                 self._currents[step, : len(delta)] = delta.numpy()
             else:
                 logits = self._rule.logits(index, evidence, n, self._tensors)
-            scores[:] = logits.numpy()
+            self._logits[step] = logits.numpy()
             live.leave(
                 step, self._learning, labelled, *sizes, self._bias, beta, passing, self._currents,
                 self._ledger[5], self._at, self._constant,
@@ -285,6 +284,11 @@ class LiveBlock:
                 live.regulate(self._threshold, self._rates, counts, n, self._control)
         nothing = np.empty(0, self.kind)
         return Rows(self._spans[0], self._spans[1], self._spikes.reshape(-1), nothing)
+
+    def scores(self, steps: int) -> Array:
+        """Return the last steps' scores, ``(steps, B, C)``; the next steps write over them."""
+        found: Array = self._logits[:steps]
+        return found
 
     def tally(self, steps: int, counts: Array) -> Array:
         """Add the last steps' spikes to ``counts`` ``(N,)``; return the sum of their scores."""
@@ -428,6 +432,8 @@ class LiveEngine:
         passage: LivePassage,
         labels: Array | None,
         watch: Callable[[int], None] | None = None,
+        *,
+        every_step: bool = False,
     ) -> tuple[Array, Array]:
         """Take the time steps of ``x``, with an update at every one if there are labels.
 
@@ -437,12 +443,13 @@ class LiveEngine:
         -------
         sums : ndarray, shape (3, blocks)
             Losses, right recordings, and spikes of the recordings.
-        scores : ndarray, shape (blocks, B, C)
-            The last step's.
+        scores : ndarray, shape (blocks, T, B, C)
+            Those of each step; of the last one alone, T = 1, unless ``every_step``.
         """
         stages, n = passage.stages, passage.n_recordings
         sums = np.zeros((3, len(stages)))
-        scores = np.empty((len(stages), n, self.rule.num_classes), stages[0].kind)
+        kept = x.time_steps if every_step else 1
+        scores = np.empty((len(stages), kept, n, self.rule.num_classes), stages[0].kind)
         known: Array = labels if labels is not None else np.zeros(n, np.int64)
         for stage in stages:
             stage.check()
@@ -454,14 +461,19 @@ class LiveEngine:
             given = (steps, *rows, signal, passing, known, labels is not None)
             if passage.compared:
                 passage.prepare(steps)
-                live.advance_blocks(passage.table, passage.numbers, *given, sums, scores)
+                live.advance_blocks(passage.table, passage.numbers, *given, sums)
             else:
                 for k, stage in enumerate(stages):
                     stage.make_room(steps)
                     rows = stage.run(
-                        rows, steps, signal, passing, known, labels is not None, sums[:, k],
-                        scores[k],
-                    )  # fmt: skip
+                        rows, steps, signal, passing, known, labels is not None, sums[:, k]
+                    )
+            for k, stage in enumerate(stages):
+                found = stage.scores(steps)
+                if every_step:
+                    scores[k, first : first + steps] = found
+                else:
+                    scores[k, 0] = found[-1]
             passage.steps += steps
             if watch is not None:
                 watch(steps)

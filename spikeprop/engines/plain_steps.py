@@ -100,7 +100,7 @@ def run_plain_steps(engine: Engine, x: EventBatch, batch: Batch) -> bool:
     losses, scores = live.run(x, passage, batch.labels.numpy(), watch)
     live.flush(passage)
     for k, stage in enumerate(stages):
-        logits = torch.from_numpy(np.ascontiguousarray(scores[k]))
+        logits = torch.from_numpy(np.ascontiguousarray(scores[k, 0]))
         stage.record.logits, stage.record.logits_sum = logits, torch.from_numpy(sums[k])
         stage.record.loss_sum = logits.new_tensor(losses[0, k])
     return True

@@ -373,7 +373,6 @@ def advance_blocks(
     labels: Array,
     labelled: bool,
     sums: Array,
-    scores: Array,
 ) -> None:
     """Run all blocks over some steps, one after another, and sum up what is reported of them.
 
@@ -388,8 +387,6 @@ def advance_blocks(
         As in :func:`advance`, for the first block.
     sums : ndarray, shape (3, blocks)
         Losses, right recordings and spikes of the recordings are added.
-    scores : ndarray, shape (blocks, B, C)
-        Is filled with the last step's logits.
     """
     one = np.empty(0, np.float64)
     count, place = np.empty(0, np.int64), np.empty(0, np.int32)
@@ -421,6 +418,5 @@ def advance_blocks(
                         if logits[step, r, c] > logits[step, r, best]:
                             best = c
                     sums[1, block] += best == labels[r]
-        scores[block] = logits[steps - 1]
         starts, ends = spans[0], spans[1]
         channels, values = spikes.reshape(spikes.size), nothing

@@ -17,6 +17,8 @@ from spikeprop.rules import Rule
 
 MAX_SILENCE = 1_000
 """Time steps without events that are run through; what is longer is passed over."""
+TOGETHER = 64
+"""Time steps that are given to the learner at once, if so many are over already."""
 MANY = 1 << 16
 """Events of a time step that are kept as they are, on a small sensor; more are counted."""
 
@@ -53,16 +55,20 @@ class Stepping(Protocol):
         """The rule."""
         ...
 
-    def step(self, x_t: Tensor | EventBatch, label: Tensor | None = None) -> Metrics:
-        """Take a time step."""
+    def steps(
+        self, x: Tensor | EventBatch, label: Tensor | None = None, *, every_step: bool = False
+    ) -> Metrics:
+        """Take time steps, and return the scores of each if ``every_step``."""
         ...
 
 
 class Follower:
-    """Cuts events into time steps and gives each to ``learner.step``, with a label where known.
+    """Cuts events into time steps and gives them to ``learner.steps``, with a label where known.
 
     Time steps begin with the first event. A step is closed as soon as an event of a later one
-    comes, or :meth:`advance` says that its time is over.
+    comes, or :meth:`advance` says that its time is over. Those that are closed by the same events
+    are taken together: less work surrounds a step, so that a stream that has fallen behind catches
+    up.
 
     Parameters
     ----------
@@ -117,6 +123,9 @@ class Follower:
         self._counts: NDArray[np.int64] | None = None  # of those that were too many to keep
         self._target = torch.zeros(1, dtype=torch.int64)
         self._labels: list[tuple[int, int | None]] = []
+        self._frames: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []  # of closed steps
+        self._ends: list[int] = []  # their ends, in microseconds
+        self._known: int | None = None  # their label
 
     def events(self, events: Events) -> None:
         """Take events; close every time step before that of the last of them."""
@@ -143,14 +152,15 @@ class Follower:
             events, step = events[order], step[order]
         self.counters.events += len(events)
         cell = (events["p"] * self.height + events["y"]) * self.width + events["x"]
-        ends = np.flatnonzero(np.diff(step)) + 1
-        begin = self._start
-        for part, first in zip(np.split(cell, ends), step[np.r_[0, ends]], strict=True):
-            self.advance(begin + int(first) * self.step_us)
-            self._parts.append(part)
-            self._waiting += len(part)
+        begin, first = self._start, 0
+        for end in [*(np.flatnonzero(np.diff(step)) + 1).tolist(), len(step)]:
+            self._advance(begin + int(step[first]) * self.step_us)
+            self._parts.append(cell[first:end])
+            self._waiting += end - first
             if self._waiting > max(MANY, self._features.numel()):
                 self._count()
+            first = end
+        self._run()
 
     def set_label(self, time: int, label: int | None) -> None:
         """Let a label hold from ``time`` on; None ends it. Kept until the stream is there."""
@@ -168,6 +178,16 @@ class Follower:
 
     def advance(self, time: int) -> None:
         """Close every time step that ends at ``time`` or before."""
+        self._advance(time)
+        self._run()
+
+    def finish(self) -> None:
+        """Close the open time step."""
+        if self._start is not None and (self._parts or self._counts is not None):
+            self._close()
+        self._run()
+
+    def _advance(self, time: int) -> None:
         if self._start is None:
             return
         silent = (time - self._start) // self.step_us
@@ -179,11 +199,6 @@ class Follower:
         while self._start + self.step_us <= time:
             self._close()
 
-    def finish(self) -> None:
-        """Close the open time step."""
-        if self._start is not None and (self._parts or self._counts is not None):
-            self._close()
-
     def _count(self) -> NDArray[np.int64]:
         """Replace the open step's events by their number in each cell of the sensor."""
         size = self._features.numel()
@@ -193,8 +208,8 @@ class Follower:
         self._parts, self._waiting, self._counts = [], 0, found
         return found
 
-    def _frame(self) -> EventBatch:
-        """Return the open step as sparse events, each cell once."""
+    def _frame(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the open step's cells, each once, and their events."""
         if self._counts is not None or 16 * self._waiting > self._features.numel():
             found = self._count()
             cells = np.flatnonzero(found)
@@ -203,27 +218,44 @@ class Follower:
             cells = np.concatenate(self._parts) if self._parts else np.empty(0, np.int64)
             cells, counts = np.unique(cells, return_counts=True)
         self._parts, self._waiting, self._counts = [], 0, None
-        values = None if self.binary else torch.from_numpy(counts.astype(np.float32))
-        offsets = torch.from_numpy(np.array([0, len(cells)]))
-        channels = torch.from_numpy(cells.astype(np.int32))
-        return EventBatch(offsets, channels, values, 1, self._features)
+        return cells, counts
 
     def _close(self) -> None:
         assert self._start is not None
         while self._labels and self._labels[0][0] < self._start + self.step_us:
             self.label = self._labels.pop(0)[1]
-        target = None
-        if self.learn and self.label is not None:
-            self._target[0] = self.label
-            target = self._target
-        metrics = self.learner.step(self._frame(), target)
+        if self.label != self._known or len(self._frames) == TOGETHER:
+            self._run()
+        self._known = self.label
+        self._frames.append(self._frame())
         self._start += self.step_us
-        self.steps += 1
+        self._ends.append(self._start)
+
+    def _run(self) -> None:
+        """Let the learner take the steps that are closed."""
+        if not self._frames:
+            return
+        cells = [cells for cells, _ in self._frames]
+        values = None
+        if not self.binary:
+            counts = np.concatenate([counts for _, counts in self._frames])
+            values = torch.from_numpy(counts.astype(np.float32))
+        offsets = np.zeros(len(cells) + 1, np.int64)
+        np.cumsum([len(item) for item in cells], out=offsets[1:])
+        channels = torch.from_numpy(np.concatenate(cells).astype(np.int32))
+        ends, label = self._ends, self._known
+        self._frames, self._ends = [], []
+        target = None
+        if self.learn and label is not None:
+            self._target[0] = label
+            target = self._target
+        x = EventBatch(torch.from_numpy(offsets), channels, values, len(ends), self._features)
+        logits = self.learner.steps(x, target, every_step=True).logits.numpy(force=True)
         last = self.learner.rule.predict_from == "last"
-        logits = metrics.logits.numpy(force=True)
-        scores = (logits[-1] if last else logits.sum(axis=0))[0]
-        best = int(scores.argmax())
-        share = 1.0 / float(np.exp(scores - scores[best]).sum())
-        self.report = Report(self.steps, self._start, best, share, self.label)
-        if self.on_step is not None:
-            self.on_step(self.report)
+        for end, scores in zip(ends, logits[-1] if last else logits.sum(axis=0), strict=True):
+            best = int(scores[0].argmax())
+            share = 1.0 / float(np.exp(scores[0] - scores[0, best]).sum())
+            self.steps += 1
+            self.report = Report(self.steps, end, best, share, label)
+            if self.on_step is not None:
+                self.on_step(self.report)

@@ -1,8 +1,9 @@
 """Where packets come from: a file paced in real time, standard input, UDP and TCP on the loopback.
 
-Each source is a generator of :class:`Packet` (in any order) and None (nothing has come for a
-tenth of a second). Sockets are read by a thread of their own into a queue of bounded length, so
-that a slow time step does not lose packets in the system's buffer; what does not fit is counted.
+Each source is a generator of lists: the packets that are at hand, in any order; an empty one says
+that nothing has come for a tenth of a second. Sockets are read by a thread of their own into a
+queue of bounded length, so that a slow time step does not lose packets in the system's buffer; what
+does not fit is counted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from spikeprop.datasets.formats import open_recording
@@ -27,7 +28,9 @@ IDLE_S = 0.1
 QUEUE_PACKETS = 20_000
 RECEIVE_BUFFER = 1 << 23
 FILE_PACKET = 1_000
-Stream = Iterator[Packet | None]
+TOGETHER = 64
+"""Packets in a list, at most."""
+Stream = Iterator[list[Packet]]
 Labels = list[tuple[int, int, int]]
 
 
@@ -92,6 +95,7 @@ def loopback(host: str) -> str:
 def recording(path: Path, speed: float, labels: Labels) -> Stream:
     """Play a recording: packets of up to 1,000 events, each when its first event is due."""
     number = 0
+    ready: list[Packet] = []
     changes = sorted(
         [(start, label) for start, _, label in labels] + [(stop, -1) for _, stop, _ in labels],
         key=lambda change: (change[0], change[1] >= 0),
@@ -107,15 +111,23 @@ def recording(path: Path, speed: float, labels: Labels) -> Stream:
                 due = int(events["t"][0]) - first
                 while changes and changes[0][0] <= int(events["t"][-1]) - first:
                     at, label = changes.pop(0)
-                    yield Packet(LABEL, number, first + at, None, None if label < 0 else label)
+                    known = None if label < 0 else label
+                    ready.append(Packet(LABEL, number, first + at, None, known))
                     number += 1
                 while speed and (wait := begun + due / 1e6 / speed - time.monotonic()) > 0:
+                    if ready:
+                        yield ready
+                        ready = []
+                        continue  # some of the wait may be over
                     time.sleep(min(wait, IDLE_S))
                     if wait > IDLE_S:
-                        yield None
-                yield Packet(EVENTS, number, int(events["t"][0]), events)
+                        yield []
+                ready.append(Packet(EVENTS, number, int(events["t"][0]), events))
                 number += 1
-    yield Packet(END, number, 0)
+                if len(ready) >= TOGETHER:
+                    yield ready
+                    ready = []
+    yield [*ready, Packet(END, number, 0)]
 
 
 def standard_input(counters: Counters) -> Stream:
@@ -123,7 +135,8 @@ def standard_input(counters: Counters) -> Stream:
     splitter = Splitter()
     try:
         while data := os.read(0, 1 << 16):
-            yield from splitter.feed(data)
+            if found := list(splitter.feed(data)):
+                yield found
         splitter.close()
     finally:
         counters.malformed += splitter.malformed
@@ -218,10 +231,12 @@ def _threaded(
     def packets() -> Stream:
         try:
             while True:
-                try:
-                    yield waiting.get(timeout=IDLE_S)
-                except queue.Empty:
-                    yield None
+                found: list[Packet] = []
+                with suppress(queue.Empty):
+                    found.append(waiting.get(timeout=IDLE_S))
+                    while len(found) < TOGETHER:
+                        found.append(waiting.get_nowait())
+                yield found
         finally:
             stop.set()
             thread.join(timeout=2.0)

@@ -12,7 +12,7 @@ from spikeprop import checks
 from spikeprop.datasets import EventBatch
 from spikeprop.engines import ReferenceEngine
 from spikeprop.evidence import as_filters
-from spikeprop.metrics import Metrics, measure
+from spikeprop.metrics import Metrics, measure, of_steps
 from spikeprop.neurons import reset
 from spikeprop.parallel.channel import END, STEP, Head
 from spikeprop.parallel.stages import Stepwise, make_stage
@@ -59,6 +59,15 @@ class StagedStream:
             x_t = x_t.to_dense(self._stage.engine.dtype)[0]
         label = None if label is None else label.to(learner.device)
         return self._step(x_t.to(learner.device), None, label, len(x_t))
+
+    def steps(
+        self, x: Tensor | EventBatch, label: Tensor | None = None, *, every_step: bool = False
+    ) -> Metrics:
+        """Give the first stage several; as :meth:`ForwardLearner.steps`, and as it raises."""
+        checks.sequence(x, label, self.rule.num_classes, self.pipeline.learner.net)
+        if isinstance(x, EventBatch):
+            x = x.to_dense(self._stage.engine.dtype)
+        return of_steps([self.step(x_t, label) for x_t in x], every_step=every_step)
 
     def steps_before(self) -> Iterator[Metrics]:
         """Take the steps that come from the stage before, to the end of the stream."""

@@ -183,6 +183,12 @@ def test_many_steps_at_once_are_the_steps_one_by_one(rule: str, engine: str) -> 
     torch.testing.assert_close(whole.logits, found[-1].logits)
     assert torch.equal(whole.prediction, found[-1].prediction)
     assert one.updates == other.updates == 150
+    x = events(70, 1, 15, 0.2, 4)
+    found = [one.step(x_t, label) for x_t in x]
+    given = EventBatch.from_dense(x) if engine == "event" else x
+    whole = other.steps(given, label, every_step=True)
+    torch.testing.assert_close(whole.logits, torch.stack([item.logits for item in found], dim=1))
+    assert torch.equal(whole.prediction, torch.stack([item.prediction for item in found]))
     for a, b in zip(one.net.state_dict().values(), other.net.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 

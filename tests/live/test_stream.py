@@ -31,12 +31,15 @@ class Learner:
         predict_from = "last"
 
     def __init__(self):
-        self.steps = []
+        self.seen, self.together = [], []
 
-    def step(self, x, label):
-        self.steps.append((x.to_dense()[0], None if label is None else int(label)))
-        logits = torch.zeros(2, 1, 3)
-        logits[-1, 0, len(self.steps) % 3] = 4.0
+    def steps(self, x, label, *, every_step):
+        assert every_step
+        logits = torch.zeros(2, len(x.to_dense()), 1, 3)
+        for at, x_t in enumerate(x.to_dense()):
+            self.seen.append((x_t, None if label is None else int(label)))
+            logits[-1, at, 0, len(self.seen) % 3] = 4.0
+        self.together.append(len(x.to_dense()))
         return type("M", (), {"logits": logits})
 
 
@@ -54,7 +57,7 @@ def test_time_steps():
     one.events(events((1, 2, 100, 1), (0, 0, 109, 0), (3, 1, 110, 0)))
     one.events(events((3, 1, 111, 0), (2, 0, 145, 1)))
     one.finish()
-    cells = [x.nonzero().tolist() for x, _ in one.learner.steps]
+    cells = [x.nonzero().tolist() for x, _ in one.learner.seen]
     assert cells == [
         [[0, 0, 0, 0], [0, 1, 2, 1]],
         [[0, 0, 1, 3]],
@@ -62,7 +65,7 @@ def test_time_steps():
         [],
         [[0, 1, 0, 2]],
     ]
-    assert all(x.max() <= 1 for x, _ in one.learner.steps)
+    assert all(x.max() <= 1 for x, _ in one.learner.seen)
     assert (one.steps, counters.events, counters.faults()) == (5, 5, {})
     assert (one.report.step, one.report.time, one.report.prediction) == (5, 150, 2)
     assert one.report.confidence == pytest.approx(np.exp(4) / (np.exp(4) + 2), rel=1e-5)
@@ -72,7 +75,7 @@ def test_counts():
     one, _ = follower(binary=False)
     one.events(events((1, 2, 5, 1), (1, 2, 6, 1)))
     one.finish()
-    assert one.learner.steps[0][0][0, 1, 2, 1] == 2
+    assert one.learner.seen[0][0][0, 1, 2, 1] == 2
 
 
 def test_what_cannot_be_used_is_counted():
@@ -102,12 +105,29 @@ def test_labels_hold_from_their_time_on():
     one.set_label(130, None)
     one.events(events((0, 0, 145, 0)))
     one.finish()
-    assert [label for _, label in one.learner.steps] == [2, 1, 1, None, None]
+    assert [label for _, label in one.learner.seen] == [2, 1, 1, None, None]
     blind, _ = follower(learn=False)
     blind.set_label(0, 2)
     blind.events(events((0, 0, 100, 0), (0, 0, 110, 0)))
-    assert blind.learner.steps[0][1] is None
+    assert blind.learner.seen[0][1] is None
     assert blind.report.label == 2
+
+
+def test_steps_that_are_over_are_taken_together_while_their_label_is_the_same():
+    one, _ = follower()
+    one.set_label(0, 1)
+    one.events(events((0, 0, 100, 0)))
+    one.set_label(120, 2)
+    one.events(events((1, 0, 111, 0), (2, 0, 131, 0), (3, 0, 1240, 0)))
+    assert one.learner.together == [2, 64, 48]
+    assert [label for _, label in one.learner.seen] == [1, 1] + [2] * 112
+    told = []
+    one.on_step = told.append
+    one.events(events((0, 0, 1261, 0)))
+    assert [(report.step, report.time, report.prediction) for report in told] == [
+        (115, 1250, 115 % 3),
+        (116, 1260, 116 % 3),
+    ]
 
 
 def test_arguments():
@@ -152,8 +172,8 @@ def test_a_file_is_paced_and_labelled(tmp_path, monkeypatch):
     path = tmp_path / "a.npz"
     write_recording(path, make_events([0] * 5, [0] * 5, t, [0] * 5), (4, 3, 2))
     seen = []
-    for packet in sources.open_source(str(path), Counters(), labels=[(400_000, 600_000, 2)]):
-        if packet is not None:
+    for found in sources.open_source(str(path), Counters(), labels=[(400_000, 600_000, 2)]):
+        for packet in found:
             seen.append((packet.kind, packet.number, round(clock[0] - 50, 3), packet.label))
     assert seen == [
         (0, 0, 0.0, None),
@@ -164,7 +184,7 @@ def test_a_file_is_paced_and_labelled(tmp_path, monkeypatch):
         (2, 5, 1.0, None),
     ]
     fast = list(sources.open_source(str(path), Counters(), speed=0))
-    assert len(fast) == 4
+    assert [len(found) for found in fast] == [4]
 
 
 def free_port(kind=socket.SOCK_DGRAM):
@@ -176,11 +196,10 @@ def free_port(kind=socket.SOCK_DGRAM):
 def collect(stream, until=10.0):
     """Packets until the end of the stream."""
     found, stop = [], time.monotonic() + until
-    for packet in stream:
-        if packet is not None:
-            found.append(packet)
-            if packet.kind == 2:
-                break
+    for packets in stream:
+        found += packets
+        if packets and packets[-1].kind == 2:
+            break
         assert time.monotonic() < stop
     stream.close()
     return found
