@@ -26,7 +26,8 @@ def bin_rows(
     x: Any,
     y: Any,
     p: Any,
-    offsets: Any,
+    starts: Any,
+    stops: Any,
     measure: int,
     amount: int,
     duration: int,
@@ -52,8 +53,8 @@ def bin_rows(
     sorted_index = np.empty(0, dtype=np.int64)
     n = 0
     rows[0] = 0
-    for sample in range(len(offsets) - 1):
-        start, stop = offsets[sample], offsets[sample + 1]
+    for sample in range(len(starts)):
+        start, stop = starts[sample], stops[sample]
         length = stop - start
         if len(step_of) < length:
             step_of = np.empty(length, dtype=np.int64)

@@ -56,6 +56,17 @@ class EventColumns(NamedTuple):
         )
         return cls(t, x, y, p, offsets)
 
+    def taken(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> EventColumns:
+        """Return a copy of the events ``starts[i]`` to ``stops[i]`` as recording ``i``."""
+        offsets = np.zeros(len(starts) + 1, dtype=np.int64)
+        np.cumsum(stops - starts, out=offsets[1:])
+        parts = [slice(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+        t, x, y, p = (
+            np.concatenate([column[part] for part in parts], dtype=kind, casting="unsafe")
+            for column, kind in zip(self, (np.int64, np.int32, np.int32, np.int8), strict=False)
+        )
+        return EventColumns(t, x, y, p, offsets)
+
     @property
     def batch(self) -> int:
         """Number of recordings B."""

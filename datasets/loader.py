@@ -9,13 +9,13 @@ moved.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from spikeprop.datasets._draws import Draws
 from spikeprop.datasets._random import permutation, raw, symmetric
@@ -29,13 +29,16 @@ from spikeprop.datasets.sparse_binning import bin_events_sparse
 _ORDER, _SHIFT = 1, 2  # keep the two uses of one seed apart
 
 Batch = tuple[Tensor | EventBatch, Tensor]
+#: Events, labels, and, if the events are those of more recordings, which of them are meant.
+_Recordings = tuple[EventColumns, NDArray[np.int64], NDArray[np.int64] | None]
 
 
 class EventSet(Protocol):
     """What a set must offer: every :class:`~spikeprop.datasets.events.EventDataset` does.
 
     One that also has a method ``columns(indices) -> EventColumns`` is asked for whole batches,
-    which is faster.
+    which is faster; one with ``mapped``, all recordings as ``EventColumns``, is not even copied
+    from where nothing changes the events.
     """
 
     sensor_size: tuple[int, int, int]
@@ -70,7 +73,8 @@ class EventLoader(DataLoader[Any]):
         # Iterators of a DataLoader draw one number for their workers; from a generator of our own,
         # always in the same state, not from the global one.
         self.generator = torch.Generator().manual_seed(0)
-        return super().__iter__()
+        found = super().__iter__()
+        return map(_unpack, found) if self.num_workers else found
 
 
 class _EpochSampler(Sampler[tuple[int, int]]):
@@ -98,16 +102,20 @@ class _Keyed(Dataset[tuple[Events, int]]):
     """The set seen through ``(epoch, index)`` keys, with random shifts; a batch at a time."""
 
     def __init__(
-        self, dataset: EventSet, shift: int, augment: Sequence[Augmentation], seed: int
+        self, dataset: EventSet, shift: int, augment: Sequence[Augmentation], seed: int, lend: bool
     ) -> None:
         self.dataset, self.shift, self.seed = dataset, shift, seed
         self.augment = tuple(augment)
+        self.lend = lend and not shift and not self.augment
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[EventColumns, NDArray[np.int64]]:
+    def __getitems__(self, keys: list[tuple[int, int]]) -> _Recordings:
         indices = np.array([index for _, index in keys], dtype=np.int64)
+        mapped = getattr(self.dataset, "mapped", None)
+        if self.lend and mapped is not None:
+            return mapped, np.asarray(self.dataset.targets)[indices].astype(np.int64), indices
         fetch = getattr(self.dataset, "columns", None)
         if fetch is not None:
             columns, labels = fetch(indices), np.asarray(self.dataset.targets)[indices]
@@ -123,7 +131,7 @@ class _Keyed(Dataset[tuple[Events, int]]):
             draws = Draws(self.seed, np.array([epoch for epoch, _ in keys]), indices)
             sensor_size = self.dataset.sensor_size
             columns, labels = augment_batch(self.augment, columns, labels, sensor_size, draws)
-        return columns, labels
+        return columns, labels, None
 
 
 class _Collate:
@@ -141,15 +149,64 @@ class _Collate:
         self.binning, self.sensor_size, self.duration = binning, sensor_size, duration
         self.sparse, self.whole, self.lengths = bool(sparse), bool(whole), bool(lengths)
 
-    def __call__(self, items: Any) -> Any:
-        columns, labels = items  # what ``_Keyed.__getitems__`` returns
+    @property
+    def reads(self) -> bool:
+        """Whether events are read once, and only read."""
+        return self.sparse and not self.whole and not self.lengths
+
+    def __call__(self, items: _Recordings) -> Any:
+        columns, labels, chosen = items
         duration = int(columns.t.max(initial=0)) + 1 if self.whole else self.duration
-        bin_ = bin_events_sparse if self.sparse else bin_events
-        x = bin_(columns, self.binning, self.sensor_size, duration)
+        arguments = columns, self.binning, self.sensor_size, duration
+        if not self.sparse:
+            x: Tensor | EventBatch = bin_events(*arguments)
+        else:
+            x = bin_events_sparse(*arguments, chosen)
+        rest = [torch.from_numpy(labels)]
         if self.lengths:
-            steps = torch.from_numpy(true_lengths(columns, self.binning, x.shape[0]))
-            return x, torch.from_numpy(labels), steps
-        return x, torch.from_numpy(labels)
+            rest.append(torch.from_numpy(true_lengths(columns, self.binning, x.shape[0])))
+        if isinstance(x, EventBatch) and get_worker_info() is not None:
+            return _pack(x, rest)
+        return (x, *rest)
+
+
+class _Parcel(NamedTuple):
+    """A sparse batch as one tensor: one process opens a connection for each that another sends."""
+
+    content: Tensor
+    offsets: int  # their number, as of the following
+    channels: int
+    values: bool  # whether there are any
+    rest: int  # tensors of B
+    batch: int
+    time_steps: int
+    features: torch.Size
+
+
+def _pack(x: EventBatch, rest: Sequence[Tensor]) -> _Parcel:
+    parts = [x.offsets, *rest, x.channels]
+    if x.values is not None:
+        parts.append(x.values)
+    content = torch.cat([part.view(torch.uint8) for part in parts])
+    sizes = len(x.offsets), len(x.channels), x.values is not None, len(rest), x.batch
+    return _Parcel(content, *sizes, x.time_steps, x.features)
+
+
+def _unpack(item: Any) -> Any:
+    if not isinstance(item, _Parcel):
+        return item
+    place = 0
+
+    def take(count: int, kind: torch.dtype) -> Tensor:
+        nonlocal place
+        first, place = place, place + count * kind.itemsize
+        return item.content[first:place].view(kind)
+
+    offsets = take(item.offsets, torch.int64)
+    rest = [take(item.batch, torch.int64) for _ in range(item.rest)]
+    channels = take(item.channels, torch.int32)
+    values = take(item.channels, torch.float32) if item.values else None
+    return EventBatch(offsets, channels, values, item.time_steps, item.features), *rest
 
 
 def make_loader(
@@ -230,9 +287,10 @@ def make_loader(
     if len(chosen) == 0:
         raise ValueError("there is no recording to load: the set, or indices, is empty")
     check_labels(np.asarray(dataset.targets)[chosen], len(dataset.classes))
+    collate = _Collate(binning, dataset.sensor_size, dataset.duration, sparse, whole, lengths)
     return epoch_loader(
-        _Keyed(dataset, shift, augment, seed),
-        _Collate(binning, dataset.sensor_size, dataset.duration, sparse, whole, lengths),
+        _Keyed(dataset, shift, augment, seed, collate.reads),
+        collate,
         chosen,
         batch_size=batch_size,
         shuffle=bool(shuffle),

@@ -25,6 +25,7 @@ def bin_events_sparse(
     binning: Binning,
     sensor_size: tuple[int, int, int],
     duration: int,
+    chosen: NDArray[np.int64] | None = None,
 ) -> EventBatch:
     """Cut recordings into time steps, as sparse events.
 
@@ -35,6 +36,8 @@ def bin_events_sparse(
     ----------
     events_list, binning, sensor_size, duration
         As in :func:`spikeprop.datasets.bin_events`.
+    chosen : ndarray of int64, shape (B,), optional
+        Only these recordings, in this order; the others' events are not looked at.
 
     Returns
     -------
@@ -48,10 +51,15 @@ def bin_events_sparse(
     """
     columns = as_columns(events_list)
     kernel = compiled(_bin_kernel.bin_rows)
+    starts, stops = columns.offsets[:-1], columns.offsets[1:]
+    if chosen is not None:
+        starts, stops = starts[chosen], stops[chosen]
     found = None
-    if kernel is not None:
-        found = _compiled_rows(kernel, columns, binning, sensor_size, duration)
+    # Compiled code has no integers that hold both these and negative ones.
+    if kernel is not None and not any(column.dtype == np.uint64 for column in columns[:4]):
+        found = _compiled_rows(kernel, columns, starts, stops, binning, sensor_size, duration)
     if found is None:  # no numba, or the NumPy code has an error to raise
+        columns = columns if chosen is None else columns.taken(starts, stops)
         found = _numpy_rows(columns, binning, sensor_size, duration)
     offsets, channels, values = found
     if values is not None and bool((values == 1).all()):
@@ -60,7 +68,7 @@ def bin_events_sparse(
         torch.from_numpy(offsets),
         torch.from_numpy(channels),
         None if values is None else torch.from_numpy(values),
-        (len(offsets) - 1) // columns.batch,
+        (len(offsets) - 1) // len(starts),
         torch.Size(binning.features(sensor_size)),
     )
 
@@ -81,6 +89,8 @@ def _numpy_rows(
 def _compiled_rows(
     kernel: Callable[..., tuple[int, int]],
     columns: EventColumns,
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
     binning: Binning,
     sensor_size: tuple[int, int, int],
     duration: int,
@@ -89,24 +99,25 @@ def _compiled_rows(
     steps = binning.steps(duration)
     if binning.event_count is not None:
         measure, amount = _bin_kernel.EVENT_COUNT, binning.event_count
-        steps = max(1, -(-int(columns.lengths.max()) // amount))
+        steps = max(1, -(-int((stops - starts).max()) // amount))
     elif binning.n_time_bins is not None:
         measure, amount = _bin_kernel.N_TIME_BINS, binning.n_time_bins
     else:
         assert binning.time_window is not None
         measure, amount = _bin_kernel.TIME_WINDOW, binning.time_window
     assert steps is not None
-    entries = len(columns.t)
+    entries = int((stops - starts).sum())
     channels = np.empty(entries, dtype=np.int32)
     values = np.empty(0 if binning.binary else entries, dtype=np.float32)
-    offsets = np.empty(columns.batch * steps + 1, dtype=np.int64)
+    offsets = np.empty(len(starts) * steps + 1, dtype=np.int64)
     sensor = np.array(sensor_size, dtype=np.int64)
     status, n = kernel(
         columns.t,
         columns.x,
         columns.y,
         columns.p,
-        columns.offsets,
+        starts,
+        stops,
         measure,
         amount,
         duration,

@@ -73,6 +73,8 @@ class EventStore(Dataset[tuple[Events, int]]):
     ----------
     name, sensor_size, classes, targets, duration, note, partial
         As in :class:`spikeprop.datasets.EventDataset`.
+    mapped : EventColumns
+        All recordings as they lie in the file, in its own unsigned types; read-only.
     groups : ndarray of int64, shape (N,), or None
         Who or what a recording belongs to beside its class: the person, for a set of gestures.
     source : str
@@ -96,8 +98,9 @@ class EventStore(Dataset[tuple[Events, int]]):
         if verify:
             _verify(self.path, body, header["sha256"])
         arrays = {name: _view(body, spec) for name, spec in header["columns"].items()}
-        self._columns = tuple(arrays[name] for name in COLUMNS)
         self.offsets: NDArray[np.int64] = arrays["offsets"].astype(np.int64)
+        t, x, y, p = (np.asarray(arrays[name]) for name in COLUMNS)
+        self.mapped = EventColumns(t, x, y, p, self.offsets)
         self.targets: NDArray[np.int64] = arrays["targets"].astype(np.int64)
         groups = arrays.get("groups")
         self.groups: NDArray[np.int64] | None = None if groups is None else groups.astype(np.int64)
@@ -151,21 +154,12 @@ class EventStore(Dataset[tuple[Events, int]]):
         It costs microseconds whatever the length; parts that nobody looks at are never read.
         """
         part = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
-        t, x, y, p = (column[part] for column in self._columns)
+        t, x, y, p = (column[part] for column in self.mapped[:4])
         return EventColumns(t, x, y, p, np.array([0, len(t)]))
 
     def spans(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> EventColumns:
         """Return the events ``starts[i]`` to ``stops[i]`` of the file as recording ``i``."""
-        offsets = np.zeros(len(starts) + 1, dtype=np.int64)
-        np.cumsum(stops - starts, out=offsets[1:])
-        parts = [slice(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
-        t, x, y, p = (
-            np.concatenate([column[part] for part in parts], dtype=kind, casting="unsafe")
-            for column, kind in zip(
-                self._columns, (np.int64, np.int32, np.int32, np.int8), strict=True
-            )
-        )
-        return EventColumns(t, x, y, p, offsets)
+        return self.mapped.taken(starts, stops)
 
 
 def pack(header: Mapping[str, Any]) -> bytes:

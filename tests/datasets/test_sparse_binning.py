@@ -77,6 +77,35 @@ def test_equals_the_dense_batch(batch, binning) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint32, np.uint64])
+@settings(max_examples=60, deadline=None)
+@given(batch=batches(), binning=binnings, data=st.data())
+def test_chosen_recordings_are_those_alone(kind, batch, binning, data) -> None:
+    recordings, sensor_size, duration = batch
+    place = st.integers(0, len(recordings) - 1)
+    chosen = np.array(data.draw(st.lists(place, min_size=1, max_size=5)))
+    columns = EventColumns.from_list(recordings)
+    columns = columns._replace(
+        t=columns.t.astype(kind),
+        x=columns.x.astype(np.uint8),
+        y=columns.y.astype(np.uint8),
+        p=columns.p.astype(np.uint8),
+    )
+    same(
+        bin_events_sparse(columns, binning, sensor_size, duration, chosen),
+        bin_events_sparse([recordings[i] for i in chosen], binning, sensor_size, duration),
+    )
+
+
+def test_a_chosen_recording_outside_the_sensor_is_refused() -> None:
+    good, bad = make_events([1], [0], [0], [0]), make_events([9], [0], [0], [0])
+    columns = EventColumns.from_list([good, bad])
+    x = bin_events_sparse(columns, Binning(5), (2, 2, 2), 10, np.array([0, 0]))
+    assert x.batch == 2
+    with pytest.raises(ValueError, match=r"events\['x'\] reaches from 9 to 9"):
+        bin_events_sparse(columns, Binning(5), (2, 2, 2), 10, np.array([1]))
+
+
 @settings(max_examples=60, deadline=None)
 @given(batch=batches(), binning=binnings)
 def test_binning_on_a_device_gives_the_same(batch, binning) -> None:
@@ -111,7 +140,8 @@ def test_the_loop_as_it_stands_and_the_numpy_code_give_the_same(batch, binning) 
     recordings, sensor_size, duration = batch
     columns = EventColumns.from_list(recordings)
     arguments = (columns, binning, sensor_size, duration)
-    plain = sparse_binning._compiled_rows(kernel.bin_rows, *arguments)
+    spans = columns.offsets[:-1], columns.offsets[1:]
+    plain = sparse_binning._compiled_rows(kernel.bin_rows, columns, *spans, *arguments[1:])
     numpy = sparse_binning._numpy_rows(*arguments)
     for left, right in zip(plain, numpy, strict=True):
         assert (left is None) == (right is None)

@@ -97,15 +97,23 @@ def test_what_is_written_comes_back(tmp_path_factory, lengths, sensor_size, dura
 
 def test_batches_from_the_store_are_those_of_the_set(path):
     made = Recordings(recordings([40, 0, 3, 200, 7]))
-    arguments = {"batch_size": 2, "binning": Binning(5000), "shuffle": True, "seed": 3, "shift": 2}
-    expected = make_loader(made, **arguments)
-    for num_workers in (0, 2):
-        found = make_loader(EventStore(path), **arguments, sparse=True, num_workers=num_workers)
-        found.set_epoch(1)
+    arguments = {"batch_size": 2, "shuffle": True, "seed": 3}
+    options = [
+        {"binning": Binning(5000), "shift": 2},
+        {"binning": Binning(5000, binary=False)},
+        {"binning": Binning(5000), "lengths": True, "whole": True},
+    ]
+    for option in options:
+        expected = make_loader(made, **arguments, **option)
         expected.set_epoch(1)
-        for (x, labels), (events, stored_labels) in zip(expected, found, strict=True):
-            assert torch.equal(events.to_dense(), x)
-            assert torch.equal(labels, stored_labels)
+        for num_workers in (0, 2):
+            found = make_loader(
+                EventStore(path), **arguments, **option, sparse=True, num_workers=num_workers
+            )
+            found.set_epoch(1)
+            for (x, *rest), (events, *stored) in zip(expected, found, strict=True):
+                assert torch.equal(events.to_dense(), x)
+                assert all(torch.equal(a, b) for a, b in zip(rest, stored, strict=True))
 
 
 def test_groups_are_kept(tmp_path):
