@@ -28,7 +28,7 @@ IDLE_S = 0.1
 QUEUE_PACKETS = 20_000
 RECEIVE_BUFFER = 1 << 23
 FILE_PACKET = 1_000
-TOGETHER = 64
+TOGETHER = 16
 """Packets in a list, at most."""
 Stream = Iterator[list[Packet]]
 Labels = list[tuple[int, int, int]]

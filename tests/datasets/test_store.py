@@ -111,9 +111,9 @@ def test_batches_from_the_store_are_those_of_the_set(path):
                 EventStore(path), **arguments, **option, sparse=True, num_workers=num_workers
             )
             found.set_epoch(1)
-            for (x, *rest), (events, *stored) in zip(expected, found, strict=True):
+            for (x, *rest), (events, *more) in zip(expected, found, strict=True):
                 assert torch.equal(events.to_dense(), x)
-                assert all(torch.equal(a, b) for a, b in zip(rest, stored, strict=True))
+                assert all(torch.equal(a, b) for a, b in zip(rest, more, strict=True))
 
 
 def test_groups_are_kept(tmp_path):

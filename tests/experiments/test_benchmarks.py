@@ -11,7 +11,14 @@ import torch
 from torch import nn
 
 from spikeprop.experiments.benchmarks import __main__ as command
-from spikeprop.experiments.benchmarks import cases, epochs, memory, open_neuromorphic, report
+from spikeprop.experiments.benchmarks import (
+    cases,
+    epochs,
+    memory,
+    open_neuromorphic,
+    report,
+    steps,
+)
 from spikeprop.experiments.benchmarks.__main__ import BenchConfig
 from spikeprop.experiments.benchmarks.bptt_peers import PEERS, Backpropagation
 from spikeprop.experiments.benchmarks.race import Run, seconds_to
@@ -210,6 +217,7 @@ def test_the_command_goes_through_every_part(
         "--parts", *parts, "--methods", "auto/plain/batch", "naive/plain/batch", "snntorch",
     ]  # fmt: skip
     monkeypatch.setattr("sys.argv", ["benchmarks", *options])
+    monkeypatch.setattr(steps, "TURN", 6)
     assert command.main() == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
     assert printed.strip() == (tmp_path / "out/results.md").read_text().strip()
@@ -342,5 +350,5 @@ def test_beta_is_the_same_on_both_sides(matrices: list[torch.Tensor]) -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_depend_on_the_number_of_steps() -> None:
-    rows = list(memory.stream((100, 1000), (), 64, (2312, 256, 256, 10)))
+    rows = list(memory.stream((50, 500), (), 64, (2312, 256, 256, 10)))
     assert memory.spread(rows, "spikeprop") < 0.05

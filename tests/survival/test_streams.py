@@ -17,6 +17,7 @@ from spikeprop.cli import main
 from spikeprop.datasets import write_recording
 from spikeprop.experiments.benchmarks import endurance
 from spikeprop.learner import ForwardLearner
+from spikeprop.live import sources
 from spikeprop.live.keeping import Keeping
 
 
@@ -47,20 +48,21 @@ def test_sigterm_finishes_the_packet_and_writes(
 ) -> None:
     path = Path(arguments[-1])
     arguments = [*arguments, "--optimizer", optimizer]
-    original, steps = ForwardLearner.step, [0]
+    original, turns = ForwardLearner.steps, [0]
 
-    def step(self: ForwardLearner, *given: Any) -> Any:
-        steps[0] += 1
-        if steps[0] == 4:
+    def steps(self: ForwardLearner, *given: Any, **options: Any) -> Any:
+        turns[0] += 1
+        if turns[0] == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, *given)
+        return original(self, *given, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ForwardLearner, "step", step)
+        patch.setattr(sources, "TOGETHER", 1)
+        patch.setattr(ForwardLearner, "steps", steps)
         assert main(arguments) == 143
     assert "stopped by SIGTERM" in capsys.readouterr().err
     first = load_state(path)
-    assert 4 <= first["updates"] < 40
+    assert 4 <= first["updates"] < 30
     before = first["updates"]
     assert main([*arguments, "--resume"]) == 0
     second = load_state(path)
@@ -82,6 +84,7 @@ def test_it_is_written_now_and_then(
         assert load_state(Path(arguments[-1]))["updates"] == writes[-1]
 
     monkeypatch.setattr(Keeping, "write", write)
+    monkeypatch.setattr(sources, "TOGETHER", 1)
     assert main([*arguments, "--save-minutes", "1e-9", "--optimizer", "sgd"]) == 0
     assert len(writes) > 2
     assert writes == sorted(writes)
