@@ -53,9 +53,9 @@ Array = NDArray[Any]
 #: Rows (steps times recordings) of a group: 128 columns of them are a good half of a level-2 cache,
 #: and more of them mean fewer passes over weights and gradient.
 GROUP_ROWS = 2240
-#: Rows (steps times signals) that are kept of class signals, of each block. A sequence of twice as
-#: many is not cut yet: a second window costs more than the memory is worth.
-SIGNAL_ROWS = 512
+#: Rows (steps times signals) that are kept of class signals, of each block: what a window of a long
+#: sequence carries to the next costs a dense product, and the more rows the fewer of these.
+SIGNAL_ROWS = 1024
 
 
 class Step(Protocol):
@@ -347,12 +347,9 @@ class GroupedRun:
             for stage, compare in zip(stages, comparisons, strict=True)
         ]
 
-    def most_steps(self, steps: int) -> int:
+    def most_steps(self) -> int:
         """Return how many time steps a window of a sequence may have."""
-        signals = self._blocks[0].signals
-        if not signals:
-            return GROUP_ROWS
-        return steps if signals * steps <= 2 * SIGNAL_ROWS else max(1, SIGNAL_ROWS // signals)
+        return max(1, SIGNAL_ROWS // self.signals) if self.signals else GROUP_ROWS
 
     @property
     def signals(self) -> int:

@@ -283,7 +283,7 @@ class WindowedEngine:
         if passage.labels is not None and period > 1 and numbers is not None:
             assert isinstance(x, EventBatch), "the first block takes sparse rows"
             grouped = self.in_groups(passage, numbers, kernel_threads())
-            grouped.run(x, spans_of(steps, 1, period, grouped.most_steps(steps)))
+            grouped.run(x, spans_of(steps, 1, period, grouped.most_steps()))
             self.end(passage, steps)
             return
         for span in spans_of(steps, passage.n_recordings, period):
