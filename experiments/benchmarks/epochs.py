@@ -1,9 +1,9 @@
 """A whole epoch: from N-MNIST files on disk to final weights.
 
-Our side reads the files through ``spikeprop.datasets`` as sparse events. The other side is the
-usual stack: ``tonic.datasets.NMNIST``, ``ToFrame``, one of tonic's caches, ``PadTensors``, and
-snnTorch. What is timed begins with an empty cache and ends when the last weight is written; the
-time spent waiting for batches is stated beside it, epoch by epoch.
+Our side reads the files through ``spikeprop.datasets`` into its store, and that as sparse events.
+The other side is the usual stack: ``tonic.datasets.NMNIST``, ``ToFrame``, one of tonic's caches,
+``PadTensors``, and snnTorch. What is timed begins with an empty cache or no store and ends when the
+last weight is written; the time spent waiting for batches is stated beside it, epoch by epoch.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from spikeprop.datasets import NMNIST
 from spikeprop.datasets.binning import Binning
 from spikeprop.datasets.loader import EventLoader, make_loader
 from spikeprop.datasets.sparse import EventBatch
+from spikeprop.datasets.store_writer import stored
 from spikeprop.experiments.benchmarks import cases
 from spikeprop.experiments.benchmarks.workload import Batch, recorded, weights
 
@@ -42,11 +43,10 @@ class EpochTime:
     loading: float
 
 
-def ours(folder: Path, steps: int, batch: int, *, sparse: bool = True) -> EventLoader:
-    """Return our loader of the training files, as sparse events or frames."""
-    files = NMNIST(folder, train=True, download=False)
+def ours(folder: Path, steps: int, batch: int, place: Path, *, sparse: bool = True) -> EventLoader:
+    """Return our loader of the training files, as sparse events or frames, from a store."""
     return make_loader(
-        files,
+        stored(NMNIST(folder, train=True, download=False), place),
         batch_size=batch,
         binning=Binning(n_time_bins=steps),
         shuffle=True,
@@ -87,10 +87,11 @@ def tonic_frames(folder: Path, steps: int, batch: int, cache: str, place: Path) 
     )
 
 
-def _pass(batches: Batches, learn: Callable[[Any, Tensor], None]) -> EpochTime:
+def _pass(batches: Callable[[], Batches], learn: Callable[[Any, Tensor], None]) -> EpochTime:
     """Learn from every batch once."""
-    loading, start = 0.0, time.perf_counter()
-    source = iter(batches)
+    start = time.perf_counter()
+    source = iter(batches())
+    loading = time.perf_counter() - start
     while True:
         before = time.perf_counter()
         item = next(source, None)
@@ -120,24 +121,30 @@ def epochs(
     times: dict[str, list[EpochTime]] = {name: [] for name in methods}
     with TemporaryDirectory() as place:
         loaders: dict[str, Batches] = {}
-        learners = {}
-        for name in methods:
-            case, _, cache = name.partition("+")
-            learners[name] = cases.make(case, matrices, classes, steps)
-            if cache:
-                loaders[name] = tonic_frames(folder, steps, batch, cache, Path(place))
-            else:
-                loaders[name] = ours(folder, steps, batch, sparse=learners[name].takes_events)
+        learners = {
+            name: cases.make(name.partition("+")[0], matrices, classes, steps) for name in methods
+        }
         for epoch in range(count):
             for name in methods:
-                learner, loader = learners[name], loaders[name]
-                if isinstance(loader, EventLoader):
-                    loader.set_epoch(epoch)
+                learner = learners[name]
+
+                def batches(name: str = name, epoch: int = epoch) -> Batches:
+                    if name not in loaders:
+                        own = Path(place, name.replace("/", "-"))
+                        cache, sparse = name.partition("+")[2], learners[name].takes_events
+                        if cache:
+                            loaders[name] = tonic_frames(folder, steps, batch, cache, own)
+                        else:
+                            loaders[name] = ours(folder, steps, batch, own, sparse=sparse)
+                    loader = loaders[name]
+                    if isinstance(loader, EventLoader):
+                        loader.set_epoch(epoch)
+                    return loader
 
                 def learn(x: Any, label: Tensor, learner: Any = learner) -> None:
                     learner.update(_batch(x, label))
 
-                times[name].append(_pass(loader, learn))
+                times[name].append(_pass(batches, learn))
     return [
         {
             "method": name,
