@@ -216,7 +216,11 @@ class TensorBatches:
         first, self._skipped = self._skipped * self.batch_size, 0
         for start in range(first, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            yield self.x[:, rows], self.labels[rows]
+            if self.x.stride(0) == 0:  # still images, expanded in time, stay so
+                x = self.x[0, rows].expand(len(self.x), len(rows), *self.x.shape[2:])
+            else:
+                x = self.x[:, rows]
+            yield x, self.labels[rows]
 
 
 def fit(

@@ -16,20 +16,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, flatten_rows
 from spikeprop.engines.delays import DenseDelay, SparseDelay, delays_of
 from spikeprop.engines.filters import Advance
+from spikeprop.engines.pools import Pool
 from spikeprop.engines.rows import Rows
 from spikeprop.kernels import adam, share, spans, sparse, worth
 from spikeprop.neurons import Delay
 from spikeprop.synapses import Synapse, pull_back, synapse_of
 from spikeprop.threads import kernel_threads
 
-__all__ = ["Backward", "DenseProduct", "Product", "SparseProduct"]
+__all__ = ["Backward", "DenseProduct", "Product", "SparseProduct", "constant"]
 
 
 #: Bytes from which weights are read in packed tiles. Rows a power of two apart share a few sets of
@@ -238,22 +239,21 @@ class DenseProduct(Product):
         self._rule: Synapse = rule
         self._carried: list[Tensor] = []
         self._seen: Tensor | None = None
+        #: What the first of the modules in front does, where the block before has done it already.
+        self.pool: Pool | None = None
         self._delays = {module: DenseDelay(module) for module in link.delays}
 
     def arrive(self, x: Tensor, first_step: int) -> Tensor:
         """Run the window through the modules in front, as one batch where no delay is in it."""
-        for module in self.link.before:
-            if isinstance(module, Delay):
-                x = self._delays[module].window(x)
-            else:
-                x = flatten_rows(x, (module,))
+        for module in self.link.before[self.pool is not None :]:
+            x = self._delays[module].window(x) if isinstance(module, Delay) else _once(x, (module,))
         return x
 
     def currents(self, x: Tensor, rows: int) -> Tensor:
         """Run the window through the synapse as one batch."""
         self._seen = x
         modules = (self.module, *[module for module, _ in self.block.chain])
-        made = flatten_rows(x, modules).reshape(*x.shape[:2], -1)
+        made = _once(x, modules).flatten(2)
         if made.shape[1] == rows:
             return made.contiguous()
         out = made.new_empty((len(made), rows, made.shape[2]))
@@ -266,9 +266,10 @@ class DenseProduct(Product):
 
     def _carry(self, x: Tensor, advance: Advance) -> None:
         inputs = self._inputs()
-        flat = inputs.reshape(len(inputs), -1)
-        weights = torch.as_tensor(advance.from_input, dtype=flat.dtype, device=flat.device)
-        sums = weights @ flat
+        weights = torch.as_tensor(advance.from_input, dtype=inputs.dtype, device=inputs.device)
+        if constant(inputs):
+            inputs, weights = inputs[:1], weights.sum(dim=1, keepdim=True)
+        sums = weights @ inputs.reshape(len(inputs), -1)
         new = [row.view(inputs.shape[1:]) for row in sums]
         if self._carried:
             trace = self._carried[0]
@@ -282,8 +283,11 @@ class DenseProduct(Product):
         self._add_rows(delta, self._carried[k])
 
     def _add_inputs(self, x: Tensor, backward: Backward) -> None:
-        inputs = self._inputs()
-        self._add_rows(backward.rows, inputs.reshape(-1, *inputs.shape[2:]))
+        inputs, rows = self._inputs(), backward.rows
+        if constant(inputs):
+            rows = rows.view(len(inputs), -1, rows.shape[1]).sum(dim=0)
+            inputs = inputs[:1]
+        self._add_rows(rows, inputs.reshape(-1, *inputs.shape[2:]))
 
     def _add_rows(self, delta: Tensor, inputs: Tensor) -> None:
         at_synapse = pull_back(self.block.chain, delta.reshape(-1, *self.block.features))
@@ -293,6 +297,19 @@ class DenseProduct(Product):
         assert self.bias_gradient is not None
         at_synapse = pull_back(self.block.chain, total.view(1, *self.block.features))
         self.bias_gradient += self._rule.bias_gradient(self.module, at_synapse)
+
+
+def constant(x: Tensor) -> bool:
+    """Tell whether a window is one step, expanded in time: a still image, say."""
+    return len(x) > 1 and x.stride(0) == 0
+
+
+def _once(x: Tensor, modules: tuple[nn.Module, ...]) -> Tensor:
+    """Run a window through modules that work row by row; a constant one once for all steps."""
+    if not constant(x):
+        return flatten_rows(x, modules)
+    one = flatten_rows(x[:1], modules)
+    return one.expand(len(x), *one.shape[1:])
 
 
 class SparseProduct(Product):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikeprop.datasets import EventBatch
-from spikeprop.kernels import sparse
+from spikeprop.kernels import share, spans, sparse, worth
+from spikeprop.threads import kernel_threads
 
 __all__ = ["Rows", "as_events"]
 
@@ -71,20 +72,29 @@ class Rows(NamedTuple):
             np.ascontiguousarray(begin), np.ascontiguousarray(end), x.channels.numpy(), values
         )
 
-    def dense(self, width: int, rows: int, dtype: torch.dtype) -> Tensor:
-        """Return ``(L, rows, width)``; rows that are not listed are zero."""
-        steps, listed = self.starts.shape
-        out = torch.zeros(steps, rows, width, dtype=dtype)
-        counts = torch.from_numpy((self.ends - self.starts).reshape(-1))
-        row = torch.repeat_interleave(torch.arange(steps * listed), counts)
-        first = torch.repeat_interleave(torch.from_numpy(self.starts.reshape(-1)), counts)
-        within = torch.arange(len(row)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-        place = first + within
-        channel = torch.from_numpy(self.channels)[place].long()
-        values = torch.ones((), dtype=dtype)
-        if self.values.size:
-            values = torch.from_numpy(self.values)[place].to(dtype)
-        out[row // listed, row % listed, channel] = values
+    def dense(
+        self,
+        width: int,
+        rows: int,
+        dtype: torch.dtype,
+        places: NDArray[np.int32] | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return ``(L, rows, width)``; rows that are not listed are zero.
+
+        ``places`` are the columns of the channels, if they are not the channels themselves;
+        ``out`` is filled if given.
+        """
+        if out is None:
+            out = torch.empty(len(self.starts), rows, width, dtype=dtype)
+        values = self.values.astype(out.numpy().dtype, copy=False)
+        table = np.empty(0, np.int32) if places is None else places
+        threads = kernel_threads()
+        calls = [
+            (self.starts, self.ends, self.channels, values, table, out.numpy(), a, b)
+            for a, b in spans(rows, threads, worth(len(self.starts) * width))
+        ]
+        share(sparse.spread, calls, threads)
         return out
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from spikeprop.blocks import Block
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Membrane, decay_of
+from spikeprop.engines.pools import Pool
 from spikeprop.engines.products import Backward
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.kernels import neuron, share, spans, worth
@@ -74,6 +75,10 @@ class Scan(ABC):
     @abstractmethod
     def dense(self) -> Tensor:
         """Return the window's spikes ``(L, R, *features)``."""
+
+    def pooled(self, pool: Pool) -> Tensor:
+        """Return them as a pooling sees them, ``(L, R, *cells)``."""
+        raise TypeError(f"{type(self).__name__} does not list its spikes")
 
     @property
     @abstractmethod
@@ -191,8 +196,17 @@ class CompiledScan(Scan):
 
     def dense(self) -> Tensor:
         """Return the spikes as a dense window."""
-        dense = self.rows().dense(self.size, self.n_rows, self._dtype)
-        return dense.view(len(dense), self.n_rows, *self.block.features)
+        return self._spread(None, self.block.features)
+
+    def pooled(self, pool: Pool) -> Tensor:
+        """Return the spikes pooled, which are never dense before."""
+        return self._spread(pool.places, pool.features)
+
+    def _spread(self, places: Any, features: torch.Size) -> Tensor:
+        shape = (len(self._starts), self.n_rows, features.numel())
+        out = self._take("dense", shape)
+        self.rows().dense(shape[2], self.n_rows, self._dtype, places, out)
+        return out.view(*shape[:2], *features)
 
     @property
     def spike_sum(self) -> Tensor:

@@ -31,7 +31,8 @@ from spikeprop.engines.grouped import GroupedRun
 from spikeprop.engines.layout import input_major
 from spikeprop.engines.passage import BlockRecord, Passage
 from spikeprop.engines.plain_steps import run_adam_steps, run_plain_steps
-from spikeprop.engines.products import DenseProduct, Product, SparseProduct
+from spikeprop.engines.pools import pool_of
+from spikeprop.engines.products import DenseProduct, Product, SparseProduct, constant
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
 from spikeprop.engines.shared import SharedOptimizer
@@ -208,7 +209,7 @@ class WindowedEngine:
         chosen = list(optimizers) if optimizers is not None else [None] * len(self.links)
         signal = self.rule.current(self.tensors, 1)
         n_rows = n_recordings + (0 if signal is None else len(signal))
-        stages = []
+        stages: list[_Stage] = []
         for link, is_sparse, optimizer in zip(self.links, self.sparse, chosen, strict=True):
             # The first block's signal current is S c, not W x: its signal rows say nothing of W.
             learning_rows = n_recordings if link.block.index == 0 else n_rows
@@ -221,6 +222,9 @@ class WindowedEngine:
                 product = SparseProduct(link, learning_rows, k, self._buffers, learns=learns)
             else:
                 product = DenseProduct(link, learning_rows, k, learns=learns)
+                if link.before and stages and isinstance(stages[-1].scan, CompiledScan):
+                    features = stages[-1].record.block.features
+                    product.pool = pool_of(link.before[0], features)
             stages.append(
                 _Stage(
                     BlockRecord(link.block),
@@ -328,10 +332,16 @@ class WindowedEngine:
 
         ``following`` says whether what comes behind takes sparse rows; None for nothing.
         """
-        for stage, sparse in zip(passage.stages, [*self.sparse[1:], following], strict=True):
-            window = self._advance(
-                stage, window, passage, span.first, span.last, sparse, goes_on=span.goes_on
-            )
+        behind = [*(stage.product for stage in passage.stages[1:]), None]
+        for stage, product in zip(passage.stages, behind, strict=True):
+            self._advance(stage, window, passage, span.first, span.last, goes_on=span.goes_on)
+            scan, sparse = stage.scan, following if product is None else product.takes_rows
+            if sparse is None:
+                window = None
+            elif isinstance(product, DenseProduct) and product.pool is not None:
+                window = scan.pooled(product.pool)
+            else:
+                window = scan.rows() if sparse else scan.dense()
             if span.full and stage.optimizer is not None:
                 stage.step()
         return window
@@ -349,7 +359,10 @@ class WindowedEngine:
         """Return the input of some time steps, as the first block takes it."""
         if isinstance(x, EventBatch):
             return Rows.of_window(x, span.first, span.last, self.dtype)
-        return x[span.first : span.last].to(self.dtype)
+        x = x[span.first : span.last]
+        if constant(x):
+            return x[:1].to(self.dtype).expand(x.shape)
+        return x.to(self.dtype)
 
     def _advance(
         self,
@@ -358,11 +371,10 @@ class WindowedEngine:
         passage: _Batch,
         first: int,
         last: int,
-        following: bool | None,
         *,
         goes_on: bool,
-    ) -> Any:
-        """Run one block over a window; return its spikes as the next synapse wants them."""
+    ) -> None:
+        """Run one block over a window, and let it sum what it learns."""
         stage.settle()
         product, scan, block = stage.product, stage.scan, stage.record.block
         weights = weights_of(passage.filters, first + 1, last - first)
@@ -386,9 +398,6 @@ class WindowedEngine:
             else:
                 backward = scan.reverse(evidence, product.n_rows, product.tile)
                 product.learn(x, backward, advance, goes_on=goes_on)
-        if following is None:
-            return None
-        return scan.rows() if following else scan.dense()
 
     def _compare(self, record: BlockRecord, evidence: Tensor, passage: _Batch) -> None:
         """Compare some steps; the modulators take the evidence's place."""

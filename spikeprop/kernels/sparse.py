@@ -137,6 +137,37 @@ def gather_tiles(
 
 
 @kernel
+def spread(
+    starts: Array,
+    ends: Array,
+    channels: Array,
+    values: Array,
+    places: Array,
+    out: Array,
+    first_row: int,
+    last_row: int,
+) -> None:
+    """Write rows of events into ``out`` ``(L, R or more, N)``; whatever is not listed is zero.
+
+    ``places``, int32, are columns of the channels, below 0 for none; empty where they are the
+    channels themselves.
+    """
+    one = out.dtype.type(1)
+    for step in range(out.shape[0]):
+        for r in range(first_row, last_row):
+            row = out[step, r]
+            row[:] = 0
+            if r >= starts.shape[1]:
+                continue
+            for i in range(starts[step, r], ends[step, r]):
+                n = channels[i]
+                if places.size > 0:
+                    n = places[n]
+                if n >= 0:
+                    row[n] = values[i] if values.size > 0 else one
+
+
+@kernel
 def sort_events(
     starts: Array,
     ends: Array,
