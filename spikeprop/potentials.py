@@ -28,7 +28,14 @@ from spikeprop.blocks import Block
 from spikeprop.membranes import filter_of, layer_filter, spikes
 from spikeprop.neurons import LinearFilter, RecurrentNeuron, SpikingNeuron
 
-__all__ = ["FilterModule", "FreePotential", "free_potential", "in_filter", "recurrence_of"]
+__all__ = [
+    "FilterModule",
+    "FreePotential",
+    "free_potential",
+    "has_free_potential",
+    "in_filter",
+    "recurrence_of",
+]
 
 
 class FreePotential:
@@ -89,18 +96,24 @@ def free_potential(block: Block, traces: str) -> FreePotential | None:
     current is not seen; and for neurons that never reset.
     """
     neuron = block.neuron
-    unseen = any(site.inside for site in block.sites) and recurrence_of(neuron) is None
-    if unseen or not spikes(neuron):
-        return None
-    if not all(in_filter(neuron, name) for name in block.neuron_parameters):
+    if not has_free_potential(block, traces):
         return None
     dynamics = filter_of(neuron)
     if dynamics is None:
-        if traces != "layer":
-            return None
         weight: Any = block.synapse.weight
         dynamics = layer_filter(neuron, block.features, weight.detach())
     return FreePotential(dynamics, recurrence_of(neuron))
+
+
+def has_free_potential(block: Block, traces: str) -> bool:
+    """Tell whether :func:`free_potential` returns one."""
+    neuron = block.neuron
+    unseen = any(site.inside for site in block.sites) and recurrence_of(neuron) is None
+    if unseen or not spikes(neuron):
+        return False
+    if not all(in_filter(neuron, name) for name in block.neuron_parameters):
+        return False
+    return traces == "layer" or not isinstance(neuron, SpikingNeuron) or neuron.exact
 
 
 def recurrence_of(neuron: nn.Module) -> Callable[[Tensor], Tensor] | None:

@@ -39,7 +39,7 @@ from spikeprop.homeostasis import Homeostasis
 from spikeprop.kernels import cosine, live, neuron, table
 from spikeprop.kernels.vector import LANES, TILE
 from spikeprop.losses import Comparison
-from spikeprop.potentials import free_potential
+from spikeprop.potentials import has_free_potential
 from spikeprop.rules import LocalRule
 from spikeprop.thresholds import thresholds_of
 
@@ -128,7 +128,7 @@ class LiveBlock:
             )
             self._rates = np.full(size, control.target, self.kind)
         # A neuron that never resets has its free potential for a voltage.
-        free = rule.potential == "free" and free_potential(link.block, "synapse") is not None
+        free = rule.potential == "free" and has_free_potential(link.block, "synapse")
         apart = free and membrane.reset != "none"
         self._state = (
             np.zeros((rows, size), self.kind),

@@ -35,19 +35,9 @@ class Scan(ABC):
         The block.
     n_rows, n_recordings, filters : int
         Rows R in all, recordings among them, evidence filters.
-    free : FreePotential, optional
-        What evidence is made of; None for the voltage.
     """
 
-    def __init__(
-        self,
-        block: Block,
-        n_rows: int,
-        n_recordings: int,
-        filters: int,
-        free: FreePotential | None,
-    ) -> None:
-        self.free = free
+    def __init__(self, block: Block, n_rows: int, n_recordings: int, filters: int) -> None:
         self.block, self.n_rows, self.n_recordings = block, n_rows, n_recordings
         self.filters = filters
         self.size = block.features.numel()
@@ -91,6 +81,8 @@ class CompiledScan(Scan):
 
     Parameters
     ----------
+    free : bool
+        Whether evidence is made of the free potential, or of the voltage.
     membrane : Membrane
         The neurons.
     buffers : Buffers
@@ -105,16 +97,16 @@ class CompiledScan(Scan):
         n_rows: int,
         n_recordings: int,
         filters: int,
-        free: FreePotential | None,
+        free: bool,
         membrane: Membrane,
         buffers: Buffers,
         dtype: torch.dtype,
     ) -> None:
-        super().__init__(block, n_rows, n_recordings, filters, free)
+        super().__init__(block, n_rows, n_recordings, filters)
         self.membrane, self._buffers, self._dtype = membrane, buffers, dtype
         self.mem = self._take("mem", (n_rows, self.size)).zero_().numpy()
         # A neuron that never resets has its free potential for a voltage.
-        apart = free is not None and membrane.reset != "none"
+        apart = free and membrane.reset != "none"
         self.free_mem = self._take("free", (n_rows if apart else 0, self.size)).zero_().numpy()
         self.evidence = self._take("evidence", (filters, n_rows, self.size)).zero_().numpy()
         self.threshold = membrane.threshold.contiguous().numpy()
@@ -215,7 +207,13 @@ class CompiledScan(Scan):
 
 
 class TorchScan(Scan):
-    """Any neuron with a step function, one step after the other."""
+    """Any neuron with a step function, one step after the other.
+
+    Parameters
+    ----------
+    free : FreePotential, optional
+        What evidence is made of; None for the voltage.
+    """
 
     def __init__(
         self,
@@ -225,7 +223,8 @@ class TorchScan(Scan):
         filters: int,
         free: FreePotential | None,
     ) -> None:
-        super().__init__(block, n_rows, n_recordings, filters, free)
+        super().__init__(block, n_rows, n_recordings, filters)
+        self.free = free
         self._state: Any = None
         self._evidence: list[Tensor] = []
         self._sum: Tensor | None = None

@@ -17,7 +17,6 @@ from spikeprop.engines.chain import Membrane
 from spikeprop.engines.products import Backward
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import Scan
-from spikeprop.potentials import FreePotential
 
 __all__ = ["TritonScan"]
 
@@ -41,16 +40,16 @@ class TritonScan(Scan):
         n_rows: int,
         n_recordings: int,
         filters: int,
-        free: FreePotential | None,
+        free: bool,
         membrane: Membrane,
         buffers: Buffers,
         weight: Tensor,
     ) -> None:
-        super().__init__(block, n_rows, n_recordings, filters, free)
+        super().__init__(block, n_rows, n_recordings, filters)
         self._membrane, self._buffers = membrane, buffers
         self._mem = weight.new_zeros(n_rows, self.size)
         # A neuron that never resets has its free potential for a voltage.
-        apart = free is not None and membrane.reset != "none"
+        apart = free and membrane.reset != "none"
         self._free = weight.new_zeros(n_rows if apart else 0, self.size)
         self._evidence = weight.new_zeros(filters, n_rows, self.size)
         self._threshold = membrane.threshold.to(weight).contiguous()
