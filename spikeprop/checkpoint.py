@@ -6,20 +6,18 @@ it holds, so that a bit that flips on its way is found.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from spikeprop.datasets.files import write_atomically
 
-__all__ = ["load_state", "save_state"]
+__all__ = ["load_state", "save_state", "write_tensors"]
 
 #: Mark the metadata entries; version 1 had no digest.
 _KEY, _DIGEST, _VERSION = "spikeprop_state", "spikeprop_sha256", 2
@@ -45,7 +43,32 @@ def save_state(path: str | Path, state: dict[str, Any]) -> None:
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps({"version": _VERSION, "tree": _pack(state, "", tensors)})
     header = {_KEY: text, _DIGEST: _digest(text, tensors)}
-    write_atomically(path, lambda temporary: _write(tensors, temporary, header))
+    write_tensors(path, tensors, header)
+
+
+def write_tensors(
+    path: str | Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors alone to a safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        File to write; an older file is replaced only once the new one is whole.
+    tensors : dict of str to Tensor
+        On the CPU, contiguous.
+    metadata : dict of str to str, optional
+        Goes into the file's header.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    # Not save_file: it has a temporary file of its own, which only its owner may read, and which
+    # stays behind when the process is killed.
+    content = save(tensors, metadata=metadata)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
@@ -85,19 +108,6 @@ def load_state(path: str | Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a damaged spikeprop state: no dictionary at its root")
     return state
-
-
-def _write(tensors: dict[str, torch.Tensor], path: Path, header: dict[str, str]) -> None:
-    try:
-        save_file(tensors, path, metadata=header)
-    except SafetensorError as error:  # its words hold the system's error number, if any
-        found = (
-            n
-            for n in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
-            if f"(os error {n})" in str(error)
-        )
-        number = next(found, errno.EIO)
-        raise OSError(number, os.strerror(number)) from error
 
 
 def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:

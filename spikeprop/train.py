@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from safetensors.torch import save_file
 
 from spikeprop import presets, runs
 from spikeprop._version import __version__
 from spikeprop.assemble import Data, build_learner, open_data
+from spikeprop.checkpoint import write_tensors
 from spikeprop.checkpoints import Checkpoints
 from spikeprop.config import TrainConfig
 from spikeprop.counting import count_backward_passes, peak_memory_mib
-from spikeprop.datasets.files import write_atomically
 from spikeprop.epochs import run_epochs
 from spikeprop.fit import Callback, Evaluation
 from spikeprop.learner import ForwardLearner
@@ -168,7 +167,7 @@ def _finish(
     from spikeprop.plots import save_curves
 
     state = {name: value.cpu().contiguous() for name, value in learner.net.state_dict().items()}
-    write_atomically(folder / runs.WEIGHTS, lambda path: save_file(state, path))
+    write_tensors(folder / runs.WEIGHTS, state)
     learner.save(folder / runs.LEARNER)
     save_curves(folder / runs.CURVES, progress.rows, learner, data.test, data.classes)
     # Last: a run has finished when its metrics are there.

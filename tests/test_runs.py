@@ -214,14 +214,16 @@ if where == "within an epoch":
     monitor.CsvLog.on_batch_end = lambda s, learner, e, b, m: die() if (e, b) == (3, 2) else None
 elif where == "before a checkpoint is in place":
     import spikeprop.checkpoint as checkpoint
-    real = checkpoint.save_file
-    def save(*args, **kwargs):
-        real(*args, **kwargs)
-        if list(runs_dir.rglob("checkpoint-*.safetensors")):
-            die()
+    real = checkpoint.write_atomically
+    def write(path, fill):
+        def filled(temporary):
+            fill(temporary)
+            if list(runs_dir.rglob("checkpoint-*.safetensors")):
+                die()
+        real(path, filled)
     from pathlib import Path
     runs_dir = Path(sys.argv[sys.argv.index("--runs-dir") + 1])
-    checkpoint.save_file = save
+    checkpoint.write_atomically = write
 elif where == "after the last epoch":
     runs.RunFolder.write_metrics = die
 cli.main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,37 @@ def test_an_interrupted_write_leaves_the_old_file_whole(
     path = tmp_path / "a.safetensors"
     save_state(path, {"a": 1})
 
-    def fail(*args: object, **kwargs: object) -> None:
-        Path(str(args[1])).write_bytes(b"half")
+    def fail(self: Path, data: bytes) -> None:
+        self.write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("spikeprop.checkpoint.save_file", fail)
-    with pytest.raises(OSError, match="disk full"):
-        save_state(path, {"a": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fail)
+        with pytest.raises(OSError, match="disk full"):
+            save_state(path, {"a": 2})
     assert load_state(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_file_is_for_all_whom_the_umask_lets_read_and_no_other_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+    real = os.fsync
+
+    def look(handle: int) -> None:
+        seen.append({entry.name for entry in tmp_path.iterdir()})
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", look)
+    before = os.umask(0o022)
+    try:
+        save_state(tmp_path / "a.safetensors", {"a": torch.zeros(3)})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o644
+    assert all(len(names) == 1 for names in seen)
 
 
 def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
