@@ -70,5 +70,8 @@ def test_killed_at_random_moments(
         }, "nothing half-written is left"
     printed = Path(f"{starter.updates}.out").read_text().splitlines()
     assert not [line for line in printed if "damaged" in line], "no checkpoint was found damaged"
-    assert not [line for line in printed if "error" in line and "lost" not in line], printed
+    # What the other one says: it lost its peer, or, where that died at the start, never found it.
+    known = ("lost", "did not find the others")
+    other = [line for line in printed if "error" in line and not any(w in line for w in known)]
+    assert not other, other
     print(f"{kills} kills in {number} runs, {repeated} updates repeated")
