@@ -174,8 +174,7 @@ class _Parcel(NamedTuple):
     """A sparse batch as one tensor: one process opens a connection for each that another sends."""
 
     content: Tensor
-    offsets: int  # their number, as of the following
-    channels: int
+    channels: int  # their number
     values: bool  # whether there are any
     rest: int  # tensors of B
     batch: int
@@ -188,8 +187,8 @@ def _pack(x: EventBatch, rest: Sequence[Tensor]) -> _Parcel:
     if x.values is not None:
         parts.append(x.values)
     content = torch.cat([part.view(torch.uint8) for part in parts])
-    sizes = len(x.offsets), len(x.channels), x.values is not None, len(rest), x.batch
-    return _Parcel(content, *sizes, x.time_steps, x.features)
+    values = x.values is not None
+    return _Parcel(content, len(x.channels), values, len(rest), x.batch, x.time_steps, x.features)
 
 
 def _unpack(item: Any) -> Any:
@@ -202,7 +201,7 @@ def _unpack(item: Any) -> Any:
         first, place = place, place + count * kind.itemsize
         return item.content[first:place].view(kind)
 
-    offsets = take(item.offsets, torch.int64)
+    offsets = take(item.batch * item.time_steps + 1, torch.int64)
     rest = [take(item.batch, torch.int64) for _ in range(item.rest)]
     channels = take(item.channels, torch.int32)
     values = take(item.channels, torch.float32) if item.values else None

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from spikeprop import checks
+from spikeprop.engines.products import constant
 from spikeprop.guard import Guard
 from spikeprop.metrics import Metrics, read_out
 from spikeprop.parallel import check_batches, split
@@ -216,7 +217,7 @@ class TensorBatches:
         first, self._skipped = self._skipped * self.batch_size, 0
         for start in range(first, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            if self.x.stride(0) == 0:  # still images, expanded in time, stay so
+            if constant(self.x):  # still images, expanded in time, stay so
                 x = self.x[0, rows].expand(len(self.x), len(rows), *self.x.shape[2:])
             else:
                 x = self.x[:, rows]

@@ -88,6 +88,8 @@ def read_out(logits: Tensor, predict_from: str, regression: bool = False) -> Ten
 
 def of_steps(found: Sequence[Metrics], *, every_step: bool) -> Metrics:
     """Put the metrics of some steps together, as :meth:`ForwardLearner.steps` returns them."""
+    if len(found) == 1 and not every_step:
+        return found[0]
     loss, accuracy, rate = (torch.stack([item[k] for item in found]).mean(dim=0) for k in range(3))
     logits, prediction = found[-1].logits, found[-1].prediction
     if every_step:

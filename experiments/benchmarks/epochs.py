@@ -124,18 +124,20 @@ def epochs(
         learners = {
             name: cases.make(name.partition("+")[0], matrices, classes, steps) for name in methods
         }
+
+        def open_loader(name: str) -> Batches:
+            own, cache = Path(place, name.replace("/", "-")), name.partition("+")[2]
+            if cache:
+                return tonic_frames(folder, steps, batch, cache, own)
+            return ours(folder, steps, batch, own, sparse=learners[name].takes_events)
+
         for epoch in range(count):
             for name in methods:
                 learner = learners[name]
 
                 def batches(name: str = name, epoch: int = epoch) -> Batches:
-                    if name not in loaders:
-                        own = Path(place, name.replace("/", "-"))
-                        cache, sparse = name.partition("+")[2], learners[name].takes_events
-                        if cache:
-                            loaders[name] = tonic_frames(folder, steps, batch, cache, own)
-                        else:
-                            loaders[name] = ours(folder, steps, batch, own, sparse=sparse)
+                    if name not in loaders:  # the first epoch fills cache or store
+                        loaders[name] = open_loader(name)
                     loader = loaders[name]
                     if isinstance(loader, EventLoader):
                         loader.set_epoch(epoch)

@@ -293,7 +293,7 @@ class LiveBlock:
     def tally(self, steps: int, counts: Array) -> Array:
         """Add the last steps' spikes to ``counts`` ``(N,)``; return the sum of their scores."""
         live.tally(self._spikes.reshape(-1), self._spans, self._n_recordings, steps, counts)
-        scores: Array = self._logits[:steps].sum(axis=0)
+        scores: Array = self.scores(steps).sum(axis=0)
         return scores
 
     def flush(self) -> None:

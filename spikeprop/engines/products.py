@@ -385,9 +385,8 @@ class SparseProduct(Product):
         target, threads = out.numpy(), kernel_threads()
         calls: list[tuple[Any, ...]]
         if self._packs(x):
-            parts = sparse.columns(
-                self.outputs, threads
-            )  # a thread keeps its tile in its own cache
+            # A thread keeps its tile in its own cache.
+            parts = sparse.columns(self.outputs, threads)
             shape = (len(parts), self.inputs, self.tile)
             tiles = self._buffers.take("tiles packed", shape, self.dtype).numpy()
             calls = [

@@ -66,10 +66,6 @@ class Scan(ABC):
     def dense(self) -> Tensor:
         """Return the window's spikes ``(L, R, *features)``."""
 
-    def pooled(self, pool: Pool) -> Tensor:
-        """Return them as a pooling sees them, ``(L, R, *cells)``."""
-        raise TypeError(f"{type(self).__name__} does not list its spikes")
-
     @property
     @abstractmethod
     def spike_sum(self) -> Tensor:

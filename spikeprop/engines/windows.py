@@ -341,6 +341,7 @@ class WindowedEngine:
             if sparse is None:
                 window = None
             elif isinstance(product, DenseProduct) and product.pool is not None:
+                assert isinstance(scan, CompiledScan), "a pool is set behind lists of spikes alone"
                 window = scan.pooled(product.pool)
             else:
                 window = scan.rows() if sparse else scan.dense()
