@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -82,9 +83,8 @@ def use_threads(count: int) -> None:
     ValueError
         If numba was started with fewer threads (``NUMBA_NUM_THREADS``), or the machine has fewer.
     """
-    torch.set_num_threads(count)
-    try:
+    with suppress(ImportError):
         import numba
-    except ImportError:
-        return
-    numba.set_num_threads(count)
+
+        numba.set_num_threads(count)  # starts its threads, which gives torch all cores again
+    torch.set_num_threads(count)
