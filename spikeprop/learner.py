@@ -208,10 +208,7 @@ class ForwardLearner:
         )
         self.use_density(None)
         self.input_shape, self.time_steps = torch.Size(input_shape), time_steps
-        self.optimizers = [
-            self._made(block.parameters) if block.trained else None
-            for block in self._reference.blocks
-        ]
+        self.optimizers = self._make_optimizers(self._reference.blocks)
         self.set_scheduler(self._make_scheduler)
 
     def set_optimizer(self, optimizer: OptimizerFactory) -> None:
@@ -227,9 +224,16 @@ class ForwardLearner:
         blocks = self.blocks
         self.reset()
         self._make_optimizer = optimizer
-        self.optimizers = [self._made(b.parameters) if b.trained else None for b in blocks]
+        self.optimizers = self._make_optimizers(blocks)
         self._chosen = self.engine_choice = None
         self.set_scheduler(self._make_scheduler)
+
+    def _make_optimizers(self, blocks: Sequence[Block]) -> list[torch.optim.Optimizer | None]:
+        chosen = [block.trained and self.rule.trains_blocks for block in blocks]
+        return [
+            self._made(block.parameters) if learns else None
+            for block, learns in zip(blocks, chosen, strict=True)
+        ]
 
     def _made(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         optimizer = self._make_optimizer(parameters)

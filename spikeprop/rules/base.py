@@ -101,6 +101,8 @@ class Rule(ABC):
     potential: str = "membrane"
     #: Time steps between two updates that the rule is meant for; :data:`ONCE` is once a sequence.
     update_every: ClassVar[int] = 1
+    #: Whether blocks learn at all, and not just what reads them.
+    trains_blocks: ClassVar[bool] = True
     #: What the rule demands; None if its author does not say.
     constraints: ClassVar[Constraints | None] = None
     #: What a search may choose from, default first: ``lr`` of Adam, ``dropout`` between blocks, and

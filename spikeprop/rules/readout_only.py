@@ -41,6 +41,8 @@ class ReadoutOnly(ReadoutRule):
         "kappa": (0.9, 0.7),
     }
 
+    trains_blocks: ClassVar[bool] = False
+
     surrogate: PseudoDerivative | None = None
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
 

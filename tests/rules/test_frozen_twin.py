@@ -52,3 +52,17 @@ def test_rules_that_read_in_their_own_way_stay(name: str) -> None:
     assert name in RULES
     rule = make_rule(name, 3)
     assert frozen_twin(rule) is rule
+
+
+def test_layers_that_stay_have_no_schedule_to_be_warned_of(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    net = nn.Sequential(nn.Linear(6, 5), LIF(0.9, threshold=0.3, init_hidden=True))
+    learner = ForwardLearner(net, ReadoutOnly(3), seed=0)
+    learner.bind((6,))
+    learner.set_scheduler(partial(torch.optim.lr_scheduler.StepLR, step_size=5, gamma=0.5))
+    before = net[0].weight.detach().clone()
+    learner.update(torch.ones(7, 8, 6), torch.arange(8) % 3)
+    assert learner.optimizers == [None]
+    assert torch.equal(net[0].weight, before)
+    assert not [str(w.message) for w in recwarn if "lr_scheduler" in str(w.message)]
