@@ -443,7 +443,7 @@ def evaluate(
     samples = 0
     ranks = learner.ranks
     if ranks is not None and learner.input_shape is not None:
-        learner.share(1)  # all processes with the same weights
+        learner.meet()  # all processes with the same weights
     for x, label in _batches(data, batch_size, shuffle=False, seed=0):
         samples += len(label)
         if ranks is not None:

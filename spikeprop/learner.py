@@ -294,24 +294,32 @@ class ForwardLearner:
         """The processes that learn together; None for one alone."""
         return None if self.group is None else Ranks.present()
 
-    def share(self, n_recordings: int) -> Share | None:
-        """Return this process's share of a batch of which it has so many recordings.
+    def meet(self) -> Ranks | None:
+        """Return the processes that learn together, None for one alone; all have to call.
 
-        None for a process that learns alone; else all have to call. The first call gives every
-        process the network, signals and optimisers of the first.
+        The first call gives every process the network, signals and optimisers of the first.
+
+        Raises
+        ------
+        ValueError
+            If the rule or the network cannot be split.
+        """
+        ranks = self.ranks
+        if ranks is not None and not self.shares:
+            begin_sharing(self, ranks)
+            self.shares = True
+        return ranks
+
+    def share(self, n_recordings: int) -> Share | None:
+        """Return this process's share of a batch of which it has so many recordings; see `meet`.
 
         Raises
         ------
         ValueError
             If the rule or the network cannot be split, or there is no recording at all.
         """
-        ranks = self.ranks
-        if ranks is None:
-            return None
-        if not self.shares:
-            begin_sharing(self, ranks)
-            self.shares = True
-        return Share.of(ranks, n_recordings)
+        ranks = self.meet()
+        return None if ranks is None else Share(ranks, n_recordings)
 
     @property
     def device(self) -> torch.device:
@@ -436,17 +444,19 @@ class ForwardLearner:
             flushed_denormals(),
         ):
             passage = self._learn(x, label, share)
+            metrics = measure(
+                passage,
+                label,
+                self.rule.predict_from,
+                last_step=False,
+                regression=self.rule.regression,
+            )
+            whole = None if share is None else share.begin_whole(metrics, passage)
+            passage.settle()  # the last sums of gradients arrive before those of metrics
         self.updates += 1
         reset(self.net)
-        metrics = measure(
-            passage,
-            label,
-            self.rule.predict_from,
-            last_step=False,
-            regression=self.rule.regression,
-        )
-        if share is not None:
-            metrics, passage = share.whole(metrics, passage)
+        if whole is not None:
+            metrics, passage = whole()
         checks.finite_loss(metrics.loss, self.blocks, self.updates)
         if self.rule.homeostasis is not None:
             keep_rates(self.rule.homeostasis, passage)
@@ -460,7 +470,7 @@ class ForwardLearner:
             with following_statistics(self.net, n):
                 return self._run(x, filters, label, self.optimizers)
         with (
-            following_statistics(self.net, n, share.total, share.mean),
+            following_statistics(self.net, n, lambda: share.total, share.mean),
             share.dropout(self.net, self.rule),
             share.reducing(self.bound().own_optimizer),
         ):

@@ -46,7 +46,10 @@ def batch_norms(net: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
 
 @contextmanager
 def following_statistics(
-    net: nn.Module, n_recordings: int, total: int | None = None, mean: Mean = _here
+    net: nn.Module,
+    n_recordings: int,
+    total: Callable[[], int] | None = None,
+    mean: Mean = _here,
 ) -> Iterator[None]:
     """Update the running statistics of every batch norm from what passes through meanwhile.
 
@@ -56,8 +59,8 @@ def following_statistics(
         The network; its batch norms are in evaluation mode.
     n_recordings : int
         Rows of the batch that count; signal rows stand behind them.
-    total : int, optional
-        Recordings in all processes that share the batch; ``n_recordings`` for one.
+    total : callable, optional
+        Returns the recordings in all processes that share the batch; ``n_recordings`` for one.
     mean : callable
         Turns means over this process's recordings into those over all; as they are for one.
     """
@@ -74,7 +77,8 @@ def following_statistics(
     norms = batch_norms(net)
     for norm in norms:
         if norm.momentum != 0.0:
-            norm.__dict__[FOLLOWED] = (n_recordings, total or n_recordings, mean)
+            whole = n_recordings if total is None else total()
+            norm.__dict__[FOLLOWED] = (n_recordings, whole, mean)
     handles = [norm.register_forward_pre_hook(note) for norm in norms]
     try:
         yield

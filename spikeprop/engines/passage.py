@@ -63,3 +63,6 @@ class Passage(Generic[S]):
     def steps(self) -> int:
         """Time steps made."""
         return self.blocks[0].t
+
+    def settle(self) -> None:
+        """Wait for updates that processes still sum, if any, and make them."""

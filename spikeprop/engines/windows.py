@@ -137,6 +137,15 @@ class _Batch(Passage[BlockRecord]):
     labels: Tensor | None = None
     update_every: int = 1
 
+    def settle(self) -> None:
+        """Wait for updates that processes still sum, if any, and make them."""
+        for stage in self.stages:
+            stage.settle()
+            # Not the optimiser's own way, which asks the profiler and the compiler for leave.
+            for group in [] if stage.optimizer is None else stage.optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
+
 
 @dataclass
 class WindowedEngine:
@@ -271,7 +280,7 @@ class WindowedEngine:
 
     @torch.no_grad()
     def run(self, x: Tensor | EventBatch, passage: Passage[Any]) -> None:
-        """Run whole sequences ``(T, B, *features)``, and learn."""
+        """Run whole sequences ``(T, B, *features)``, and learn; ``passage.settle()`` is left."""
         assert isinstance(passage, _Batch)
         steps, x = x.shape[0], self.input(x)
         learns = any(stage.optimizer is not None for stage in passage.stages)
@@ -350,13 +359,8 @@ class WindowedEngine:
         return window
 
     def end(self, passage: _Batch, steps: int) -> None:
-        """End a batch after all of its time steps."""
+        """End a batch after all of its time steps; ``passage.settle()`` is left."""
         for stage in passage.stages:
-            stage.settle()
-            # Not the optimiser's own way, which asks the profiler and the compiler for leave.
-            for group in [] if stage.optimizer is None else stage.optimizer.param_groups:
-                for parameter in group["params"]:
-                    parameter.grad = None
             stage.record.t = steps
             stage.record.spike_sum = stage.scan.spike_sum
 

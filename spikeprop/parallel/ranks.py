@@ -126,9 +126,18 @@ class Ranks:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum over all processes, the same bits in each."""
+        return self.begin_total(tensor)()
+
+    def begin_total(self, tensor: Tensor) -> Callable[[], Tensor]:
+        """Begin to sum a tensor over all processes; return what waits for the sum and gives it."""
         total = tensor.detach().to(self.device, copy=True)
-        self.begin_sum([total])()
-        return total.to(tensor.device)
+        wait = self.begin_sum([total])
+
+        def result() -> Tensor:
+            wait()
+            return total.to(tensor.device)
+
+        return result
 
     def begin_sum(self, tensors: Sequence[Tensor], weight: float = 1.0) -> Callable[[], None]:
         """Begin to sum tensors in place, each process's ``weight`` times; return the wait.
@@ -160,9 +169,14 @@ class Ranks:
 
     def counts(self, number: int) -> list[int]:
         """Return a number of every process, in the order of their ranks."""
+        return self.begin_counts(number)()
+
+    def begin_counts(self, number: int) -> Callable[[], list[int]]:
+        """Begin to do so; return what waits for the numbers and returns them."""
         found = torch.zeros(self.size, dtype=torch.int64)
         found[self.rank] = number
-        return [int(value) for value in self.sum(found)]
+        total = self.begin_total(found)
+        return lambda: [int(value) for value in total()]
 
     # ------------------------------------------------------------------ words from the first
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -37,36 +37,44 @@ __all__ = ["RANDOM", "Share", "check_batches", "check_divisible", "split"]
 RANDOM = (StochasticLIF, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
 
 
-@dataclass(frozen=True)
 class Share:
-    """Part of a batch that this process has.
+    """Part of a batch that this process has; all processes have to make theirs.
 
-    Attributes
+    How many recordings the others have is waited for where it is first asked for: a block can be
+    through its part by then.
+
+    Parameters
     ----------
     ranks : Ranks
         The processes.
-    first, count, total : int
-        Its first recording and their number, out of how many; in the order of the ranks.
+    count : int
+        Recordings that this process has.
+
+    Raises
+    ------
+    ValueError
+        If no process has any.
     """
 
-    ranks: Ranks
-    first: int
-    count: int
-    total: int
-
-    @classmethod
-    def of(cls, ranks: Ranks, count: int) -> Share:
-        """Return the share of a process that has ``count`` recordings; all have to call.
-
-        Raises
-        ------
-        ValueError
-            If no process has any.
-        """
-        counts = ranks.counts(count)
-        if not sum(counts):
+    def __init__(self, ranks: Ranks, count: int) -> None:
+        self.ranks, self.count = ranks, count
+        self._wait = ranks.begin_counts(count)
+        if not count and not self.total:
             raise ValueError("x needs at least one time step and one sample in one of the ranks")
-        return cls(ranks, sum(counts[: ranks.rank]), count, sum(counts))
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        return self._wait()
+
+    @property
+    def first(self) -> int:
+        """Its first recording in the batch, which is in the order of the ranks."""
+        return sum(self._counts[: self.ranks.rank])
+
+    @property
+    def total(self) -> int:
+        """Recordings of the batch."""
+        return sum(self._counts)
 
     @property
     def weight(self) -> float:
@@ -110,25 +118,37 @@ class Share:
         gradients = [p.grad for g in optimizer.param_groups for p in g["params"]]
         self.reduce(gradients)()
 
-    def whole(self, own: Metrics, passage: Passage[Seen]) -> tuple[Metrics, Passage[BlockRecord]]:
-        """Return the metrics of the whole batch, and what the blocks did to it: their spikes.
+    def begin_whole(
+        self, own: Metrics, passage: Passage[Seen]
+    ) -> Callable[[], tuple[Metrics, Passage[BlockRecord]]]:
+        """Begin to sum what was measured; return what waits for it and returns it.
 
-        Scores and predictions stay this process's.
+        That is the metrics of the whole batch, and what the blocks did to it: their spikes. Scores
+        and predictions stay this process's.
         """
         sums = [torch.as_tensor(item.spike_sum) for item in passage.blocks]
         means = torch.stack([own.loss, own.accuracy]).nan_to_num(0.0) * self.weight
         bad = ~torch.isfinite(own.loss)
         flat = torch.cat([v.reshape(-1).double() for v in (*sums, means, bad)])
-        flat = self.ranks.sum(flat if self.count else torch.zeros_like(flat))
+        total = self.ranks.begin_total(flat if self.count else torch.zeros_like(flat))
         sizes = [value.numel() for value in (*sums, own.loss, own.loss, bad)]
-        *parts, loss, accuracy, found = torch.split(flat, sizes)
+        return lambda: self._whole(own, passage, sums, torch.split(total(), sizes))
+
+    def _whole(
+        self,
+        own: Metrics,
+        passage: Passage[Seen],
+        sums: Sequence[Tensor],
+        found: Sequence[Tensor],
+    ) -> tuple[Metrics, Passage[BlockRecord]]:
+        *parts, loss, accuracy, bad = found
         records = [
             BlockRecord(item.block, item.t, spike_sum=part.reshape(value.shape).to(value.dtype))
             for item, value, part in zip(passage.blocks, sums, parts, strict=True)
         ]
         whole = Passage(records, self.total)
         # A loss that is not a number in one process is none in all of them.
-        loss = torch.where(found > 0, torch.nan, loss).to(own.loss)
+        loss = torch.where(bad > 0, torch.nan, loss).to(own.loss)
         accuracy = torch.where(own.accuracy.isnan(), torch.nan, accuracy).to(own.loss)
         spikes = torch.stack([part.mean() for part in parts])
         rate = (spikes / (whole.steps * self.total)).to(own.loss)

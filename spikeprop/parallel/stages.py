@@ -97,6 +97,7 @@ class Stage:
                 got = receive(span.last - span.first) if x is None else engine.window(x, span)
                 yield engine.advance(got, batch, span, self.sparse_behind)
         engine.end(batch, steps)
+        batch.settle()
 
     def _comparisons(self, batch: Any, steps: int) -> list[Comparison] | None:
         """Return the losses in numbers, if the whole network can go in groups of recordings."""
