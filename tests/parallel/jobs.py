@@ -183,6 +183,8 @@ def mistaken() -> None:
         learner.fit((x.double(), labels), epochs=1, batch_size=1)
     with pytest.raises(ValueError, match="not split among processes"):
         learner.step(x[0].double(), labels)
+    with pytest.raises(ValueError, match="one sample in one of the ranks"):
+        learner.update(x[:, :0].double(), labels[:0])
     ranks = Ranks.present()
     assert ranks is not None
     with pytest.raises(ValueError if ranks.first else RuntimeError, match="no such thing"):
