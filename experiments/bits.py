@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from spikeprop import ForwardLearner
 from spikeprop.assemble import Data, build_learner, open_data
 from spikeprop.bits import fine_tuned
 from spikeprop.config import TrainConfig
+from spikeprop.experiments.report import in_percent
 from spikeprop.experiments.store import Store
 
 __all__ = ["BitsConfig", "BitsExperiment", "main", "table"]
@@ -147,19 +148,15 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         "| bits | rounded | fine-tuned | against float |",
         "|---|---|---|---|",
-        f"| float | {_shown(full)} | | |",
+        f"| float | {in_percent(full)} | | |",
     ]
     for bits, cells in results["bits"].items():
         rounded = [cell["rounded"] for cell in cells]
         tuned = [cell["tuned"] for cell in cells]
         paired = [a - b for a, b in zip(tuned, full, strict=True)]
-        lines.append(f"| {bits} | {_shown(rounded)} | {_shown(tuned)} | {_shown(paired, '+')} |")
+        shown = (in_percent(rounded), in_percent(tuned), in_percent(paired, "+"))
+        lines.append(f"| {bits} | {' | '.join(shown)} |")
     return "\n".join(lines)
-
-
-def _shown(values: list[float], sign: str = "") -> str:
-    spread = stdev(values) if len(values) > 1 else 0.0
-    return f"{100 * mean(values):{sign}.2f} ± {100 * spread:.2f}"
 
 
 def main() -> int:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +41,7 @@ from spikeprop.evidence import Leaky
 from spikeprop.experiments.bptt import BPTT, over_time
 from spikeprop.experiments.linear import linear
 from spikeprop.experiments.recordings import Split
+from spikeprop.experiments.report import in_percent
 from spikeprop.experiments.training import train_together
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import LIF, Delay
@@ -283,9 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, list[float]]:
             results.setdefault(method, []).append(found)
             seconds = time.perf_counter() - start
             print(f"{method}, seed {seed}: {100 * found:.2f} %, {seconds:.0f} s", flush=True)
-        several = len(results[method]) > 1
-        spread = f" ± {100 * statistics.stdev(results[method]):.2f}" if several else ""
-        print(f"{method}: {100 * statistics.mean(results[method]):.2f}{spread} %", flush=True)
+        print(f"{method}: {in_percent(results[method])} %", flush=True)
         if given.out is not None:
             text = json.dumps({**vars(given), "results": results}, default=str, indent=2)
             write_text(given.out, text + "\n")

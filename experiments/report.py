@@ -10,7 +10,7 @@ from typing import Any
 
 from spikeprop.experiments.search import METHODS
 
-__all__ = ["Report", "paired_difference", "print_report"]
+__all__ = ["Report", "in_percent", "paired_difference", "print_report"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,15 @@ class Report:
         }
 
 
+def in_percent(shares: Sequence[float], sign: str = "") -> str:
+    """Return the mean of shares in percent and, of more than one, their standard deviation.
+
+    ``sign="+"`` writes that of a mean above 0.
+    """
+    spread = f" ± {100 * stdev(shares):.2f}" if len(shares) > 1 else ""
+    return f"{100 * mean(shares):{sign}.2f}{spread}"
+
+
 def paired_difference(ours: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """Return the mean of ``ours - other`` over the runs and its standard error (0 for one run).
 
@@ -105,14 +114,13 @@ def print_report(report: Report) -> None:
     for name in ("method", "mean ± sd", "each", "ms per update", "peak memory, MiB"):
         table.add_column(name, justify="left" if name == "method" else "right")
     for method, cells in report.cells.items():
-        values = [100 * a for a in report.accuracies(method)]
-        spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+        values = report.accuracies(method)
         times = [1000 * c["update_seconds"] for c in cells if "update_seconds" in c]
         memory = report.memory_mib.get(method)
         table.add_row(
             method,
-            f"{mean(values):.2f}{spread}",
-            " ".join(f"{v:.2f}" for v in values),
+            in_percent(values),
+            " ".join(f"{100 * value:.2f}" for value in values),
             f"{median(times):.1f}" if times else "",
             "" if memory is None else f"{memory:.1f}",
         )

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from spikeprop.datasets import MNIST, FashionMNIST
 from spikeprop.datasets.files import write_text
+from spikeprop.experiments.report import in_percent
 from spikeprop.fit import Callback, EpochResult
 from spikeprop.learner import ForwardLearner, OptimizerFactory
 
@@ -112,10 +113,8 @@ def main(description: str, run: Run, arguments: Sequence[str] | None = None) -> 
             f"{learner.engine_choice}, {seconds[-1]:.0f} s",
             flush=True,
         )
-    mean = statistics.mean(accuracies)
-    spread = statistics.stdev(accuracies) if len(accuracies) > 1 else float("nan")
-    print(f"{given.dataset}: test accuracy {100 * mean:.2f} ± {100 * spread:.2f} %")
+    print(f"{given.dataset}: test accuracy {in_percent(accuracies)} %")
     if given.out is not None:
         results = {**vars(given), "accuracies": accuracies, "seconds": seconds}
         write_text(given.out, json.dumps(results, default=str, indent=2) + "\n")
-    return mean
+    return statistics.mean(accuracies)

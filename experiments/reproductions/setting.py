@@ -26,6 +26,7 @@ from spikeprop.datasets import Binning, EventBatch, make_loader, stored
 from spikeprop.datasets.catalogue import CATALOGUE, open_set
 from spikeprop.datasets.files import data_root, write_text
 from spikeprop.datasets.slicing import EventSlices
+from spikeprop.experiments.report import in_percent
 from spikeprop.experiments.stills import load
 from spikeprop.fit import Callback, EpochResult, TensorBatches
 from spikeprop.learner import ForwardLearner
@@ -201,13 +202,11 @@ def main(setting: Setting, arguments: Sequence[str] | None = None) -> float:
             f"{learner.engine_choice}, {seconds:.0f} s",
             flush=True,
         )
-    mean = statistics.mean(results)
-    spread = statistics.stdev(results) if len(results) > 1 else float("nan")
-    print(f"{given.rule}: {100 * mean:.2f} ± {100 * spread:.2f} %, final epoch")
+    print(f"{given.rule}: {in_percent(results)} %, final epoch")
     print(f"published: {setting.published[given.rule]}")
     if given.out is not None:
         write_text(given.out, json.dumps({**vars(given), "accuracies": results}, default=str))
-    return mean
+    return statistics.mean(results)
 
 
 def say_needs(setting: Setting, given: argparse.Namespace) -> None:
