@@ -220,7 +220,7 @@ def build_network(config: TrainConfig, input_shape: tuple[int, ...]) -> nn.Seque
     return build_shape(
         "-".join(map(str, config.hidden)),
         input_shape,
-        beta=config.beta,
+        beta=config.decay,
         dropout=config.dropout,
         seed=config.seed,
         lags=[lag // config.time_window for lag in config.lags],

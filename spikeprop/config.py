@@ -150,6 +150,10 @@ class TrainConfig:
     evidence_alpha: float = 0.1
     """sigprop: weight of the newest time step in leaky evidence [fraction]."""
 
+    evidence_tau: float | None = None
+    """sigprop: time constant of leaky evidence, whatever the time_window, in place of
+    evidence_alpha [ms]."""
+
     rectify: bool = True
     """sigprop: cut evidence below zero off."""
 
@@ -197,6 +201,9 @@ class TrainConfig:
 
     beta: float = 0.9
     """Decay of the membrane voltage [per time step]."""
+
+    tau_mem: float | None = None
+    """Time constant of the membrane voltage, whatever the time_window, in place of beta [ms]."""
 
     lags: tuple[int, ...] = ()
     """Let every input of a layer arrive later by one of these, drawn at random; multiples of
@@ -276,18 +283,14 @@ class TrainConfig:
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must be one or more sizes of at least 1, got {self.hidden}")
         check_lags(self.lags, self.time_window)
-        if self.lags and not (self.n_time_bins is self.event_count is None):
-            raise ValueError(
-                f"lags={self.lags} need time steps of one length: give time_window, neither "
-                "n_time_bins nor event_count"
-            )
+        self._check_times()
         _inside(self, "beta", 0.0, 1.0, "[]")
         _inside(self, "validation", 0.0, 1.0, "[)")
         _inside(self, "dropout", 0.0, 1.0, "[)")
         _inside(self, "evidence_alpha", 0.0, 1.0, "(]")
         _inside(self, "homeostasis", 0.0, 1.0, "(]")
         _inside(self, "homeostasis_gain", 0.0, math.inf, "[)")
-        for name in ("lr", "tau", "signal_scale", "checkpoint_minutes"):
+        for name in ("lr", "tau", "evidence_tau", "tau_mem", "signal_scale", "checkpoint_minutes"):
             _inside(self, name, 0.0, math.inf, "()")
         check_rule_name(self.rule)
         if self.rule != "sigprop":
@@ -304,6 +307,43 @@ class TrainConfig:
         ):
             raise ValueError(
                 f"name must be the name of one folder inside runs_dir, got {self.name!r}"
+            )
+
+    @property
+    def decay(self) -> float:
+        """Decay of the membrane voltage per time step, by ``beta`` or ``tau_mem``."""
+        return self.beta if self.tau_mem is None else self._kept(self.tau_mem)
+
+    @property
+    def newest(self) -> float:
+        """Weight of the newest step in leaky evidence, by its alpha or its time constant."""
+        tau = self.evidence_tau
+        return self.evidence_alpha if tau is None else 1.0 - self._kept(tau)
+
+    def _kept(self, milliseconds: float) -> float:
+        """Return what a time step leaves of a value that decays with this time constant."""
+        return math.exp(-self.time_window / (1000 * milliseconds))
+
+    def _check_times(self) -> None:
+        """Refuse times where steps have none, and two ways of saying the same."""
+        for name in ("lags", "tau_mem", "evidence_tau"):
+            value = getattr(self, name)
+            if value and not (self.n_time_bins is self.event_count is None):
+                raise ValueError(
+                    f"{name}={value} needs time steps of one length: give time_window, neither "
+                    "n_time_bins nor event_count"
+                )
+        for name, other in (("tau_mem", "beta"), ("evidence_tau", "evidence_alpha")):
+            default = type(self).__dataclass_fields__[other].default
+            if getattr(self, name) is not None and getattr(self, other) != default:
+                raise ValueError(
+                    f"{name} stands in place of {other}: give one of them, not both (got "
+                    f"{getattr(self, name)} and {getattr(self, other)})"
+                )
+        if self.evidence_tau is not None and self.evidence != "leaky":
+            raise ValueError(
+                f"evidence_tau={self.evidence_tau} is that of evidence 'leaky', got "
+                f"{self.evidence!r}"
             )
 
     def _refuse_options_of_sigprop(self) -> None:
@@ -326,6 +366,7 @@ SIGPROP_OPTIONS = (
     "potential",
     "evidence",
     "evidence_alpha",
+    "evidence_tau",
     "rectify",
     "smooth",
     "signal",
@@ -372,7 +413,16 @@ HOW_TO_RUN = (
 )
 """Options that say where and how to run, and may differ when a run is resumed."""
 
-ADDED = ("limit", "order_window", "lags", "pipeline", "coding_period", "phases")
+ADDED = (
+    "limit",
+    "order_window",
+    "lags",
+    "pipeline",
+    "coding_period",
+    "phases",
+    "tau_mem",
+    "evidence_tau",
+)
 """Options that older runs do not have, and whose default is what was done before."""
 
 

@@ -39,7 +39,7 @@ def sigprop_of(config: TrainConfig, num_classes: int) -> SigProp:
     }
     coding = codings.get(config.coding) or Phases(config.coding_period, config.phases)
     leaky = config.evidence == "leaky"
-    evidence = Leaky(config.evidence_alpha) if leaky else evidence_of(config.evidence)
+    evidence = Leaky(config.newest) if leaky else evidence_of(config.evidence)
     homeostasis = None
     if config.homeostasis is not None:
         homeostasis = Homeostasis(target=config.homeostasis, gain=config.homeostasis_gain)

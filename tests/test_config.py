@@ -58,7 +58,11 @@ def test_json_of_anything_else_is_a_value_error(text: str) -> None:
         ({"shift": -1}, r"shift must be at least 0, got -1"),
         ({"n_time_bins": 5, "event_count": 5}, r"n_time_bins and event_count.*not both"),
         ({"lags": (0, 20_000)}, r"lags must be whole numbers of time steps of 15000 µs"),
-        ({"lags": (0, 15_000), "n_time_bins": 5}, r"lags=.* need time steps of one length"),
+        ({"lags": (0, 15_000), "n_time_bins": 5}, r"lags=.* needs time steps of one length"),
+        ({"tau_mem": 20.0, "event_count": 5}, "tau_mem=20.0 needs time steps of one length"),
+        ({"tau_mem": 20.0, "beta": 0.5}, r"tau_mem stands in place of beta.* \(got 20.0 and 0.5\)"),
+        ({"tau_mem": 0.0}, r"tau_mem must be in \(0, inf\), got 0"),
+        ({"evidence_tau": 20.0}, "that of evidence 'leaky', got 'running-mean'"),
         ({"hidden": ()}, r"hidden must be one or more sizes"),
         ({"hidden": (5, 0)}, r"hidden must be one or more sizes of at least 1, got \(5, 0\)"),
         ({"beta": 1.5}, r"beta must be in \[0, 1\], got 1.5"),
@@ -94,6 +98,17 @@ def test_values_outside_their_range(options: dict[str, Any], message: str) -> No
 def test_values_of_another_type(options: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         TrainConfig(**options)
+
+
+def test_times_mean_the_same_whatever_the_length_of_a_step() -> None:
+    fine, coarse = (
+        TrainConfig(time_window=window, tau_mem=22, evidence="leaky", evidence_tau=12.5)
+        for window in (5_000, 15_000)
+    )
+    assert coarse.decay == pytest.approx(fine.decay**3)
+    assert 1 - coarse.newest == pytest.approx((1 - fine.newest) ** 3)
+    given = TrainConfig(beta=0.8, evidence="leaky", evidence_alpha=0.3)
+    assert (given.decay, given.newest) == (0.8, 0.3)
 
 
 def test_whole_numbers_are_floats_and_strings_are_paths() -> None:

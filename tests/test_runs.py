@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from spikeprop import inference, runs
 from spikeprop.checkpoint import load_state
 from spikeprop.checkpoints import Checkpoints
 from spikeprop.config import TrainConfig
+from spikeprop.evidence import Leaky
 from spikeprop.monitor import CsvLog
-from spikeprop.neurons import Delay
+from spikeprop.neurons import LIF, Delay
 from spikeprop.train import count_backward_passes, peak_memory_mib, train
 
 TIMES = {"seconds", "samples_per_second"}
@@ -189,7 +191,7 @@ def test_resume_gives_the_same_bits(
 
 
 def test_a_network_with_delays_goes_on_and_is_built_again(data: Path, tmp_path: Path) -> None:
-    options = {"lags": (0, 120_000), "beta": 0.5, "evidence": "leaky", "evidence_alpha": 0.7}
+    options = {"lags": (0, 120_000), "tau_mem": 90, "evidence": "leaky", "evidence_tau": 50}
     whole = train(config(data, tmp_path / "whole", **options), quiet_console())
     cut = tmp_path / "cut"
     with pytest.MonkeyPatch.context() as patch:
@@ -201,6 +203,9 @@ def test_a_network_with_delays_goes_on_and_is_built_again(data: Path, tmp_path: 
     learner = inference.load(whole.path)[0]
     delays = [module.delay for module in learner.net if isinstance(module, Delay)]
     assert [set(delay.tolist()) for delay in delays] == [{0, 2}, {0, 2}]
+    neurons = [module for module in learner.net if isinstance(module, LIF)]
+    assert [float(neuron.beta) for neuron in neurons] == pytest.approx(2 * [exp(-60 / 90)])
+    assert learner.rule.evidence == Leaky(1 - exp(-60 / 50))
     assert inference.evaluate(whole.path)[0].accuracy == whole.metrics()["test_accuracy"]
 
 
