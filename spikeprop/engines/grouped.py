@@ -150,7 +150,7 @@ class _Block:
         self._along = np.zeros((workers, steps, self.signals), self.logits.dtype)
 
     def _currents(self, worker: int, rows: int, steps: int) -> Tensor:
-        """Return room for currents ``(rows, steps, N or more)``; worker -1's is for signals.
+        """Return room for currents ``(rows, steps, N or more)``; signals take the first worker's.
 
         Rows are no power of two apart: those would share a few sets of a cache.
         """
@@ -164,7 +164,7 @@ class _Block:
     def send(self, below: Rows | None, given: list[Tensor], weights: Array) -> Rows:
         """Run the class signals; ``given`` are their currents in the first block."""
         steps, n, signals = weights.shape[1], self.scan.n_recordings, self.signals
-        x = self._currents(-1, signals, steps)
+        x = self._currents(0, signals, steps)
         if below is not None:
             below = self.product.arrive_in_group(below, n, self._first_step, -1)
         if below is None:
@@ -243,7 +243,7 @@ class _Block:
         self.scan.counts += self._counts.sum(axis=0)
         if not self.learns:
             return
-        events, table = self.product.no_events(), self._currents(-1, 0, 0).flatten(0, 1)
+        events, table = self.product.no_events(), self._currents(0, 0, 0).flatten(0, 1)
         if self.answers:
             events, table = self._answer(weights)
             if span.goes_on:
@@ -269,7 +269,7 @@ class _Block:
     def _answer(self, weights: Array) -> tuple[Sorted, Tensor]:
         """Make the signals' modulators, and return the events that they are for, and them."""
         steps, n, signals = weights.shape[1], self.scan.n_recordings, self.signals
-        x = self._currents(-1, signals, steps)
+        x = self._currents(0, signals, steps)
         threads = kernel_threads()
         parts = spans(signals, threads, worth(self.size * steps))
         arguments = (
