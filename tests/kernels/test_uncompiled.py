@@ -18,6 +18,7 @@ from spikeprop.kernels import (
     cosine,
     deferred,
     every_step,
+    groups,
     lanes,
     live,
     neuron,
@@ -32,7 +33,9 @@ from spikeprop.rules import SigProp
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = (adam, cosine, deferred, every_step, lanes, live, neuron, recordings, sparse, table)
+    modules = (
+        adam, cosine, deferred, every_step, groups, lanes, live, neuron, recordings, sparse, table,
+    )  # fmt: skip
     for module in modules:
         for name, value in list(vars(module).items()):
             if hasattr(value, "py_func"):
