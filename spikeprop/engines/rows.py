@@ -101,20 +101,20 @@ class Rows(NamedTuple):
 def as_events(x: Tensor) -> EventBatch:
     """List the events of a dense batch ``(T, B, *features)`` on the CPU, in compiled code."""
     steps, batch = x.shape[:2]
-    flat = x.transpose(0, 1).reshape(batch * steps, -1)
+    flat = x.reshape(steps, batch, -1)
     if flat.dtype == torch.bool:
         flat = flat.to(torch.uint8)
     cells = flat.contiguous().numpy()
-    counts = np.empty(len(cells), dtype=np.int64)
-    others = sparse.count_dense(cells, counts)
-    offsets = np.zeros(len(cells) + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    channels = np.empty(offsets[-1], dtype=np.int32)
-    values = np.empty(offsets[-1] if others else 0, dtype=cells.dtype)
-    sparse.fill_dense(cells, offsets, channels, values)
-    kept = torch.from_numpy(values) if others else None
+    offsets = np.zeros(steps * batch + 1, dtype=np.int64)
+    others = sparse.count_dense(cells, offsets[1:])
+    np.cumsum(offsets, out=offsets)
+    events = int(offsets[-1])
+    channels = np.empty(events + 1, dtype=np.int32)
+    values = np.empty(events + 1 if others else 0, dtype=cells.dtype)
+    sparse.fill_dense(cells, cells.view(f"u{cells.itemsize}"), offsets, channels, values)
+    kept = torch.from_numpy(values[:events]) if others else None
     if kept is not None and not kept.is_floating_point():
         kept = kept.to(torch.float32)
     return EventBatch(
-        torch.from_numpy(offsets), torch.from_numpy(channels), kept, steps, x.shape[2:]
+        torch.from_numpy(offsets), torch.from_numpy(channels[:events]), kept, steps, x.shape[2:]
     )

@@ -20,6 +20,9 @@ from spikeprop.kernels.vector import TILE, add_rows
 
 Array = NDArray[Any]
 
+#: Entries of a dense row that are looked at together.
+LOOK = 8
+
 __all__ = [
     "TILE",
     "advance",
@@ -345,32 +348,65 @@ def fit(offsets: Array, channels: Array, size: int) -> bool:
 
 @kernel
 def count_dense(x: Array, counts: Array) -> int:
-    """Count the non-zero entries of each row of ``x``; return how many are not 1."""
+    """Count the non-zero entries of each ``x[t, b]`` into ``counts[b * T + t]``.
+
+    Returns
+    -------
+    int
+        How many of them are not 1.
+    """
+    steps, batch, size = x.shape
     others = 0
-    for r in range(x.shape[0]):
-        row = x[r]
-        count = 0
-        for j in range(row.size):
-            if row[j] != 0:
-                count += 1
-                if row[j] != 1:
-                    others += 1
-        counts[r] = count
+    for b in range(batch):
+        for t in range(steps):
+            row = x[t, b]
+            count, odd = 0, 0
+            for j in range(size):  # without a branch, so that lanes do it
+                count += row[j] != 0
+                odd += (row[j] != 0) & (row[j] != 1)
+            counts[b * steps + t] = count
+            others += odd
     return others
 
 
 @kernel
-def fill_dense(x: Array, offsets: Array, channels: Array, values: Array) -> None:
-    """List the non-zero entries of each row of ``x``; ``values`` may be empty."""
-    for r in range(x.shape[0]):
-        row = x[r]
-        i = offsets[r]
-        for j in range(row.size):
-            if row[j] != 0:
-                channels[i] = j
-                if values.size > 0:
-                    values[i] = row[j]
-                i += 1
+def fill_dense(x: Array, bits: Array, offsets: Array, channels: Array, values: Array) -> None:
+    """List the non-zero entries that :func:`count_dense` has counted.
+
+    Parameters
+    ----------
+    x : ndarray, shape (T, B, N)
+        The entries.
+    bits : ndarray, shape (T, B, N)
+        The same memory as unsigned integers: all zero for several entries is soon seen.
+    offsets : ndarray of int64, shape (B * T + 1,)
+        Row ``b * T + t`` owns ``channels[offsets[b * T + t]:offsets[b * T + t + 1]]``.
+    channels, values : ndarray
+        Are filled; one place longer than the list. ``values`` may be empty.
+    """
+    steps, batch, size = x.shape
+    whole = size - size % LOOK
+    for b in range(batch):
+        for t in range(steps):
+            row, word, i = x[t, b], bits[t, b], offsets[b * steps + t]
+            for first in range(0, whole, LOOK):
+                seen = word[first]
+                for k in range(1, LOOK):
+                    seen |= word[first + k]
+                if seen != 0:
+                    i = _list(row, first, first + LOOK, channels, values, i)
+            _list(row, whole, size, channels, values, i)
+
+
+@kernel
+def _list(row: Array, first: int, last: int, channels: Array, values: Array, i: int) -> int:
+    """List some entries of a row from place ``i`` on; return the place behind them."""
+    for j in range(first, last):  # each is written, and by the next one again if it was zero
+        channels[i] = j
+        if values.size > 0:
+            values[i] = row[j]
+        i += row[j] != 0
+    return i
 
 
 def columns(outputs: int, threads: int) -> list[tuple[int, int]]:
