@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikeprop.engines.rows import as_events
@@ -12,6 +12,7 @@ from spikeprop.engines.rows import as_events
 DTYPES = [torch.float32, torch.float64, torch.bool, torch.uint8, torch.int32, torch.int64]
 
 
+@settings(deadline=None)  # the first one of a type is compiled
 @given(
     dtype=st.sampled_from(DTYPES),
     shape=st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.integers(1, 19)),
