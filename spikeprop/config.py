@@ -334,11 +334,11 @@ class TrainConfig:
                     "n_time_bins nor event_count"
                 )
         for name, other in (("tau_mem", "beta"), ("evidence_tau", "evidence_alpha")):
-            default = type(self).__dataclass_fields__[other].default
-            if getattr(self, name) is not None and getattr(self, other) != default:
+            time, number = getattr(self, name), getattr(self, other)
+            if time is not None and number != getattr(TrainConfig, other):
                 raise ValueError(
-                    f"{name} stands in place of {other}: give one of them, not both (got "
-                    f"{getattr(self, name)} and {getattr(self, other)})"
+                    f"{name} stands in place of {other}: give one of them, not both (got {time} "
+                    f"and {number})"
                 )
         if self.evidence_tau is not None and self.evidence != "leaky":
             raise ValueError(

@@ -229,11 +229,8 @@ class ForwardLearner:
         self.set_scheduler(self._make_scheduler)
 
     def _make_optimizers(self, blocks: Sequence[Block]) -> list[torch.optim.Optimizer | None]:
-        chosen = [block.trained and self.rule.trains_blocks for block in blocks]
-        return [
-            self._made(block.parameters) if learns else None
-            for block, learns in zip(blocks, chosen, strict=True)
-        ]
+        learning = self.rule.trains_blocks
+        return [self._made(b.parameters) if learning and b.trained else None for b in blocks]
 
     def _made(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         optimizer = self._make_optimizer(parameters)

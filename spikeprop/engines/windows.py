@@ -138,7 +138,7 @@ class _Batch(Passage[BlockRecord]):
     update_every: int = 1
 
     def settle(self) -> None:
-        """Wait for updates that processes still sum, if any, and make them."""
+        """Make the updates that processes still sum, if any, and clear the gradients."""
         for stage in self.stages:
             stage.settle()
             # Not the optimiser's own way, which asks the profiler and the compiler for leave.

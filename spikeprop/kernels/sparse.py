@@ -20,9 +20,6 @@ from spikeprop.kernels.vector import TILE, add_rows
 
 Array = NDArray[Any]
 
-#: Entries of a dense row that are looked at together.
-LOOK = 8
-
 __all__ = [
     "TILE",
     "advance",
@@ -37,6 +34,9 @@ __all__ = [
     "sum_products",
     "sum_rows",
 ]
+
+#: Entries of a dense row that are looked at together.
+LOOK = 8
 
 
 @kernel
