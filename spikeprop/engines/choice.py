@@ -105,9 +105,10 @@ def choose(wanted: str, reference: StepwiseEngine, density: float, update_every:
         return Choice("reference", str(error), reference)
     shown = f"{100 * density:.2g} % of the inputs are active"
     if reference.device.type != "cpu":
-        if update_every == 1:
+        in_triton = kernels.triton_runs_on(reference.device)
+        if update_every == 1 and not (in_triton and all(membrane_of(k.block) for k in links)):
             return Choice("reference", f"an update at every step on {reference.device}", reference)
-        return _chunked(reference, links, f"on {reference.device}, an update every few steps")
+        return _chunked(reference, links, f"on {reference.device}")
     if any(link.flat for link in links[1:]) or (links[0].flat and density <= CROSSOVER):
         if kernels.available():
             return _event(reference, links, density, shown)

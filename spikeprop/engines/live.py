@@ -68,6 +68,20 @@ def plain_steps(optimizer: torch.optim.Optimizer) -> str | None:
     return None
 
 
+def step_sizes(
+    optimizer: torch.optim.Optimizer | None, weight: Tensor, bias: Tensor | None
+) -> tuple[float, float]:
+    """Return the step sizes of a synapse's weight and bias, 0 for what is not trained."""
+    found = [0.0, 0.0]
+    for group in [] if optimizer is None else optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter is weight:
+                found[0] = float(group["lr"])
+            elif parameter is bias:
+                found[1] = float(group["lr"])
+    return found[0], found[1]
+
+
 class LiveBlock:
     """One block of a stream.
 
@@ -225,16 +239,7 @@ class LiveBlock:
 
     def sizes(self) -> tuple[float, float]:
         """Return the step sizes of weight and bias, 0 for what is not trained."""
-        if self.optimizer is None:
-            return 0.0, 0.0
-        found = [0.0, 0.0]
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter is self._weight:
-                    found[0] = float(group["lr"])
-                elif parameter is self._bias_parameter:
-                    found[1] = float(group["lr"])
-        return found[0], found[1]
+        return step_sizes(self.optimizer, self._weight, self._bias_parameter)
 
     def run(
         self,

@@ -22,7 +22,7 @@ from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, flatten_rows
 from spikeprop.engines.delays import DenseDelay, SparseDelay, delays_of
-from spikeprop.engines.filters import Advance
+from spikeprop.engines.filters import Advance, as_tensor
 from spikeprop.engines.pools import Pool
 from spikeprop.engines.rows import Rows
 from spikeprop.kernels import adam, share, spans, sparse, worth
@@ -122,18 +122,13 @@ class Product(ABC):
         #: Workers whose sums hold something; whatever is in the others' counts as zero.
         self._filled: set[int] = set()
         self.bias_gradient: Tensor | None = None
-        if learns:
-            self.gradient = self._new_gradient()
-            if module.bias is not None and module.bias.requires_grad:
-                self.bias_gradient = torch.zeros_like(module.bias, requires_grad=False)
+        self.learns = learns
+        if learns and module.bias is not None and module.bias.requires_grad:
+            self.bias_gradient = torch.zeros_like(module.bias, requires_grad=False)
 
     @abstractmethod
     def currents(self, x: Any, rows: int) -> Tensor:
         """Return the currents ``(L, rows, N)`` of a window; rows without input may be anything."""
-
-    def _new_gradient(self) -> Tensor:
-        gradient: Tensor = torch.empty_like(self.module.weight, requires_grad=False)
-        return gradient
 
     def arrive(self, x: Any, first_step: int) -> Any:
         """Return a window's input as the delays in front of the synapse let it arrive.
@@ -220,7 +215,9 @@ class Product(ABC):
 
     def _fill_zeros(self) -> Tensor:
         """Return the gradient to add to."""
-        assert self.gradient is not None
+        assert self.learns, "nobody asks for gradients else"
+        if self.gradient is None:
+            self.gradient = torch.empty_like(self.module.weight, requires_grad=False)
         if 0 not in self._filled:
             self.gradient.zero_()
             self._filled.add(0)
@@ -252,13 +249,15 @@ class DenseProduct(Product):
     def currents(self, x: Tensor, rows: int) -> Tensor:
         """Run the window through the synapse as one batch."""
         self._seen = x
-        modules = (self.module, *[module for module, _ in self.block.chain])
-        made = _once(x, modules).flatten(2)
+        made = self._run(x).flatten(2)
         if made.shape[1] == rows:
             return made.contiguous()
         out = made.new_empty((len(made), rows, made.shape[2]))
         out[:, : made.shape[1]] = made
         return out
+
+    def _run(self, x: Tensor) -> Tensor:
+        return _once(x, (self.module, *[module for module, _ in self.block.chain]))
 
     def _inputs(self) -> Tensor:
         assert self._seen is not None
@@ -266,7 +265,7 @@ class DenseProduct(Product):
 
     def _carry(self, x: Tensor, advance: Advance) -> None:
         inputs = self._inputs()
-        weights = torch.as_tensor(advance.from_input, dtype=inputs.dtype, device=inputs.device)
+        weights = as_tensor(advance.from_input, inputs)
         if constant(inputs):
             inputs, weights = inputs[:1], weights.sum(dim=1, keepdim=True)
         sums = weights @ inputs.reshape(len(inputs), -1)
@@ -290,13 +289,16 @@ class DenseProduct(Product):
         self._add_rows(rows, inputs.reshape(-1, *inputs.shape[2:]))
 
     def _add_rows(self, delta: Tensor, inputs: Tensor) -> None:
-        at_synapse = pull_back(self.block.chain, delta.reshape(-1, *self.block.features))
-        self._rule.add_weight_gradient(self.module, self._fill_zeros(), at_synapse, inputs)
+        self._rule.add_weight_gradient(
+            self.module, self._fill_zeros(), self._at_synapse(delta), inputs
+        )
+
+    def _at_synapse(self, delta: Tensor) -> Tensor:
+        return pull_back(self.block.chain, delta.reshape(-1, *self.block.features))
 
     def _add_bias(self, total: Tensor) -> None:
         assert self.bias_gradient is not None
-        at_synapse = pull_back(self.block.chain, total.view(1, *self.block.features))
-        self.bias_gradient += self._rule.bias_gradient(self.module, at_synapse)
+        self.bias_gradient += self._rule.bias_gradient(self.module, self._at_synapse(total))
 
 
 def constant(x: Tensor) -> bool:
@@ -335,9 +337,6 @@ class SparseProduct(Product):
         self._delays: dict[int, SparseDelay] = {}
         self.share_among(1)
 
-    def _new_gradient(self) -> Tensor:
-        return self._take_sums(1)[0].t()
-
     def _take_sums(self, workers: int) -> Tensor:
         # Fresh pages for every batch would cost as much as a pass over them.
         shape = (workers, *self.module.weight.shape[::-1])
@@ -351,7 +350,7 @@ class SparseProduct(Product):
         """
         if self._steps is not None:
             self._delays = {worker: SparseDelay(self._steps) for worker in range(-1, workers)}
-        if self.gradient is not None:
+        if self.learns:
             self._sums = self._take_sums(workers)
             self.gradient = self._sums[0].t()
 

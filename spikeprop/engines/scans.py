@@ -16,6 +16,7 @@ from torch import Tensor
 from spikeprop.blocks import Block
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Membrane, decay_of
+from spikeprop.engines.filters import as_tensor
 from spikeprop.engines.pools import Pool
 from spikeprop.engines.products import Backward
 from spikeprop.engines.rows import Rows, as_events
@@ -41,6 +42,8 @@ class Scan(ABC):
         self.block, self.n_rows, self.n_recordings = block, n_rows, n_recordings
         self.filters = filters
         self.size = block.features.numel()
+        #: Whether nobody asks for this window's spikes.
+        self.unread = False
 
     @abstractmethod
     def begin(self, currents: Tensor, weights: Any) -> Tensor:
@@ -263,7 +266,7 @@ class TorchScan(Scan):
         parts = delta[:, :n_rows].reshape(len(delta), n_rows, self.filters, self.size)
         g = delta.new_empty((len(delta), n_rows, self.size))
         q, p = torch.zeros_like(parts[0]), torch.zeros_like(g[0])
-        w = torch.as_tensor(self._weights, dtype=delta.dtype, device=delta.device)[:, :, None]
+        w = as_tensor(self._weights, delta)[:, :, None]
         for at in range(len(delta) - 1, -1, -1):
             q += parts[at]
             p.mul_(beta).add_((w[:, at] * q).sum(dim=1))

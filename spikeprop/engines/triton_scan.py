@@ -14,6 +14,7 @@ from torch import Tensor
 from spikeprop.blocks import Block
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Membrane
+from spikeprop.engines.filters import as_tensor
 from spikeprop.engines.products import Backward
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import Scan
@@ -46,31 +47,36 @@ class TritonScan(Scan):
         weight: Tensor,
     ) -> None:
         super().__init__(block, n_rows, n_recordings, filters)
-        self._membrane, self._buffers = membrane, buffers
-        self._mem = weight.new_zeros(n_rows, self.size)
+        self._membrane, self._buffers, self._like = membrane, buffers, weight
+        self._mem = self._take("mem", (n_rows, self.size)).zero_()
         # A neuron that never resets has its free potential for a voltage.
         apart = free and membrane.reset != "none"
-        self._free = weight.new_zeros(n_rows if apart else 0, self.size)
-        self._evidence = weight.new_zeros(filters, n_rows, self.size)
-        self._threshold = membrane.threshold.to(weight).contiguous()
-        self._counts = torch.zeros(self.size, dtype=torch.int32, device=weight.device)
+        self._free = self._take("free", (n_rows if apart else 0, self.size)).zero_()
+        self._evidence = self._take("evidence", (filters, n_rows, self.size)).zero_()
+        self._threshold = self._take("threshold", (self.size,))
+        self._threshold.copy_(membrane.threshold)
+        name = f"counts.{block.index}"
+        self._counts = buffers.take(name, (self.size,), torch.int32, weight.device).zero_()
 
-    def begin(self, currents: Tensor, weights: Any) -> Tensor:
-        """Take a window's currents; with one filter the evidence takes their place."""
+    def begin(self, currents: Tensor, weights: Any, here: Tensor | None = None) -> Tensor:
+        """Take a window's currents; with one filter the evidence takes their place.
+
+        ``here`` are the weights on the device, if they are there already.
+        """
         self._x = currents
-        self._weights = torch.as_tensor(weights).to(currents)
+        self._weights = as_tensor(weights, currents) if here is None else here
         self._passes = [bool(first != 1.0) for first in weights[:, 0]]
         steps = len(currents)
-        name = f"spikes.{self.block.index}"
-        self._spikes = self._take(name, (steps, self.n_rows, self.size))
+        self._spikes = self._take("spikes", (0 if self.unread else steps, self.n_rows, self.size))
         self._out = currents
         if self.filters > 1:
             shape = (steps, self.n_rows, self.filters * self.size)
-            self._out = self._take(f"features.{self.block.index}", shape)
+            self._out = self._take("features", shape)
         return self._out
 
     def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        return self._buffers.take(name, shape, self._x.dtype, self._x.device)
+        like, name = self._like, f"{name}.{self.block.index}"
+        return self._buffers.take(name, shape, like.dtype, like.device)
 
     def forward(self, first: int, last: int) -> None:
         """Run some steps of the window."""
@@ -87,9 +93,10 @@ class TritonScan(Scan):
         from spikeprop.kernels import triton_neuron
 
         steps = len(delta)
-        g = self._take("g", (steps, n_rows, self.size))
-        q = self._take("q", (self.filters, n_rows, self.size))
-        p = self._take("p", (n_rows, self.size))
+        like = self._like
+        g = self._buffers.take("g", (steps, n_rows, self.size), like.dtype, like.device)
+        q = self._buffers.take("q", (self.filters, n_rows, self.size), like.dtype, like.device)
+        p = self._buffers.take("p", (n_rows, self.size), like.dtype, like.device)
         triton_neuron.reverse(delta, self._weights, self._membrane.beta, q, p, g)
         return Backward(g.view(1, steps * n_rows, self.size), q, p, self._passes)
 
@@ -103,6 +110,12 @@ class TritonScan(Scan):
         return self._spikes.view(*self._spikes.shape[:2], *self.block.features)
 
     @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that :meth:`forward` reads and writes, besides currents and weights."""
+        held = (self._mem, self._free, self._evidence, self._threshold, self._counts)
+        return (*held, self._spikes, self._out)
+
+    @property
     def spike_sum(self) -> Tensor:
         """Spikes of the recordings so far."""
-        return self._counts.view(self.block.features)
+        return self._counts.view(self.block.features).clone()

@@ -26,8 +26,10 @@ from spikeprop.datasets import EventBatch
 from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, check_state, decay_of, is_compiled, membrane_of
+from spikeprop.engines.deferred_steps import Recordings, run_deferred_steps
 from spikeprop.engines.filters import advance_over, weights_of
 from spikeprop.engines.grouped import GroupedRun
+from spikeprop.engines.halves import HalvedProduct, in_halves
 from spikeprop.engines.layout import input_major
 from spikeprop.engines.passage import BlockRecord, Passage
 from spikeprop.engines.plain_steps import run_adam_steps, run_plain_steps
@@ -36,6 +38,7 @@ from spikeprop.engines.products import DenseProduct, Product, SparseProduct, con
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
 from spikeprop.engines.shared import SharedOptimizer
+from spikeprop.engines.signal_rows import put_signals
 from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.evidence import Evidence
 from spikeprop.losses import Comparison
@@ -48,7 +51,10 @@ __all__ = ["Span", "WindowedEngine", "spans_of"]
 #: Rows (steps times samples) of a window; more of them spread the dense terms between windows over
 #: more steps, fewer of them stay in the cache.
 WINDOW_ROWS = 2048
-#: Rows that neurons and loss work on at a time, so that they stay in the level-2 cache.
+#: Numbers of a window on a CUDA device, where many rows are to share the time of a launch.
+DEVICE_NUMBERS = 1 << 24
+#: Rows that neurons and loss work on at a time, so that they stay in the level-2 cache (on a CUDA
+#: device all of them: a launch costs more than what a cache would save).
 CHUNK_ROWS = 512
 
 
@@ -174,6 +180,7 @@ class WindowedEngine:
     sparse: list[bool]
     compiled: bool
     _buffers: Buffers = field(default_factory=Buffers)
+    _recordings: Recordings = field(default_factory=Recordings)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -230,7 +237,10 @@ class WindowedEngine:
                 input_major(module, optimizer)
                 product = SparseProduct(link, learning_rows, k, self._buffers, learns=learns)
             else:
-                product = DenseProduct(link, learning_rows, k, learns=learns)
+                if in_halves(link):
+                    product = HalvedProduct(link, learning_rows, k, self._buffers, learns=learns)
+                else:
+                    product = DenseProduct(link, learning_rows, k, learns=learns)
                 if link.before and stages and isinstance(stages[-1].scan, CompiledScan):
                     features = stages[-1].record.block.features
                     product.pool = pool_of(link.before[0], features)
@@ -286,24 +296,50 @@ class WindowedEngine:
         learns = any(stage.optimizer is not None for stage in passage.stages)
         period = passage.update_every if learns else steps
         period = min(period, steps)
-        learns = learns and passage.labels is not None and isinstance(x, EventBatch)
-        numbers = self._in_numbers(len(passage.filters))
-        if learns and period == 1 < steps and numbers is not None:
-            assert isinstance(x, EventBatch), "or else it learns otherwise"
-            if run_plain_steps(self, x, passage) or run_adam_steps(
-                self, x, passage, numbers, self._buffers
-            ):
-                self.end(passage, steps)
-                return
-        if passage.labels is not None and period > 1 and numbers is not None:
-            assert isinstance(x, EventBatch), "the first block takes sparse rows"
-            grouped = self.in_groups(passage, numbers, kernel_threads())
-            grouped.run(x, spans_of(steps, 1, period, grouped.most_steps()))
-            self.end(passage, steps)
-            return
-        for span in spans_of(steps, passage.n_recordings, period):
-            self.advance(self.window(x, span), passage, span)
+        if not self._run_whole(x, passage, period, learns and passage.labels is not None):
+            for span in self.spans(steps, passage.n_recordings, period):
+                self.advance(self.window(x, span), passage, span)
         self.end(passage, steps)
+
+    def _run_whole(
+        self, x: Tensor | EventBatch, passage: _Batch, period: int, learns: bool
+    ) -> bool:
+        """Run whole sequences where there is a faster way than windows; else return False."""
+        every_step = learns and period == 1 < x.shape[0]
+        if isinstance(x, Tensor):
+            return every_step and run_deferred_steps(
+                self, x, passage, self._buffers, self._recordings
+            )
+        numbers = self._in_numbers(len(passage.filters))
+        if numbers is None or passage.labels is None:
+            return False
+        if period > 1:
+            grouped = self.in_groups(passage, numbers, kernel_threads())
+            grouped.run(x, spans_of(x.time_steps, 1, period, grouped.most_steps()))
+            return True
+        return every_step and (
+            run_plain_steps(self, x, passage)
+            or run_adam_steps(self, x, passage, numbers, self._buffers)
+        )
+
+    def spans(self, steps: int, n_recordings: int, period: int) -> Iterator[Span]:
+        """Cut the steps of a batch into windows; see :func:`spans_of`."""
+        rows = WINDOW_ROWS
+        if self._on_device:
+            widest = max(max(self._sizes(link)) for link in self.links)
+            rows = max(rows, DEVICE_NUMBERS // widest)
+        return spans_of(steps, n_recordings, period, rows)
+
+    @staticmethod
+    def _sizes(link: Link) -> tuple[int, int]:
+        """Return how many numbers go into one row of a neuron's input, and how many come out."""
+        weight: Any = link.block.synapse.weight
+        return weight[0].numel(), link.block.features.numel()
+
+    @property
+    def _on_device(self) -> bool:
+        weight: Any = self.links[0].block.synapse.weight
+        return bool(weight.device.type != "cpu")
 
     def comparisons(self, filters: int, period: int) -> list[Comparison] | None:
         """Return the losses in numbers if recordings can learn in groups; see :mod:`.grouped`."""
@@ -345,8 +381,9 @@ class WindowedEngine:
         """
         behind = [*(stage.product for stage in passage.stages[1:]), None]
         for stage, product in zip(passage.stages, behind, strict=True):
-            self._advance(stage, window, passage, span.first, span.last, goes_on=span.goes_on)
             scan, sparse = stage.scan, following if product is None else product.takes_rows
+            scan.unread = sparse is None
+            self._advance(stage, window, passage, span.first, span.last, goes_on=span.goes_on)
             if sparse is None:
                 window = None
             elif isinstance(product, DenseProduct) and product.pool is not None:
@@ -389,13 +426,10 @@ class WindowedEngine:
         weights = weights_of(passage.filters, first + 1, last - first)
         x = product.arrive(x, first)
         currents = product.currents(x, scan.n_rows)
-        if block.index == 0 and scan.n_rows > scan.n_recordings:
-            for step in range(last - first):
-                signal = self.rule.current(self.tensors, first + step + 1)
-                assert signal is not None
-                currents[step, scan.n_recordings :] = signal.flatten(1)
+        if block.index == 0:
+            put_signals(self.rule, self.tensors, first, currents[:, scan.n_recordings :])
         evidence = scan.begin(currents, weights)
-        chunk = max(1, CHUNK_ROWS // scan.n_rows)
+        chunk = max(1, CHUNK_ROWS // scan.n_rows) if currents.device.type == "cpu" else last - first
         for begin in range(0, last - first, chunk):
             end = min(begin + chunk, last - first)
             scan.forward(begin, end)

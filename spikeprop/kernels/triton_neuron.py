@@ -11,6 +11,8 @@ Import it only where :func:`spikeprop.kernels.triton_runs_on` says so.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import triton
 import triton.language as tl
@@ -22,6 +24,8 @@ RESETS = {"none": 0, "subtract": 1, "zero": 2}
 
 #: Neurons that one program owns.
 BLOCK = 256
+#: Rows that are no more than some for each of a device's processors.
+FEW = 512
 
 
 def integrate(
@@ -60,7 +64,7 @@ def integrate(
     out : Tensor
         Evidence of every step, ``(L, R, filters * N)``; with one filter it may be ``x`` itself.
     spikes : Tensor
-        ``(L, R, N)``, 0 or 1.
+        ``(L, R, N)``, 0 or 1; an empty one if nobody asks for them.
     counts : Tensor
         int32, ``(N,)``; spikes of the recordings are added.
     n_recordings : int
@@ -75,7 +79,7 @@ def integrate(
         x, mem, free, threshold, _scalar(beta, x), weights, evidence, out, spikes, counts,
         n_rows, size, weights.shape[1], first, last, n_recordings,
         FILTERS=filters, PADDED=triton.next_power_of_2(filters), RESET=RESETS[reset],
-        FREE=free.numel() > 0, BLOCK=block,
+        FREE=free.numel() > 0, SPIKES=spikes.numel() > 0, BLOCK=block,
     )  # fmt: skip
 
 
@@ -138,17 +142,24 @@ def compare(
     steps, rows, size = z.shape
     classes = len(vectors)
     padded = triton.next_power_of_2(classes)
+    # A tile of classes x features has to fit the registers of a program; few programs have the
+    # device to themselves.
+    tile, warps = (4096, 4) if steps * rows > FEW else (16384, 16)
     _compare[(steps * rows,)](
         z, vectors, labels, _scalar(tau, z), _scalar(smallest, z), value, logits,
         rows, size, classes, RECTIFY=rectify, CLASSES=padded,
-        # A tile of classes x features has to fit the registers of a program.
-        BLOCK=min(max(16, 4096 // padded), triton.next_power_of_2(size)),
+        BLOCK=min(max(16, tile // padded), triton.next_power_of_2(size)), num_warps=warps,
     )  # fmt: skip
 
 
 def _scalar(value: float, like: Tensor) -> Tensor:
     """Return a number in the type of ``like``: Triton takes Python floats as float32."""
-    return torch.full((1,), value, dtype=like.dtype, device=like.device)
+    return _constant(value, like.dtype, like.device)
+
+
+@lru_cache(maxsize=256)
+def _constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((1,), value, dtype=dtype, device=device)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -156,7 +167,7 @@ def _integrate(  # type: ignore[no-untyped-def]
     x, mem, free, threshold, beta, weights, evidence, out,
     spikes, counts, n_rows, size, length, first, last,
     n_recordings, FILTERS: tl.constexpr, PADDED: tl.constexpr, RESET: tl.constexpr,
-    FREE: tl.constexpr, BLOCK: tl.constexpr,
+    FREE: tl.constexpr, SPIKES: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
     r = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -192,7 +203,8 @@ def _integrate(  # type: ignore[no-untyped-def]
         tl.store(out + row * FILTERS * size + place, e, mask=each)
         spike = (m > limit) & inside
         fired += spike.to(tl.int32)
-        tl.store(spikes + row * size + n, spike.to(m.dtype), mask=inside)
+        if SPIKES:
+            tl.store(spikes + row * size + n, spike.to(m.dtype), mask=inside)
     tl.store(mem + r * size + n, m, mask=inside)
     if FREE:
         tl.store(free + r * size + n, u, mask=inside)

@@ -93,7 +93,7 @@ class Stage:
         if comparisons is not None:
             yield from self._run_groups(x, steps, batch, comparisons, receive)
         else:
-            for span in spans_of(steps, batch.n_recordings, batch.update_every):
+            for span in engine.spans(steps, batch.n_recordings, batch.update_every):
                 got = receive(span.last - span.first) if x is None else engine.window(x, span)
                 yield engine.advance(got, batch, span, self.sparse_behind)
         engine.end(batch, steps)

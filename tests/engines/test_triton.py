@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop import ForwardLearner, kernels
-from spikeprop.engines import windows
+from spikeprop.engines import deferred_steps, halves, windows
 from spikeprop.evidence import Instantaneous, Leaky, RunningMean
 from spikeprop.losses import Dot
 from spikeprop.neurons import LIF
@@ -54,6 +54,17 @@ def triton_everywhere(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
+def counting(block: Any, made: list[str]) -> Any:
+    """Return a block's own step, counted."""
+    inner = block._step
+
+    def step(self: Any, deltas: Tensor) -> None:
+        made.append("step")
+        inner(self, deltas)
+
+    return step
+
+
 def network(reset: str) -> nn.Sequential:
     torch.manual_seed(1)
     return nn.Sequential(
@@ -90,6 +101,67 @@ def test_updates_end_at_the_references_weights(
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-10)
     start = net.state_dict()
     assert not torch.allclose(wanted["0.weight"].cpu(), start["0.weight"], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["default", "plain", "cosine, fixed vectors", "dot"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_plain_steps_that_wait_end_at_the_references_weights(
+    name: str, bias: bool, triton_everywhere: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deferred_steps, "ROWS", 12)
+    made = []
+    monkeypatch.setattr(deferred_steps._Block, "_step", counting(deferred_steps._Block, made))
+    torch.manual_seed(1)
+    net = nn.Sequential(
+        nn.Linear(12, 9, bias=bias), LIF(beta=0.9, threshold=0.4, init_hidden=True),
+        nn.Linear(9, 7), LIF(beta=0.8, threshold=0.4, reset_mechanism="zero", init_hidden=True),
+    ).double()  # fmt: skip
+    learners = [
+        ForwardLearner(
+            copy.deepcopy(net).to(DEVICE),
+            RULES[name],
+            engine=engine,
+            optimizer=partial(torch.optim.SGD, lr=0.1),
+        )
+        for engine in ("reference", "chunked")
+    ]
+    for seed in range(4):  # recorded in the second batch, played again in the third
+        wanted, found = (learner.update(*data(seed)) for learner in learners)
+        torch.testing.assert_close(found.loss, wanted.loss)
+        torch.testing.assert_close(found.logits, wanted.logits)
+        assert torch.equal(found.rate, wanted.rate)
+    assert len(made) >= 2 * 4, "blocks times batches"
+    states = [learner.net.state_dict() for learner in learners]
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, rtol=0, atol=1e-10)
+    assert not torch.allclose(states[0]["0.weight"].cpu(), net[0].weight, atol=1e-3)
+
+
+@pytest.mark.parametrize("every", [1, 5])
+@pytest.mark.parametrize("name", ["default", "plain"])
+def test_products_of_halves_are_those_of_float32(
+    name: str, every: int, triton_everywhere: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+    add = halves.add_product
+    monkeypatch.setattr(halves, "FEWEST", 1)
+    monkeypatch.setattr(halves, "add_product", lambda *args: used.append(1) or add(*args))
+    net = network("subtract").float().to(DEVICE)
+    states = []
+    for engine in ("reference", "chunked"):
+        learner = ForwardLearner(
+            copy.deepcopy(net), RULES[name], engine=engine, update_every=every,
+            optimizer=partial(torch.optim.SGD, lr=0.1),
+        )  # fmt: skip
+        x, labels = data(0)
+        learner.update(x.float(), labels)
+        states.append(learner.net.state_dict())
+    assert used
+    start = net.state_dict()
+    for key, value in states[0].items():
+        if key.endswith(("weight", "bias")):
+            wanted, found = value - start[key], states[1][key] - start[key]
+            assert float((found - wanted).norm() / wanted.norm()) < 1e-5, key
 
 
 @pytest.mark.cuda
