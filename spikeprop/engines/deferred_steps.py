@@ -20,23 +20,21 @@ a window's steps are recorded once, and played again for every window of its len
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikeprop.engines.buffers import Buffers
-from spikeprop.engines.chain import Link
 from spikeprop.engines.filters import as_tensor, weights_of
 from spikeprop.engines.halves import FEWEST, add_product, halves_of, in_halves
 from spikeprop.engines.live import plain_steps, step_sizes
+from spikeprop.engines.plain_steps import Batch, Engine
 from spikeprop.engines.signal_rows import put_signals
 from spikeprop.engines.triton_scan import TritonScan
-from spikeprop.evidence import Evidence
 from spikeprop.kernels import spans
 from spikeprop.losses import directions
-from spikeprop.rules import LocalRule
 
 __all__ = ["Recordings", "run_deferred_steps"]
 
@@ -47,40 +45,19 @@ ROWS = 1024
 KEPT = 16
 
 
-class Engine(Protocol):
-    """What is asked of :class:`spikeprop.engines.windows.WindowedEngine`."""
-
-    links: list[Link]
-    rule: LocalRule
-    tensors: dict[str, Tensor]
-
-
-class Batch(Protocol):
-    """What is asked of a batch."""
-
-    @property
-    def n_recordings(self) -> int: ...
-    @property
-    def filters(self) -> tuple[Evidence, ...]: ...
-    @property
-    def labels(self) -> Tensor | None: ...
-    @property
-    def stages(self) -> Sequence[Any]: ...
-
-
 class Recordings:
     """Sequences of launches, recorded once and played again (CUDA graphs)."""
 
     def __init__(self) -> None:
-        self._graphs: dict[Any, Any] = {}
+        self._graphs: dict[Hashable, Any] = {}
 
-    def play(self, key: Any, work: Any) -> None:
+    def play(self, key: Hashable, work: Callable[[], None]) -> None:
         """Do ``work()``, which waits for nothing and works on tensors that stay where they are.
 
         Parameters
         ----------
         key : hashable
-            All that the launches depend on, addresses of tensors included.
+            All that the launches depend on: numbers, and where tensors lie.
         work : callable
             Launches kernels; run as it is for the first time, recorded for the second.
         """
@@ -186,9 +163,12 @@ class _Block:
                 self._modulate(evidence[here], values[here], scores[here])
 
         if self._compare is not None and x.is_cuda:
-            tensors = (currents, self._labels, values, scores, passing, owed, *scan.tensors)
-            shapes = [None if item is None else (item.data_ptr(), item.shape) for item in tensors]
-            self._recordings.play((self._index, *shapes), work)
+            tensors = (
+                currents, self._labels, values, scores, passing, owed, self._vectors, *scan.tensors
+            )  # fmt: skip
+            places = [None if item is None else (item.data_ptr(), item.shape) for item in tensors]
+            numbers = (scan.beta, scan.reset, *self._compare[1:])
+            self._recordings.play((self._index, *numbers, *places), work)
         else:
             work()
         record = self._record

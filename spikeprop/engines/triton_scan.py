@@ -47,7 +47,8 @@ class TritonScan(Scan):
         weight: Tensor,
     ) -> None:
         super().__init__(block, n_rows, n_recordings, filters)
-        self._membrane, self._buffers, self._like = membrane, buffers, weight
+        self._buffers, self._like = buffers, weight
+        self.beta, self.reset = membrane.beta, membrane.reset
         self._mem = self._take("mem", (n_rows, self.size)).zero_()
         # A neuron that never resets has its free potential for a voltage.
         apart = free and membrane.reset != "none"
@@ -83,8 +84,8 @@ class TritonScan(Scan):
         from spikeprop.kernels import triton_neuron
 
         triton_neuron.integrate(
-            self._x, self._mem, self._free, self._threshold, self._membrane.beta,
-            self._membrane.reset, self._weights, self._evidence, self._out, self._spikes,
+            self._x, self._mem, self._free, self._threshold, self.beta,
+            self.reset, self._weights, self._evidence, self._out, self._spikes,
             self._counts, self.n_recordings, first, last,
         )  # fmt: skip
 
@@ -97,7 +98,7 @@ class TritonScan(Scan):
         g = self._buffers.take("g", (steps, n_rows, self.size), like.dtype, like.device)
         q = self._buffers.take("q", (self.filters, n_rows, self.size), like.dtype, like.device)
         p = self._buffers.take("p", (n_rows, self.size), like.dtype, like.device)
-        triton_neuron.reverse(delta, self._weights, self._membrane.beta, q, p, g)
+        triton_neuron.reverse(delta, self._weights, self.beta, q, p, g)
         return Backward(g.view(1, steps * n_rows, self.size), q, p, self._passes)
 
     def rows(self) -> Rows:

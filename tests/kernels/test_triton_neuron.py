@@ -152,25 +152,29 @@ def test_the_kernels_compile_for_real_devices() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["_integrate", "_reverse", "_compare"]
+    assert done.stdout.split() == [
+        "_integrate", "_reverse", "_compare", "_survey", "_halve",
+    ]  # fmt: skip
 
 
 COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from spikeprop.kernels import triton_neuron as kernels
+from spikeprop.kernels import triton_halves as halves, triton_neuron as kernels
 
-numbers = "n_rows rows size length steps first last n_recordings classes".split()
-pointers = {"counts": "*i32", "labels": "*i64"}
+numbers = "n_rows rows size length steps first last n_recordings classes count programs".split()
+kinds = {"counts": "*i32", "labels": "*i64", "high": "*fp16", "low": "*fp16", "scale": "fp32"}
 for kernel, constants in (
-    (kernels._integrate, dict(FILTERS=2, PADDED=2, RESET=1, FREE=True, BLOCK=256)),
+    (kernels._integrate, dict(FILTERS=2, PADDED=2, RESET=1, FREE=True, SPIKES=True, BLOCK=256)),
     (kernels._reverse, dict(FILTERS=1, PADDED=1, BLOCK=256)),
     (kernels._compare, dict(RECTIFY=True, CLASSES=16, BLOCK=256)),
+    (halves._survey, dict(BLOCK=4096)),
+    (halves._halve, dict(LOW=True, BLOCK=4096)),
 ):
     signature = {}
     for name in kernel.arg_names:
-        kind = "i32" if name in numbers else pointers.get(name, "*fp32")
+        kind = "i32" if name in numbers else kinds.get(name, "*fp32")
         signature[name] = "constexpr" if name in constants else kind
     places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
     source = ASTSource(kernel, signature=signature, constexprs=places)
