@@ -363,7 +363,9 @@ class ForwardLearner:
             if self.density is None:
                 found = torch.tensor(density_of(x), dtype=torch.float64)
                 self.density = float(found if share is None else share.mean(found))
-            self._chosen = choose(self.engine, reference, self.density, self.update_every)
+            self._chosen = choose(
+                self.engine, reference, self.density, self.update_every, self.optimizers
+            )
             self._chosen.engine.lay_out(self.optimizers)
             _LOG.info("%s", self._chosen)
         choice = self._chosen

@@ -15,6 +15,7 @@ from torch import Tensor
 from spikeprop import kernels
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.chain import Link, NotAChain, chain_of, membrane_of
+from spikeprop.engines.deferred_steps import can_wait
 from spikeprop.engines.live import LiveEngine, plain_steps
 from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.engines.windows import WindowedEngine
@@ -80,7 +81,13 @@ class StreamChoice:
         return f"{self.name} engine: {self.reason}"
 
 
-def choose(wanted: str, reference: StepwiseEngine, density: float, update_every: int) -> Choice:
+def choose(
+    wanted: str,
+    reference: StepwiseEngine,
+    density: float,
+    update_every: int,
+    optimizers: Sequence[torch.optim.Optimizer | None],
+) -> Choice:
     """Choose the engine for ``reference``'s network and inputs of a density (0 to 1).
 
     Raises
@@ -105,10 +112,10 @@ def choose(wanted: str, reference: StepwiseEngine, density: float, update_every:
         return Choice("reference", str(error), reference)
     shown = f"{100 * density:.2g} % of the inputs are active"
     if reference.device.type != "cpu":
-        in_triton = kernels.triton_runs_on(reference.device)
-        if update_every == 1 and not (in_triton and all(membrane_of(k.block) for k in links)):
-            return Choice("reference", f"an update at every step on {reference.device}", reference)
-        return _chunked(reference, links, f"on {reference.device}")
+        where, waits = f"on {reference.device}", _steps_wait(reference, links, optimizers)
+        if update_every == 1 and not waits:
+            return Choice("reference", f"{where}, an update at every step", reference)
+        return _chunked(reference, links, where)
     if any(link.flat for link in links[1:]) or (links[0].flat and density <= CROSSOVER):
         if kernels.available():
             return _event(reference, links, density, shown)
@@ -195,6 +202,19 @@ def _links(reference: StepwiseEngine) -> list[Link]:
     if reference.dtype not in (torch.float32, torch.float64):
         raise NotAChain(f"the network computes in {reference.dtype}")
     return chain_of(reference.net, reference.blocks)
+
+
+def _steps_wait(
+    reference: StepwiseEngine,
+    links: list[Link],
+    optimizers: Sequence[torch.optim.Optimizer | None],
+) -> bool:
+    """Tell whether updates at every step on a CUDA device can wait for a window's end."""
+    rule = reference.rule
+    assert isinstance(rule, LocalRule), "the links were refused else"
+    return kernels.triton_runs_on(reference.device) and can_wait(
+        links, optimizers, len(rule.filters(2))
+    )
 
 
 def _event(reference: StepwiseEngine, links: list[Link], density: float, reason: str) -> Choice:

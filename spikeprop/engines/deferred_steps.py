@@ -20,13 +20,14 @@ a window's steps are recorded once, and played again for every window of its len
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikeprop.engines.buffers import Buffers
+from spikeprop.engines.chain import Link, membrane_of
 from spikeprop.engines.filters import as_tensor, weights_of
 from spikeprop.engines.halves import FEWEST, add_product, halves_of, in_halves
 from spikeprop.engines.live import plain_steps, step_sizes
@@ -36,7 +37,7 @@ from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.kernels import spans
 from spikeprop.losses import directions
 
-__all__ = ["Recordings", "run_deferred_steps"]
+__all__ = ["Recordings", "can_wait", "run_deferred_steps"]
 
 #: Rows (steps times samples) of a window: more of them make larger products of a step with those
 #: before it, fewer of them more passes over the weights.
@@ -76,17 +77,29 @@ class Recordings:
         work()
 
 
+def can_wait(
+    links: Sequence[Link], optimizers: Sequence[torch.optim.Optimizer | None], filters: int
+) -> bool:
+    """Tell whether steps can wait: plain ones, of ``Linear`` synapses on plain vectors."""
+    return filters == 1 and all(
+        link.flat
+        and not link.delays
+        and membrane_of(link.block) is not None
+        and (optimizer is None or plain_steps(optimizer) is None)
+        for link, optimizer in zip(links, optimizers, strict=True)
+    )
+
+
 def run_deferred_steps(
     engine: Engine, x: Tensor, batch: Batch, buffers: Buffers, recordings: Recordings
 ) -> bool:
     """Learn from whole sequences; return False, and do nothing, if steps cannot wait."""
-    if len(batch.filters) != 1 or batch.labels is None:
+    optimizers = [stage.optimizer for stage in batch.stages]
+    in_triton = all(isinstance(stage.scan, TritonScan) for stage in batch.stages)
+    if batch.labels is None or not in_triton:
         return False
-    for stage, link in zip(batch.stages, engine.links, strict=True):
-        if not link.flat or link.delays or not isinstance(stage.scan, TritonScan):
-            return False
-        if stage.optimizer is not None and plain_steps(stage.optimizer) is not None:
-            return False
+    if not can_wait(engine.links, optimizers, len(batch.filters)):
+        return False
     labels = buffers.take("labels", tuple(batch.labels.shape), torch.int64, x.device)
     labels.copy_(batch.labels)
     blocks = [_Block(stage, engine, batch, labels, buffers, recordings) for stage in batch.stages]

@@ -267,7 +267,7 @@ def make_stage(learner: Any, places: slice, density: float) -> Stage:
     wanted = learner.engine
     if wanted == "auto" and batch_norms(learner.net):
         wanted = "reference"  # their statistics are followed step by step
-    choice = choose(wanted, reference, density, learner.update_every)
+    choice = choose(wanted, reference, density, learner.update_every, learner.optimizers)
     learner.density, learner.engine_choice = density, choice
     if isinstance(choice.engine, WindowedEngine):
         choice.engine.lay_out(learner.optimizers)
