@@ -44,6 +44,8 @@ __all__ = ["Recordings", "can_wait", "run_deferred_steps"]
 ROWS = 1024
 #: Recorded windows that are kept.
 KEPT = 16
+#: Devices on which launches can be recorded.
+RECORDED_ON = ("cuda",)
 
 
 class Recordings:
@@ -175,7 +177,7 @@ class _Block:
                 here = slice(step, step + 1)
                 self._modulate(evidence[here], values[here], scores[here])
 
-        if self._compare is not None and x.is_cuda:
+        if self._compare is not None and x.device.type in RECORDED_ON:
             tensors = (
                 currents, self._labels, values, scores, passing, owed, self._vectors, *scan.tensors
             )  # fmt: skip
