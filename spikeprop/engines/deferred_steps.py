@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,7 +38,7 @@ from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.kernels import spans
 from spikeprop.losses import directions
 
-__all__ = ["Recordings", "can_wait", "run_deferred_steps"]
+__all__ = ["Replays", "can_wait", "run_deferred_steps"]
 
 #: Rows (steps times samples) of a window: more of them make larger products of a step with those
 #: before it, fewer of them more passes over the weights.
@@ -48,7 +49,7 @@ KEPT = 16
 RECORDED_ON = ("cuda",)
 
 
-class Recordings:
+class Replays:
     """Sequences of launches, recorded once and played again (CUDA graphs)."""
 
     def __init__(self) -> None:
@@ -93,7 +94,7 @@ def can_wait(
 
 
 def run_deferred_steps(
-    engine: Engine, x: Tensor, batch: Batch, buffers: Buffers, recordings: Recordings
+    engine: Engine, x: Tensor, batch: Batch, buffers: Buffers, replays: Replays
 ) -> bool:
     """Learn from whole sequences; return False, and do nothing, if steps cannot wait."""
     optimizers = [stage.optimizer for stage in batch.stages]
@@ -104,7 +105,7 @@ def run_deferred_steps(
         return False
     labels = buffers.take("labels", tuple(batch.labels.shape), torch.int64, x.device)
     labels.copy_(batch.labels)
-    blocks = [_Block(stage, engine, batch, labels, buffers, recordings) for stage in batch.stages]
+    blocks = [_Block(stage, engine, batch, labels, buffers, replays) for stage in batch.stages]
     steps = len(x)
     most = max(1, ROWS // max(stage.scan.n_rows for stage in batch.stages))
     for first, last in spans(steps, -(-steps // most)):
@@ -124,13 +125,13 @@ class _Block:
         batch: Batch,
         labels: Tensor,
         buffers: Buffers,
-        recordings: Recordings,
+        replays: Replays,
     ) -> None:
         self._product, self._record, self._optimizer = stage.product, stage.record, stage.optimizer
         self._scan: TritonScan = stage.scan
         self._scan.unread = stage is batch.stages[-1]
         self._engine, self._filters, self._labels = engine, batch.filters, labels
-        self._buffers, self._recordings, self._beta = buffers, recordings, stage.beta
+        self._buffers, self._replays, self._beta = buffers, replays, stage.beta
         module = stage.product.module
         self._weight, self._bias = module.weight, module.bias
         self._halved = in_halves(stage.product.link)
@@ -183,7 +184,7 @@ class _Block:
             )  # fmt: skip
             places = [None if item is None else (item.data_ptr(), item.shape) for item in tensors]
             numbers = (scan.beta, scan.reset, *self._compare[1:])
-            self._recordings.play((self._index, *numbers, *places), work)
+            self._replays.play((self._index, *numbers, *places), work)
         else:
             work()
         record = self._record
@@ -229,9 +230,7 @@ class _Block:
             self._constant[0] = self._beta * self._constant[0] + 1.0
             self._constant[1] += w * (self._constant[0] - self._constant[1])
             constants.append(self._constant[1])
-        self._constants = (
-            torch.tensor(constants, dtype=torch.float64).to(x).repeat_interleave(self._rows)
-        )
+        self._constants = as_tensor(np.repeat(constants, self._rows), x)
         of_weight, of_bias = self._sizes
         found = self._take("kappa", (steps * rows, steps * self._rows))
         torch.mm(x.reshape(steps * rows, -1), self._traces.flatten(0, 1).t(), out=found)

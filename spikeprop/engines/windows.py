@@ -26,7 +26,7 @@ from spikeprop.datasets import EventBatch
 from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, check_state, decay_of, is_compiled, membrane_of
-from spikeprop.engines.deferred_steps import Recordings, run_deferred_steps
+from spikeprop.engines.deferred_steps import Replays, run_deferred_steps
 from spikeprop.engines.filters import advance_over, weights_of
 from spikeprop.engines.grouped import GroupedRun
 from spikeprop.engines.halves import HalvedProduct, in_halves
@@ -180,7 +180,7 @@ class WindowedEngine:
     sparse: list[bool]
     compiled: bool
     _buffers: Buffers = field(default_factory=Buffers)
-    _recordings: Recordings = field(default_factory=Recordings)
+    _replays: Replays = field(default_factory=Replays)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -307,9 +307,7 @@ class WindowedEngine:
         """Run whole sequences where there is a faster way than windows; else return False."""
         every_step = learns and period == 1 < x.shape[0]
         if isinstance(x, Tensor):
-            return every_step and run_deferred_steps(
-                self, x, passage, self._buffers, self._recordings
-            )
+            return every_step and run_deferred_steps(self, x, passage, self._buffers, self._replays)
         numbers = self._in_numbers(len(passage.filters))
         if numbers is None or passage.labels is None:
             return False

@@ -123,7 +123,7 @@ def test_plain_steps_that_wait_end_at_the_references_weights(
     made, played = [], []
     if DEVICE.type == "cpu":
         monkeypatch.setattr(deferred_steps, "RECORDED_ON", ("cpu",))
-        monkeypatch.setattr(deferred_steps.Recordings, "play", remembering(played))
+        monkeypatch.setattr(deferred_steps.Replays, "play", remembering(played))
     monkeypatch.setattr(deferred_steps._Block, "_step", counting(deferred_steps._Block, made))
     torch.manual_seed(1)
     net = nn.Sequential(

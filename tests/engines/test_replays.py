@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spikeprop.engines import deferred_steps
-from spikeprop.engines.deferred_steps import Recordings
+from spikeprop.engines.deferred_steps import Replays
 
 
 @pytest.fixture
@@ -34,22 +34,22 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_work_runs_at_first_is_recorded_at_second_and_played_from_then_on(told: list[str]) -> None:
-    recordings = Recordings()
+    replays = Replays()
     for _ in range(4):
-        recordings.play("key", lambda: told.append("work"))
+        replays.play("key", lambda: told.append("work"))
     assert told == ["work", "recorded:", "work", "played", "played", "played"]
 
 
 def test_another_key_is_other_work(told: list[str]) -> None:
-    recordings = Recordings()
+    replays = Replays()
     for key in (("beta", 0.9), ("beta", 0.8), ("beta", 0.9)):
-        recordings.play(key, lambda: told.append("work"))
+        replays.play(key, lambda: told.append("work"))
     assert told == ["work", "work", "recorded:", "work", "played"]
 
 
 def test_no_more_than_some_are_kept(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deferred_steps, "KEPT", 2)
-    recordings = Recordings()
+    replays = Replays()
     for key in (1, 2, 3, 1):
-        recordings.play(key, lambda: told.append("work"))
+        replays.play(key, lambda: told.append("work"))
     assert told == ["work"] * 4, "the first was forgotten when the third came"
