@@ -30,7 +30,7 @@ from torch import Tensor
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, membrane_of
 from spikeprop.engines.filters import as_tensor, weights_of
-from spikeprop.engines.halves import FEWEST, add_product, halves_of, in_halves
+from spikeprop.engines.halves import add_product, halves_of, in_halves, pays
 from spikeprop.engines.live import plain_steps, step_sizes
 from spikeprop.engines.plain_steps import Batch, Engine
 from spikeprop.engines.signal_rows import put_signals
@@ -245,7 +245,7 @@ class _Block:
         rows = deltas[:, : self._rows].reshape(-1, deltas.shape[2])
         if of_weight:
             weight, traces = self._weight.detach(), self._traces.flatten(0, 1)
-            if self._halved and len(rows) * weight.numel() >= FEWEST:
+            if self._halved and pays(len(rows), weight):
                 found = halves_of(rows.contiguous(), self._buffers, "halves.g")
                 trace = halves_of(traces, self._buffers, "halves.e")
                 add_product(weight, found.t, trace, -of_weight)

@@ -21,7 +21,8 @@ is a dense product. Memory holds one group, and of class signals one window.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +39,7 @@ from spikeprop.engines.products import Backward, Product, Sorted, SparseProduct
 from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer
+from spikeprop.engines.signal_rows import put_signals
 from spikeprop.evidence import Evidence
 from spikeprop.kernels import cosine, groups, recordings, share, spans, worth
 from spikeprop.kernels.lanes import WIDE
@@ -161,18 +163,14 @@ class _Block:
         spikes = self._take(name, (rows * steps * self.size,), torch.int32).numpy()
         return spikes, np.empty((rows, steps), np.int64), np.empty((rows, steps), np.int64)
 
-    def send(self, below: Rows | None, given: list[Tensor], weights: Array) -> Rows:
-        """Run the class signals; ``given`` are their currents in the first block."""
+    def send(self, below: Rows | None, put: Callable[[Tensor], None], weights: Array) -> Rows:
+        """Run the class signals; ``put`` fills their currents ``(L, C, N)`` in the first block."""
         steps, n, signals = weights.shape[1], self.scan.n_recordings, self.signals
         x = self._currents(0, signals, steps)
         if below is not None:
             below = self.product.arrive_in_group(below, n, self._first_step, -1)
         if below is None:
-            if all(current is given[0] for current in given):  # the usual signal stays the same
-                x[:, :, : self.size] = given[0].flatten(1)[:, None]
-            else:
-                for step, current in enumerate(given):
-                    x[:, step, : self.size] = current.flatten(1)
+            put(x[:, :, : self.size].transpose(0, 1))
         else:
             self.product.fill(below, x)
         self._below = below
@@ -386,13 +384,9 @@ class GroupedRun:
     @torch.no_grad()
     def send(self, below: Rows | None) -> Rows:
         """Run the window's class signals; ``below`` are their spikes, None in the first block."""
-        given = []
-        for t in range(self._span.first + 1, self._span.last + 1) if below is None else ():
-            signal = self._rule.current(self._tensors, t)
-            assert signal is not None, "there are rows for it"
-            given.append(signal)
+        put = partial(put_signals, self._rule, self._tensors, self._span.first)
         for block in self._blocks:
-            below = block.send(below, given, self._weights)
+            below = block.send(below, put, self._weights)
         assert below is not None, "there are blocks"
         return below
 

@@ -24,7 +24,7 @@ from spikeprop.engines.chain import Link, flatten_rows
 from spikeprop.engines.products import Backward, DenseProduct, constant
 from spikeprop.kernels import spans
 
-__all__ = ["HalvedProduct", "Halves", "add_product", "halves_of", "in_halves"]
+__all__ = ["HalvedProduct", "Halves", "add_product", "halves_of", "in_halves", "pays"]
 
 #: Products summed within a tensor core.
 TERMS = 4096
@@ -112,6 +112,11 @@ def in_halves(link: Link) -> bool:
     )
 
 
+def pays(rows: int, weight: Tensor) -> bool:
+    """Tell whether a product of so many rows with a weight is large enough for halves."""
+    return rows * weight.numel() >= FEWEST
+
+
 class HalvedProduct(DenseProduct):
     """A ``Linear`` synapse whose large products are made of halves."""
 
@@ -126,7 +131,7 @@ class HalvedProduct(DenseProduct):
     def _run(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]) if x.dim() == 3 and not constant(x) else x[:0]
         self._halved = None
-        if len(rows) * self.module.weight.numel() < FEWEST:
+        if not pays(len(rows), self.module.weight):
             return super()._run(x)
         self._halved = halves_of(rows.contiguous(), self._buffers, self._name("x"))
         weight, size = self.module.weight.detach(), self.module.out_features

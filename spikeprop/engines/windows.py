@@ -236,11 +236,10 @@ class WindowedEngine:
                 module: Any = link.block.synapse
                 input_major(module, optimizer)
                 product = SparseProduct(link, learning_rows, k, self._buffers, learns=learns)
+            elif in_halves(link):
+                product = HalvedProduct(link, learning_rows, k, self._buffers, learns=learns)
             else:
-                if in_halves(link):
-                    product = HalvedProduct(link, learning_rows, k, self._buffers, learns=learns)
-                else:
-                    product = DenseProduct(link, learning_rows, k, learns=learns)
+                product = DenseProduct(link, learning_rows, k, learns=learns)
                 if link.before and stages and isinstance(stages[-1].scan, CompiledScan):
                     features = stages[-1].record.block.features
                     product.pool = pool_of(link.before[0], features)
