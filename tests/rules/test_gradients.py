@@ -67,6 +67,9 @@ def net(*layers: nn.Module) -> nn.Sequential:
             drawn = torch.randn(module.weight.shape, generator=generator).double()
             fan = module.weight[0].numel()
             module.weight.data.copy_(1.5 * drawn / fan**0.5)
+            if module.bias is not None:  # made before the seed was set: of any test before this
+                drawn = torch.rand(module.bias.shape, generator=generator).double()
+                module.bias.data.copy_((2.0 * drawn - 1.0) / fan**0.5)
     return made
 
 
