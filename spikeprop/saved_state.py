@@ -151,6 +151,8 @@ def _check_wrapper(name: str, saved: Any, optimizer: torch.optim.Optimizer) -> N
 
 
 def _check_optimizer(name: str, saved: Any, optimizer: torch.optim.Optimizer) -> None:
+    if not isinstance(saved, dict):
+        raise ValueError(f"the saved {name} is a {type(saved).__name__}")
     if not isinstance(saved["state"], dict) or not isinstance(saved["param_groups"], list):
         raise ValueError(f"the saved {name} is damaged")
     groups, own = saved["param_groups"], optimizer.state_dict()["param_groups"]

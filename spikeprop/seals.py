@@ -9,6 +9,7 @@ from typing import Any
 __all__ = ["seal", "unseal"]
 
 KEY = "sha256"
+LENGTH = 64
 
 
 def seal(content: dict[str, Any]) -> dict[str, Any]:
@@ -18,6 +19,9 @@ def seal(content: dict[str, Any]) -> dict[str, Any]:
 
 def unseal(sealed: dict[str, Any], source: str) -> dict[str, Any]:
     """Return the object without its digest; one that never had any is taken as it is.
+
+    The digest stands last: what looks like one there, under another name, is one whose name is
+    damaged.
 
     Parameters
     ----------
@@ -32,7 +36,9 @@ def unseal(sealed: dict[str, Any], source: str) -> dict[str, Any]:
         If the content is not what it was when the digest was made.
     """
     content = {key: value for key, value in sealed.items() if key != KEY}
-    if sealed.get(KEY) not in (None, _digest(content)):
+    last = next(reversed(sealed.values()), None)
+    renamed = KEY not in sealed and isinstance(last, str) and len(last) == LENGTH
+    if renamed or sealed.get(KEY) not in (None, _digest(content)):
         raise ValueError(
             f"{source} is damaged, or was edited: its content has another SHA-256 than it had"
         )

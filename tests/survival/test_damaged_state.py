@@ -333,6 +333,28 @@ def test_damaged_json_is_refused(finished: runs.RunFolder, tmp_path: Path, name:
     assert refused > 120
 
 
+@pytest.mark.parametrize("name", [runs.CONFIG, runs.METRICS])
+def test_a_digest_by_a_damaged_name_is_one(
+    finished: runs.RunFolder, tmp_path: Path, name: str
+) -> None:
+    folder = runs.RunFolder(tmp_path)
+    for n in (runs.CONFIG, runs.METRICS):
+        (folder / n).write_bytes((finished / n).read_bytes())
+    before, _, digest = (folder / name).read_text().rpartition("sha256")
+    (folder / name).write_text(f"{before}sxa256{digest}")
+    with pytest.raises(ValueError, match=f"{name} is damaged, or was edited"):
+        folder.config() if name == runs.CONFIG else folder.metrics()
+
+
+def test_an_optimiser_of_another_kind_is_refused() -> None:
+    learner = make()
+    learner.update(*recordings(6))
+    state = learner.state_dict()
+    state["optimizers"][1] = torch.tensor([1.0, 2.0])
+    with pytest.raises(ValueError, match="the saved optimiser 1 is a Tensor"):
+        make().load_state_dict(state)
+
+
 def test_a_damaged_learner_is_refused(finished: runs.RunFolder, tmp_path: Path) -> None:
     chance = random.Random(2)
     for name in (runs.CONFIG, runs.METRICS):
