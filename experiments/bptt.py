@@ -1,6 +1,6 @@
 """The baseline: surrogate-gradient BPTT of the same architecture, in snnTorch.
 
-    Linear, Leaky, ..., Linear(H, classes), Leaky without reset as readout
+    delay, Linear, Leaky, ..., delay, Linear(H, classes), Leaky without reset as readout
     loss = cross-entropy of the readout's voltage averaged over time (or of its spike count)
 
 Layer by layer: a synapse sees the whole sequence in one matrix product, and only the neurons loop
@@ -45,6 +45,8 @@ class BPTTConfig:
         What the cross-entropy sees: the readout's voltage averaged over time, or its spike count.
     beta : float
         Decay factor of the voltage per time step.
+    lags : tuple of int
+        Delays in time steps, of which each input of a layer has one, drawn at random.
 
     Raises
     ------
@@ -56,7 +58,8 @@ class BPTTConfig:
     slope: float = 25.0
     dropout: float = 0.0
     readout: str = "membrane"
-    beta: float = 0.9
+    beta: float = 0.5
+    lags: tuple[int, ...] = (0, 3)
 
     def __post_init__(self) -> None:
         if not self.lr > 0.0:
@@ -91,6 +94,11 @@ class SpikingMLP(nn.Module):
             raise ValueError(f"sizes has to name inputs and classes at least, got {list(sizes)}")
         pairs = list(pairwise(sizes))
         self.synapses = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
+        lags = torch.tensor(config.lags)
+        self.delays = [
+            lags[torch.randint(len(lags), (inputs,))] if any(config.lags) else None
+            for inputs, _ in pairs
+        ]
         # A readout that is read by its voltage integrates undisturbed: it does not reset.
         last = "none" if config.readout == "membrane" else "subtract"
         resets = ["subtract"] * (len(pairs) - 1) + [last]
@@ -108,12 +116,23 @@ class SpikingMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores ``(B, C)`` for recordings ``x`` ``(T, B, *features)``."""
         signal = x.flatten(2)
-        for synapse, neuron in zip(self.synapses, self.neurons, strict=True):
-            spikes, voltages = over_time(neuron, synapse(self.dropout(signal)))
+        for delay, synapse, neuron in zip(self.delays, self.synapses, self.neurons, strict=True):
+            signal = self.dropout(signal)
+            signal = signal if delay is None else delayed(signal, delay)
+            spikes, voltages = over_time(neuron, synapse(signal))
             signal = torch.stack(spikes)
         if self.readout == "count":
             return signal.sum(dim=0)
         return torch.stack(voltages).mean(dim=0)
+
+
+def delayed(signal: Tensor, delay: Tensor) -> Tensor:
+    """Let each input of a sequence ``(T, B, N)`` come later by its own number of time steps."""
+    late = torch.zeros_like(signal)
+    for lag in sorted(set(delay.tolist())):
+        shifted = nn.functional.pad(signal, (0, 0, 0, 0, lag, 0))[: len(signal)]
+        late = torch.where(delay == lag, shifted, late)
+    return late
 
 
 def over_time(neuron: Any, currents: Tensor) -> tuple[list[Tensor], list[Tensor]]:

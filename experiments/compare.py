@@ -62,6 +62,10 @@ class CompareConfig:
     """Recordings in a batch."""
     time_window: int = 15_000
     """Duration of a time step, in microseconds."""
+    beta: float = 0.5
+    """Decay of the voltage per time step, the same for both methods."""
+    lags: tuple[int, ...] = (0, 3)
+    """Delays of a layer's inputs to draw from, the same for both methods, in time steps."""
     shift: int = 1
     """Random shift of training recordings by up to this many pixels, for both methods."""
     seeds: int = 5
@@ -122,7 +126,13 @@ class Comparison:
 
     def tune(self) -> dict[str, Config]:
         """Return the best configuration of either method by validation accuracy."""
-        lists = {method: trials(method, self.config.trials) for method in METHODS}
+        beta, lags = self.config.beta, self.config.lags
+        lists = {
+            method: [
+                replace(trial, beta=beta, lags=lags) for trial in trials(method, self.config.trials)
+            ]
+            for method in METHODS
+        }
         scores: dict[str, list[float]] = {method: [] for method in METHODS}
         for i in range(self.config.trials):
             configs = {method: lists[method][i] for method in METHODS}
@@ -165,6 +175,7 @@ class Comparison:
                     else:
                         result = frozen_network(
                             self.recordings, self.binning, split, tuning, self.config.hidden,
+                            config=ForwardConfig(beta=self.config.beta, lags=self.config.lags),
                             seed=index,
                         )  # fmt: skip
                     cell = {"split": split.name, "method": method, "accuracy": result.test}
@@ -221,7 +232,9 @@ class Comparison:
         return {name: self.store.cells[key] for name, key in keys.items()}
 
     def _key(self, split: Split, method: str, config: Config | None, seed: int) -> str:
-        names = ("hidden", "epochs", "batch_size", "time_window", "shift", "validation")
+        names = (
+            "hidden", "epochs", "batch_size", "time_window", "beta", "lags", "shift", "validation",
+        )  # fmt: skip
         identity = {
             "data": self.fingerprint,
             "train": split.train.tolist(),

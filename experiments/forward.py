@@ -15,6 +15,7 @@ from spikeprop.learner import ForwardLearner
 from spikeprop.losses import Cosine
 from spikeprop.neurons import LIF
 from spikeprop.rules import SigProp
+from spikeprop.shapes import drawn_delays
 
 __all__ = ["Forward", "ForwardConfig"]
 
@@ -39,6 +40,8 @@ class ForwardConfig:
         Time steps between two updates.
     beta : float
         Decay factor of the voltage per time step.
+    lags : tuple of int
+        Delays in time steps, of which each input of a layer has one, drawn at random.
     predict_from : {"last", "vote"}
         Last block, or all blocks.
     potential : {"free", "membrane"}
@@ -58,7 +61,8 @@ class ForwardConfig:
     dropout: float = 0.0
     rate: float = 0.1
     update_every: int = 1
-    beta: float = 0.9
+    beta: float = 0.5
+    lags: tuple[int, ...] = (0, 3)
     predict_from: str = "last"
     potential: str = "free"
     freeze: str = "none"
@@ -136,7 +140,7 @@ def _optimizer(parameters: list[nn.Parameter], config: ForwardConfig) -> torch.o
 
 
 def network(sizes: Sequence[int], config: ForwardConfig) -> nn.Sequential:
-    """Return the plain network: flatten, then pairs of ``Linear`` and ``LIF``."""
+    """Return the plain network: flatten, then ``Delay``, ``Linear`` and ``LIF`` for each layer."""
     layers: list[nn.Module] = [nn.Flatten()]
     pairs = list(pairwise(sizes))
     for i, (inputs, outputs) in enumerate(pairs):
@@ -144,5 +148,6 @@ def network(sizes: Sequence[int], config: ForwardConfig) -> nn.Sequential:
             layers.append(nn.Dropout(config.dropout))
         synapse = nn.Linear(inputs, outputs)
         synapse.requires_grad_(config.freeze != "hidden" or i == len(pairs) - 1)
+        layers += drawn_delays(config.lags, (inputs,))
         layers += [synapse, LIF(config.beta, init_hidden=True)]
     return nn.Sequential(*layers)

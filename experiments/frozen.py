@@ -13,6 +13,7 @@ A third one, where the last block alone learns by the same rule, is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ def frozen_network(
     tuning: Split,
     hidden: Sequence[int],
     *,
-    rate: float = 0.1,
+    config: ForwardConfig | None = None,
     seed: int = 0,
 ) -> FrozenResult:
     """Choose readout and regularisation on ``tuning``, fit on ``split``'s training part, and test.
@@ -59,12 +60,12 @@ def frozen_network(
         What the figure is for, and what choices are made on.
     hidden : sequence of int
         Sizes of the layers.
-    rate : float
-        Firing rate that homeostasis aims at.
+    config : ForwardConfig, optional
+        Neurons, delays and the firing rate that homeostasis aims at.
     seed : int
         Seed of the weights.
     """
-    features = random_features(recordings, binning, split.train, hidden, rate=rate, seed=seed)
+    features = random_features(recordings, binning, split.train, hidden, config=config, seed=seed)
     results = {
         name: linear(values, recordings.targets, split, tuning) for name, values in features.items()
     }
@@ -78,7 +79,7 @@ def random_features(
     train: NDArray[np.int64],
     hidden: Sequence[int],
     *,
-    rate: float = 0.1,
+    config: ForwardConfig | None = None,
     epochs: int = 3,
     seed: int = 0,
 ) -> dict[str, Floats]:
@@ -87,7 +88,7 @@ def random_features(
     ``epochs`` passes over ``train`` without learning let homeostasis set the thresholds.
     """
     sizes = (recordings.inputs, *hidden, len(recordings.classes))
-    frozen = Forward(sizes, ForwardConfig(rate=rate, freeze="all"), steps=1, seed=seed)
+    frozen = Forward(sizes, replace(config or ForwardConfig(), freeze="all"), steps=1, seed=seed)
     batches = loader(recordings, train, binning, batch_size=50, seed=seed)
     for epoch in range(1, epochs + 1):
         batches.set_epoch(epoch)

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner
 from spikeprop.datasets import Binning, EventBatch
+from spikeprop.evidence import RunningMean
 from spikeprop.experiments.neuron_presets import PRESETS, Preset
 from spikeprop.experiments.recordings import (
     Recordings,
@@ -267,6 +268,7 @@ class NeuronsExperiment:
 
         rule = SigProp(
             len(self.recordings.classes),
+            evidence=RunningMean(),
             rectify=preset.rectify,
             signal_scale=signal_scale(layers[2], config.hidden[0], first.time_steps, config.seed),
             homeostasis=Homeostasis(target=RATE, low=preset.low, high=preset.high),

@@ -12,21 +12,27 @@ surrogate.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import nn
 
+from spikeprop.evidence import RunningMean
 from spikeprop.experiments import stills
 from spikeprop.learner import ForwardLearner, OptimizerFactory
 from spikeprop.neurons import IF
-from spikeprop.rules import RULES
+from spikeprop.rules import Rule, SigProp, SPSurrogate, SPVoltage
 
 __all__ = ["build", "main"]
 
 STEPS = 4
-RECIPES = ("sigprop", "sp-voltage", "sp-surrogate")
+#: Four steps of one picture, neurons without a leak: the mean of all steps is the evidence.
+RECIPES: dict[str, Callable[[int], Rule]] = {
+    "sigprop": partial(SigProp, evidence=RunningMean()),
+    "sp-voltage": SPVoltage,
+    "sp-surrogate": SPSurrogate,
+}
 
 
 def build(seed: int, optimizer: OptimizerFactory, rule: str = "sigprop") -> ForwardLearner:
@@ -43,13 +49,15 @@ def build(seed: int, optimizer: OptimizerFactory, rule: str = "sigprop") -> Forw
         nn.Linear(40 * 7 * 7, 128),
         IF(init_hidden=True),
     )
-    return ForwardLearner(net, RULES[rule](10), optimizer=optimizer, update_every=STEPS, seed=seed)
+    return ForwardLearner(
+        net, RECIPES[rule](10), optimizer=optimizer, update_every=STEPS, seed=seed
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> float:
     """Run the command, and return the mean test accuracy."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--rule", choices=RECIPES, default="sigprop")
+    parser.add_argument("--rule", choices=tuple(RECIPES), default="sigprop")
     given, rest = parser.parse_known_args(arguments)
     run = stills.Run(
         partial(build, rule=given.rule), steps=STEPS, epochs=4, batch_size=100, lr=1e-3

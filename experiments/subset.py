@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from spikeprop.evidence import RunningMean
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import LIF
 from spikeprop.rules import SigProp
@@ -45,7 +46,10 @@ def measure(
     """Learn, and compare both ways of predicting on recordings not learned from."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(INPUTS, hidden), LIF(beta=0.9, init_hidden=True))
-    rule = SigProp(classes, labels="batch", codes=codes, potential="membrane", homeostasis=None)
+    rule = SigProp(
+        classes, evidence=RunningMean(), labels="batch", codes=codes, potential="membrane",
+        homeostasis=None,
+    )  # fmt: skip
     learner = ForwardLearner(net, rule, optimizer=lambda p: torch.optim.Adam(p, lr=1e-3))
     learner.fit(recordings(classes, per_class, 1), epochs=epochs, batch_size=100)
     x, labels = recordings(classes, 2, 2)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spikeprop.config import TrainConfig
+from spikeprop.config import TrainConfig, lag_steps
 from spikeprop.datasets import (
     Binning,
     EventDataset,
@@ -223,7 +223,7 @@ def build_network(config: TrainConfig, input_shape: tuple[int, ...]) -> nn.Seque
         beta=config.decay,
         dropout=config.dropout,
         seed=config.seed,
-        lags=[lag // config.time_window for lag in config.lags],
+        lags=lag_steps(config.lags, config.time_window),
     )
 
 

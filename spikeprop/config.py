@@ -144,10 +144,10 @@ class TrainConfig:
     potential: PotentialName = "free"
     """sigprop: what the loss sees: the voltage, what it would be without resets, or spikes."""
 
-    evidence: EvidenceName = "running-mean"
+    evidence: EvidenceName = "leaky"
     """sigprop: filter over time through which the loss sees it."""
 
-    evidence_alpha: float = 0.1
+    evidence_alpha: float = 0.7
     """sigprop: weight of the newest time step in leaky evidence [fraction]."""
 
     evidence_tau: float | None = None
@@ -199,15 +199,15 @@ class TrainConfig:
     hidden: tuple[int, ...] = (256, 256)
     """Sizes of the spiking layers, first to last [neurons]."""
 
-    beta: float = 0.9
+    beta: float = 0.5
     """Decay of the membrane voltage [per time step]."""
 
     tau_mem: float | None = None
     """Time constant of the membrane voltage, whatever the time_window, in place of beta [ms]."""
 
-    lags: tuple[int, ...] = ()
+    lags: tuple[int, ...] | None = None
     """Let every input of a layer arrive later by one of these, drawn at random; multiples of
-    time_window, 0 among them or not [µs]."""
+    time_window, 0 alone for none; None is at once or three time steps later [µs]."""
 
     dropout: float = 0.0
     """Share of the inputs that are dropped before every layer but the first [fraction]."""
@@ -282,7 +282,7 @@ class TrainConfig:
             )
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must be one or more sizes of at least 1, got {self.hidden}")
-        check_lags(self.lags, self.time_window)
+        lag_steps(self.lags, self.time_window)
         self._check_times()
         _inside(self, "beta", 0.0, 1.0, "[]")
         _inside(self, "validation", 0.0, 1.0, "[)")
@@ -328,7 +328,7 @@ class TrainConfig:
         """Refuse times where steps have none, and two ways of saying the same."""
         for name in ("lags", "tau_mem", "evidence_tau"):
             value = getattr(self, name)
-            if value and not (self.n_time_bins is self.event_count is None):
+            if value not in (None, (), (0,)) and not (self.n_time_bins is self.event_count is None):
                 raise ValueError(
                     f"{name}={value} needs time steps of one length: give time_window, neither "
                     "n_time_bins nor event_count"
@@ -413,31 +413,37 @@ HOW_TO_RUN = (
 )
 """Options that say where and how to run, and may differ when a run is resumed."""
 
-ADDED = (
-    "limit",
-    "order_window",
-    "lags",
-    "pipeline",
-    "coding_period",
-    "phases",
-    "tau_mem",
-    "evidence_tau",
-)
-"""Options that older runs do not have, and whose default is what was done before."""
+BEFORE: dict[str, Any] = {
+    "limit": None,
+    "order_window": None,
+    "lags": (0,),
+    "pipeline": False,
+    "coding_period": 20,
+    "phases": 6,
+    "tau_mem": None,
+    "evidence_tau": None,
+}
+"""Options that older runs do not have, and the value that says what was done before."""
+
+LAGS = (0, 3)
+"""Delays of a layer's inputs to draw from, unless others are given [time steps]."""
 
 
-def check_lags(lags: tuple[int, ...], time_window: int) -> None:
-    """Refuse delays that are not whole numbers of time steps.
+def lag_steps(lags: tuple[int, ...] | None, time_window: int) -> tuple[int, ...]:
+    """Return delays in time steps, those in µs counted in steps of ``time_window``.
 
     Raises
     ------
     ValueError
         If one is negative, or no multiple of ``time_window``.
     """
+    if lags is None:
+        return LAGS
     if any(lag < 0 or lag % time_window for lag in lags):
         raise ValueError(
             f"lags must be whole numbers of time steps of {time_window} µs, got {lags}"
         )
+    return tuple(lag // time_window for lag in lags)
 
 
 def to_json(config: TrainConfig) -> str:
@@ -483,7 +489,7 @@ def from_json(text: str, source: str = "the configuration") -> TrainConfig:
     if not isinstance(options, dict):
         raise ValueError(f"{source} has no options under 'config'")
     names = {field.name for field in dataclasses.fields(TrainConfig)}
-    missing = names - set(options) - {*HOW_TO_RUN, *ADDED}
+    missing = names - set(options) - {*HOW_TO_RUN, *BEFORE}
     for kind, wrong in (("unknown", set(options) - names), ("no", missing)):
         if wrong:
             raise ValueError(
@@ -491,7 +497,7 @@ def from_json(text: str, source: str = "the configuration") -> TrainConfig:
                 f"it was written by spikeprop {head.get('spikeprop')}, another version"
             )
     try:
-        config = TrainConfig(**options)
+        config = TrainConfig(**{**BEFORE, **options})
     except (TypeError, ValueError) as error:
         raise ValueError(f"{source}: {error}") from None
     unseal(head, source)

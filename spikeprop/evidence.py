@@ -63,7 +63,7 @@ class Leaky:
         If ``alpha`` is outside (0, 1].
     """
 
-    alpha: float = 0.1
+    alpha: float = 0.7
 
     def __post_init__(self) -> None:
         if not 0.0 < self.alpha <= 1.0:

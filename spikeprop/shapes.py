@@ -72,7 +72,7 @@ def build_shape(
                         f"{tuple(input_shape)} allow"
                     )
                 layers += _dropout(dropout, layers)
-                layers += _delays(lags, (inputs, *side))
+                layers += drawn_delays(lags, (inputs, *side))
                 layers += [nn.Conv2d(inputs, outputs, 3, padding=1), LIF(beta, init_hidden=True)]
                 layers.append(nn.AvgPool2d(2))
                 inputs, side = outputs, [n // 2 for n in side]
@@ -83,7 +83,7 @@ def build_shape(
             inputs *= n
         for outputs in sizes:
             layers += _dropout(dropout, layers[1:])
-            layers += _delays(lags, (inputs,))
+            layers += drawn_delays(lags, (inputs,))
             layers += [nn.Linear(inputs, outputs), LIF(beta, init_hidden=True)]
             inputs = outputs
     return nn.Sequential(*layers)
@@ -95,12 +95,21 @@ def _dropout(share: float, before: list[nn.Module]) -> list[nn.Module]:
     return [nn.Dropout(share)] if share > 0.0 and before else []
 
 
-def _delays(lags: Sequence[int], features: tuple[int, ...]) -> list[nn.Module]:
+def drawn_delays(lags: Sequence[int], features: tuple[int, ...]) -> list[nn.Module]:
+    """Return the delay in front of a layer, each input's drawn from ``lags``; none if all are 0.
+
+    Parameters
+    ----------
+    lags : sequence of int
+        Delays in time steps.
+    features : tuple of int
+        Shape of the layer's input in one time step.
+    """
     import torch
 
     from spikeprop.neurons import Delay
 
-    if not lags:
+    if not any(lags):
         return []
     drawn = torch.tensor(lags)[torch.randint(len(lags), features)]
     return [Delay(drawn, init_hidden=True)]

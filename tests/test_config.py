@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikeprop.config import (
-    ADDED,
+    BEFORE,
     SIGPROP_OPTIONS,
     TrainConfig,
     differences,
     from_json,
+    lag_steps,
     to_json,
 )
 
@@ -60,9 +61,12 @@ def test_json_of_anything_else_is_a_value_error(text: str) -> None:
         ({"lags": (0, 20_000)}, r"lags must be whole numbers of time steps of 15000 µs"),
         ({"lags": (0, 15_000), "n_time_bins": 5}, r"lags=.* needs time steps of one length"),
         ({"tau_mem": 20.0, "event_count": 5}, "tau_mem=20.0 needs time steps of one length"),
-        ({"tau_mem": 20.0, "beta": 0.5}, r"tau_mem stands in place of beta.* \(got 20.0 and 0.5\)"),
+        ({"tau_mem": 20.0, "beta": 0.6}, r"tau_mem stands in place of beta.* \(got 20.0 and 0.6\)"),
         ({"tau_mem": 0.0}, r"tau_mem must be in \(0, inf\), got 0"),
-        ({"evidence_tau": 20.0}, "that of evidence 'leaky', got 'running-mean'"),
+        (
+            {"evidence_tau": 20.0, "evidence": "running-mean"},
+            "that of evidence 'leaky', got 'running-mean'",
+        ),
         ({"hidden": ()}, r"hidden must be one or more sizes"),
         ({"hidden": (5, 0)}, r"hidden must be one or more sizes of at least 1, got \(5, 0\)"),
         ({"beta": 1.5}, r"beta must be in \[0, 1\], got 1.5"),
@@ -150,9 +154,17 @@ def test_json_with_an_option_missing() -> None:
 def test_json_from_before_an_option_was_there() -> None:
     head = json.loads(to_json(TrainConfig()))
     del head["sha256"]  # older configurations have no digest
-    for name in ADDED:
+    for name in BEFORE:
         del head["config"][name]
-    assert from_json(json.dumps(head)) == TrainConfig()
+    then = from_json(json.dumps(head))
+    assert then == TrainConfig(lags=(0,))
+    assert lag_steps(then.lags, then.time_window) == (0,)
+
+
+def test_delays_are_whole_steps() -> None:
+    assert lag_steps(None, 3_000) == (0, 3)
+    assert lag_steps((0, 45_000), 3_000) == (0, 15)
+    assert TrainConfig(n_time_bins=60, lags=(0,)).lags == (0,)
 
 
 def test_differences_name_what_was_given_and_what_the_run_has() -> None:

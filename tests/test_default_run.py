@@ -26,5 +26,5 @@ def test_the_default_run_learns_without_a_backward_pass(tmp_path: Path) -> None:
     weights = load_file(folder.path / "weights.safetensors")
     start = build_network(config, (2, 34, 34)).state_dict()
     assert weights.keys() == start.keys()
-    for name in ("1.weight", "1.bias", "3.weight", "3.bias"):
+    for name in ("2.weight", "2.bias", "5.weight", "5.bias"):
         assert not torch.equal(weights[name], start[name])

@@ -125,21 +125,21 @@ def _sizes(matrices: Sequence[Tensor], classes: int) -> list[int]:
 
 def snntorch(matrices: Sequence[Tensor], classes: int) -> Learner:
     """snnTorch, layer by layer."""
-    net = SpikingMLP(_sizes(matrices, classes), BPTTConfig(beta=BETA))
+    net = SpikingMLP(_sizes(matrices, classes), BPTTConfig(beta=BETA, lags=()))
     load_weights(list(net.synapses), matrices, 1.0)
     return Backpropagation(net)
 
 
 def snntorch_stepwise(matrices: Sequence[Tensor], classes: int) -> Learner:
     """snnTorch, step by step as in its tutorials."""
-    net = StepwiseMLP(_sizes(matrices, classes), BPTTConfig(beta=BETA))
+    net = StepwiseMLP(_sizes(matrices, classes), BPTTConfig(beta=BETA, lags=()))
     load_weights(list(net.synapses), matrices, 1.0)
     return Backpropagation(net)
 
 
 def sceptic(matrices: Sequence[Tensor], classes: int) -> Learner:
     """SnnTorch given our own event-driven product in its first layer."""
-    net = SpikingMLP(_sizes(matrices, classes), BPTTConfig(beta=BETA))
+    net = SpikingMLP(_sizes(matrices, classes), BPTTConfig(beta=BETA, lags=()))
     load_weights(list(net.synapses), matrices, 1.0)
     return Backpropagation(EventMLP(net), events=True)
 

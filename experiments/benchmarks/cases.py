@@ -2,7 +2,7 @@
 
 A case of ours is ``engine/recipe/updates``, for instance ``auto/plain/batch``: recipe ``plain`` is
 the loss on the voltage of the present time step against one fixed class vector per layer;
-``default`` is the library's own (running-mean evidence, rectified, class signals through the shared
+``default`` is the library's own (leaky evidence, rectified, class signals through the shared
 weights, homeostasis). Updates are made once a ``batch``, at every ``step``, or every N steps.
 """
 

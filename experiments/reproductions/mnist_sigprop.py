@@ -19,6 +19,7 @@ SETTING = Setting(
     beta=1.0,
     threshold=0.5,
     norm=True,
+    options={"sigprop": {"evidence": "running-mean"}},
     epochs=10,
     batch_size=100,
     lr=1e-3,

@@ -17,7 +17,7 @@ import torch
 
 from spikeprop.assemble import Data, open_data
 from spikeprop.comparison.activity import activity
-from spikeprop.config import DatasetName, TrainConfig
+from spikeprop.config import DatasetName, TrainConfig, lag_steps
 from spikeprop.learner import ForwardLearner
 from spikeprop.rules.names import make_rule, split_variant
 from spikeprop.rules.readout_only import frozen_twin
@@ -163,7 +163,7 @@ def build_learner(cell: Cell, data: Data) -> ForwardLearner:
         beta=cell.beta,
         dropout=dropout,
         seed=cell.seed,
-        lags=[lag // cell.time_window for lag in cell.lags],
+        lags=lag_steps(cell.lags, cell.time_window),
     )
     rule = make_rule(name, len(data.classes), **options)
     learner = ForwardLearner(

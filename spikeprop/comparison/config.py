@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from spikeprop.config import DatasetName, check_lags
+from spikeprop.config import DatasetName, lag_steps
 from spikeprop.shapes import check_shape
 
 __all__ = ["CompareConfig"]
@@ -70,11 +70,11 @@ class CompareConfig:
     """Cut windows of this length at random places and play half of them backward: twice the
     classes, told apart by order in time alone [µs]."""
 
-    lags: tuple[int, ...] = ()
+    lags: tuple[int, ...] | None = None
     """Let every input of a layer arrive later by one of these, drawn at random; multiples of
-    time_window, 0 among them or not [µs]."""
+    time_window, 0 alone for none; None is at once or three time steps later [µs]."""
 
-    beta: float = 0.9
+    beta: float = 0.5
     """Decay of the membrane voltage [per time step]."""
 
     frozen: bool = True
@@ -111,7 +111,7 @@ class CompareConfig:
             given = getattr(self, name)
             if given is not None and given < 1:
                 raise ValueError(f"{name} must be None or at least 1, got {given}")
-        check_lags(self.lags, self.time_window)
+        lag_steps(self.lags, self.time_window)
         if self.trial_epochs is not None and not 1 <= self.trial_epochs <= self.epochs:
             raise ValueError(
                 f"trial_epochs must be None or lie within [1, epochs = {self.epochs}], "

@@ -14,8 +14,8 @@ Two figures a cell:
                 of backpropagation through time. Accuracy may rise by memory alone (a readout finds
                 what lasts by itself); alignment shows whether credit reaches back to the cue.
 
-Signal propagation has no error at a distance to carry: its evidence, the running mean, remembers
-the cue itself, which its row shows.
+Signal propagation has no error at a distance to carry: its evidence may remember the cue itself, as
+that of the variant ``sigprop[evidence=running-mean]`` does.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import ALIF, LIF, RLIF
 from spikeprop.rules import RULES, Rule
-from spikeprop.rules.names import make_rule
+from spikeprop.rules.names import make_rule, split_variant
 
 __all__ = ["DelayCell", "DelayResult", "recordings", "run_cell"]
 
@@ -82,7 +83,7 @@ class DelayCell:
         """Name of the cell's file, with a digest of all that determines the result."""
         identity = {**self.as_dict(), "rule": rule_of(self.rule, self.delay).config()}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-        name = self.rule.replace(":", ".")
+        name = re.sub(r"[^\w.+-]+", ".", self.rule)
         return f"delay{self.delay}_{self.neuron}_{name}_seed{self.seed}_{digest}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -126,8 +127,10 @@ def build(cell: DelayCell, rule: Rule) -> ForwardLearner:
 
 def rule_of(name: str, delay: int) -> Rule:
     """Return a rule that learns at the question alone, where it has such a choice."""
+    name, options = split_variant(name)
     has = "first_step" in getattr(RULES.get(name), "__dataclass_fields__", {})
-    options: dict[str, Any] = {"first_step": CUE + delay + 1} if has else {}
+    if has:
+        options["first_step"] = CUE + delay + 1
     if has and "homeostasis" in RULES[name].__dataclass_fields__:
         options["homeostasis"] = None  # its rates are those of the question, mostly
     return make_rule(name, 2, **options)

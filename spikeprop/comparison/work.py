@@ -23,6 +23,7 @@ from spikeprop.comparison.cost import Cost, measure_costs
 from spikeprop.comparison.kept import CELLS, load_or_run
 from spikeprop.comparison.rows import Row, make_rows
 from spikeprop.comparison.search import check_optuna, defaults, prepare, search, space_of
+from spikeprop.config import lag_steps
 from spikeprop.rules.names import find_rule, split_variant
 
 __all__ = ["Pair", "compare", "processes"]
@@ -118,7 +119,7 @@ def compare(
 def quick(config: CompareConfig) -> CompareConfig:
     """Return the same at the smallest size that still goes through every stage."""
     return replace(
-        config, networks=("12-8",), epochs=1, trial_epochs=None, lags=(), seeds=2,
+        config, networks=("12-8",), epochs=1, trial_epochs=None, lags=(0,), seeds=2,
         trials=min(config.trials, 2), time_window=63_000, batch_size=20,
     )  # fmt: skip
 
@@ -137,7 +138,7 @@ def _cell(config: CompareConfig, pair: Pair, options: dict[str, Any], **more: An
         shift=config.shift,
         beta=config.beta,
         limit=config.limit,
-        lags=config.lags,
+        lags=tuple(n * config.time_window for n in lag_steps(config.lags, config.time_window)),
         order_window=config.order_window,
         data_dir=None if config.data_dir is None else str(config.data_dir.resolve()),
         quick=config.quick,

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from spikeprop import kernels
 from spikeprop.contrast import BatchContrast
-from spikeprop.evidence import Evidence, Instantaneous, Leaky, RunningMean, as_filters
+from spikeprop.evidence import Evidence, Instantaneous, Leaky, as_filters
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.losses import Comparison, Cosine, Dot, LocalLoss, LossValue
 from spikeprop.names import meant
@@ -63,9 +63,10 @@ NAMED = {
 class SigProp(SendingRule):
     """Signal propagation with a loss on (rectified, filtered) voltage.
 
-    The defaults are the recipe that was measured best: the running mean of the free potential as
-    evidence, rectified for the recordings, cosine similarities, class signals through the shared
-    weights, homeostasis.
+    The defaults are the recipe that was measured best: a leaky average of the free potential over
+    one or two time steps as evidence, rectified for the recordings, cosine similarities, class
+    signals through the shared weights, homeostasis. It goes with neurons that forget as soon,
+    ``beta`` of 0.5, and with inputs of which some arrive later (:class:`~spikeprop.neurons.Delay`).
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ class SigProp(SendingRule):
 
     num_classes: int
     loss: LocalLoss = Cosine()  # noqa: RUF009 - frozen
-    evidence: Evidence | tuple[Evidence, ...] = RunningMean()  # noqa: RUF009 - frozen
+    evidence: Evidence | tuple[Evidence, ...] = Leaky(0.7)  # noqa: RUF009 - frozen
     rectify: bool = True
     smooth: Smooth | None = None
     signal: str = "propagated"

@@ -15,12 +15,14 @@ from pages import equations
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from spikeprop.evidence import Leaky
 from spikeprop.losses import Cosine, Dot
 from spikeprop.neurons import LIF, GradedLIF
+from spikeprop.rules import SigProp
 from spikeprop.rules.goodness import goodness
 
 CHECKS: dict[str, Callable[[], None]] = {}
-BETA, THRESHOLD = 0.9, 0.5
+ALPHA, BETA, THRESHOLD = 0.7, 0.9, 0.5
 
 
 def of(label: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
@@ -67,10 +69,11 @@ def filtered(x: Tensor, start: Tensor | None = None) -> Tensor:
     return torch.stack(out[1:])
 
 
-def running_mean(x: Tensor) -> Tensor:
+def leaky(x: Tensor) -> Tensor:
+    """``v_t = v_{t-1} + alpha (x_t - v_{t-1})`` over the first dimension."""
     out = [torch.zeros_like(x[0])]
-    for t, x_t in enumerate(x, 1):
-        out.append(out[-1] + (x_t - out[-1]) / t)
+    for x_t in x:
+        out.append(out[-1] + ALPHA * (x_t - out[-1]))
     return torch.stack(out[1:])
 
 
@@ -223,8 +226,12 @@ def eligibility() -> None:
 def evidence() -> None:
     x, W = spikes(9, 5), normal(3, 5, grad=True)
     u = filtered(x @ W.T)
-    v, e = running_mean(u), running_mean(filtered(x))
-    close(v[-1].detach(), u.mean(0).detach())
+    v, e = leaky(u), leaky(filtered(x))
+    means = [torch.zeros_like(u[0])]
+    for t, u_t in enumerate(u, 1):
+        means.append(means[-1] + (u_t - means[-1]) / t)
+    close(means[-1].detach(), u.mean(0).detach())
+    assert Leaky(ALPHA) == SigProp(3).evidence, "the page names the default"
     (found,) = torch.autograd.grad(v[-1, 1], W)
     close(found[1], e[-1])
     assert not found[0].any()
@@ -233,7 +240,7 @@ def evidence() -> None:
 @of("eq-three-factor")
 def three_factor() -> None:
     x, W, label = spikes(9, 7, 5), normal(6, 5, grad=True), torch.arange(4) % 3
-    v, e = running_mean(filtered(x @ W.T))[-1], running_mean(filtered(x))[-1]
+    v, e = leaky(filtered(x @ W.T))[-1], leaky(filtered(x))[-1]
     h, s = v[:4].clamp_min(0), v[4:]
     (wanted,) = torch.autograd.grad(cross_entropy(Cosine().logits(h, s), label), W)
     loss = Cosine()(h.detach(), s.detach(), label)
@@ -292,13 +299,13 @@ def window_sum() -> None:
     close(found, wanted)
 
 
-@of("eq-window-mean")
-def window_mean() -> None:
+@of("eq-window-evidence")
+def window_evidence() -> None:
     x, delta, K = window()
-    t0, traces = 20 - K, filtered(x)
-    e = running_mean(traces)
+    t0, traces, kept = 20 - K, filtered(x), 1 - ALPHA
+    e = leaky(traces)
     wanted = torch.einsum("tj,ti->ji", delta[t0:], e[t0:])
-    shares = delta / torch.arange(1, 21, dtype=torch.float64)[:, None]
-    found = t0 * torch.outer(shares[t0:].sum(0), e[t0 - 1])
-    later = torch.stack([shares[k:].sum(0) for k in range(t0, 20)])
-    close(found + torch.einsum("kj,ki->ji", later, traces[t0:]), wanted)
+    carried = sum(kept ** (t - t0 + 1) * delta[t] for t in range(t0, 20))
+    late = [ALPHA * sum(kept ** (t - k) * delta[t] for t in range(k, 20)) for k in range(t0, 20)]
+    found = torch.outer(carried, e[t0 - 1])
+    close(found + torch.einsum("kj,ki->ji", torch.stack(late), traces[t0:]), wanted)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikeprop.experiments.bptt import BPTT, BPTTConfig, SpikingMLP
 from spikeprop.experiments.forward import Forward, ForwardConfig
+from spikeprop.neurons import Delay
 
 
 def toy(n: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -21,16 +22,19 @@ def toy(n: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("readout", ["membrane", "count"])
-def test_layer_by_layer_equals_step_by_step(readout: str) -> None:
+@pytest.mark.parametrize("lags", [(0,), (0, 3), (1, 2, 20)])
+def test_layer_by_layer_equals_step_by_step(readout: str, lags: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    net = SpikingMLP((20, 12, 8, 2), BPTTConfig(readout=readout)).eval()
+    net = SpikingMLP((20, 12, 8, 2), BPTTConfig(readout=readout, lags=lags)).eval()
+    delays = [nn.Identity() if d is None else Delay(d, init_hidden=True) for d in net.delays]
+    assert [isinstance(delay, Delay) for delay in delays] == 3 * [any(lags)]
     x, _ = toy()
     mems = [neuron.reset_mem() for neuron in net.neurons]
     volts, counts = [], []
     for x_t in x:
         signal = x_t
         for i, (synapse, neuron) in enumerate(zip(net.synapses, net.neurons, strict=True)):
-            signal, mems[i] = neuron(synapse(signal), mems[i])
+            signal, mems[i] = neuron(synapse(delays[i](signal)), mems[i])
         volts.append(mems[-1])
         counts.append(signal)
     expected = torch.stack(volts).mean(0) if readout == "membrane" else torch.stack(counts).sum(0)
@@ -45,7 +49,9 @@ def test_a_batch_leaves_nothing_behind_in_the_neurons() -> None:
     torch.testing.assert_close(net(x), first, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("config", [BPTTConfig(lr=1e-2), BPTTConfig(lr=1e-2, dropout=0.2)])
+@pytest.mark.parametrize(
+    "config", [BPTTConfig(lr=1e-2, lags=()), BPTTConfig(lr=1e-2, dropout=0.2, lags=())]
+)
 def test_bptt_learns(config: BPTTConfig) -> None:
     x, label = toy()
     model = BPTT((20, 16, 16, 2), config, steps=30)
@@ -84,9 +90,9 @@ def test_same_seed_same_weights() -> None:
 
 def test_forward_learns_and_frozen_blocks_stay() -> None:
     x, label = toy()
-    model = Forward((20, 16, 16, 2), ForwardConfig(lr=1e-3), steps=20)
-    held = Forward((20, 16, 16, 2), ForwardConfig(lr=1e-3, freeze="hidden"), steps=20)
-    still = Forward((20, 16, 16, 2), ForwardConfig(lr=1e-3, freeze="all"), steps=20)
+    model = Forward((20, 16, 16, 2), ForwardConfig(lr=1e-3, lags=()), steps=20)
+    held = Forward((20, 16, 16, 2), ForwardConfig(lr=1e-3, lags=(), freeze="hidden"), steps=20)
+    still = Forward((20, 16, 16, 2), ForwardConfig(lr=1e-3, lags=(), freeze="all"), steps=20)
     start = [p.clone() for p in held.learner.net.parameters()]
     for _ in range(20):
         for learner in (model, held, still):
