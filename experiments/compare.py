@@ -62,8 +62,6 @@ class CompareConfig:
     """Recordings in a batch."""
     time_window: int = 15_000
     """Duration of a time step, in microseconds."""
-    beta: float = 0.5
-    """Decay of the voltage per time step, the same for both methods."""
     lags: tuple[int, ...] = (0, 3)
     """Delays of a layer's inputs to draw from, the same for both methods, in time steps."""
     shift: int = 1
@@ -126,11 +124,8 @@ class Comparison:
 
     def tune(self) -> dict[str, Config]:
         """Return the best configuration of either method by validation accuracy."""
-        beta, lags = self.config.beta, self.config.lags
         lists = {
-            method: [
-                replace(trial, beta=beta, lags=lags) for trial in trials(method, self.config.trials)
-            ]
+            method: [replace(t, lags=self.config.lags) for t in trials(method, self.config.trials)]
             for method in METHODS
         }
         scores: dict[str, list[float]] = {method: [] for method in METHODS}
@@ -139,7 +134,8 @@ class Comparison:
             for method, cell in self._train(self.tuning, configs, seed=0).items():
                 scores[method].append(cell["accuracy"])
                 self.say(
-                    f"trial {i + 1}, {method}: {_percent(cell)} in validation, {cell['config']}"
+                    f"trial {i + 1}, {method}: {_percent(cell)} in validation, "
+                    f"{asdict(configs[method])}"
                 )
         return {method: best(lists[method], scores[method]) for method in METHODS}
 
@@ -175,7 +171,7 @@ class Comparison:
                     else:
                         result = frozen_network(
                             self.recordings, self.binning, split, tuning, self.config.hidden,
-                            config=ForwardConfig(beta=self.config.beta, lags=self.config.lags),
+                            config=ForwardConfig(lags=self.config.lags),
                             seed=index,
                         )  # fmt: skip
                     cell = {"split": split.name, "method": method, "accuracy": result.test}
@@ -232,9 +228,7 @@ class Comparison:
         return {name: self.store.cells[key] for name, key in keys.items()}
 
     def _key(self, split: Split, method: str, config: Config | None, seed: int) -> str:
-        names = (
-            "hidden", "epochs", "batch_size", "time_window", "beta", "lags", "shift", "validation",
-        )  # fmt: skip
+        names = ("hidden", "epochs", "batch_size", "time_window", "lags", "shift", "validation")
         identity = {
             "data": self.fingerprint,
             "train": split.train.tolist(),
