@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikeprop.neurons import LIF, MemState
+from spikeprop.neurons import LIF, Delay, MemState
 from spikeprop.neurons.base import StepFunction
 
 __all__ = ["FixedPointLIF", "IntegerNetwork"]
@@ -114,8 +114,8 @@ class IntegerNetwork:
     Parameters
     ----------
     net : nn.Sequential
-        The simulation: quantised synapses, each directly before its fixed-point neuron; flattening
-        and max pooling may stand before a synapse.
+        The simulation: quantised synapses, each directly before its fixed-point neuron; flattening,
+        max pooling and delays may stand before a synapse.
 
     Raises
     ------
@@ -135,6 +135,8 @@ class IntegerNetwork:
                 if not isinstance(behind, FixedPointLIF):
                     raise ValueError(f"synapse '{name}' does not stand before a fixed-point neuron")
                 self._steps.append(("synapse", _synapse(name, module, behind.unit)))
+            elif isinstance(module, Delay):
+                self._steps.append(("delay", module))
             elif isinstance(module, (nn.Flatten, nn.MaxPool2d)):
                 self._steps.append(("shape", module))
             elif not isinstance(module, (nn.Identity, nn.Dropout)):
@@ -161,6 +163,7 @@ class IntegerNetwork:
         if x.is_floating_point() or x.is_complex():
             raise TypeError(f"x has to hold integer counts, got {x.dtype}")
         voltages: dict[int, Tensor] = {}
+        lines: dict[int, Tensor] = {}
         spikes: dict[int, list[Tensor]] = {}
         for x_t in x.to(torch.int32):
             value = x_t
@@ -169,6 +172,10 @@ class IntegerNetwork:
                     value = _reshaped(part, value)
                 elif kind == "synapse":
                     value = part(value)
+                elif kind == "delay":
+                    line = lines.get(place, value.new_zeros(part.length, *value.shape))
+                    window = torch.cat((value[None], line))
+                    value, lines[place] = part.read(window), window[: part.length]
                 else:
                     before = voltages.get(place, torch.zeros_like(value))
                     value, voltages[place] = part(value, before)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spikeprop.neurons import Delay
 from spikeprop.nir.dialects import Dialect
 from spikeprop.nir.network import Scale, as_tensor
 from spikeprop.nir.package import nir_package
@@ -75,13 +76,16 @@ def _node(name: str, module: nn.Module, before: tuple[int, ...], dialect: Dialec
             raise ValueError(f"module '{name}' flattens the batch dimension")
         stop = module.end_dim if module.end_dim < 0 else module.end_dim - 1
         return nir.Flatten({"input": np.array(before)}, module.start_dim - 1, stop)
+    if isinstance(module, Delay):
+        seconds = module.delay.double().cpu().numpy() * dialect.dt
+        return nir.Delay(np.broadcast_to(seconds, before).copy())
     if isinstance(module, Scale) and module.shift is None:
         return nir.Scale(np.broadcast_to(_array(module.scale), before).copy())
     if isinstance(getattr(module, "V", None), Tensor):  # one-to-one recurrence
         return nir.Linear(np.diag(np.broadcast_to(_array(module.V), before)))  # type: ignore[arg-type]
     raise ValueError(
         f"module '{name}' is a {type(module).__name__}, for which NIR has no node (it has Linear, "
-        f"Conv1d, Conv2d, AvgPool2d, Flatten, and neurons)"
+        f"Conv1d, Conv2d, AvgPool2d, Flatten, Delay, and neurons)"
     )
 
 
@@ -129,13 +133,13 @@ def fold_norm(name: str, node: Any, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> No
     node.bias = (node.bias * factor + shift.cpu().numpy()).astype(like)
 
 
-def layer_of(name: str, node: Any) -> nn.Module:
+def layer_of(name: str, node: Any, dialect: Dialect) -> nn.Module:
     """Return the torch module of a node that is no neuron.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is none, or a delay is no whole number of the dialect's time steps.
     """
     kind = type(node).__name__
     if kind in ("Affine", "Linear"):
@@ -160,6 +164,11 @@ def layer_of(name: str, node: Any) -> nn.Module:
     if kind == "Flatten":
         start, end = int(node.start_dim), int(node.end_dim)
         return nn.Flatten(start + 1 if start >= 0 else start, end + 1 if end >= 0 else end)
+    if kind == "Delay":
+        try:
+            return Delay(np.asarray(node.delay) / dialect.dt, init_hidden=True)
+        except ValueError as error:
+            raise ValueError(f"node '{name}' in time steps of {dialect.dt} s: {error}") from error
     if kind == "Scale":
         return Scale(as_tensor(node.scale))
     raise ValueError(f"node '{name}': NIR's {kind} has no module here")

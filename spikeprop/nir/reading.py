@@ -68,7 +68,7 @@ def from_nir(graph: Any, *, dt: float | None = None, dialect: str = "nir") -> NI
             layers[name] = neuron_of(name, node, language)
             shapes[name] = _shape(name, nodes, edges)
         else:
-            layers[name] = layer_of(name, node)
+            layers[name] = layer_of(name, node, language)
     return NIRNetwork(layers, edges, inputs=ends["Input"], output=ends["Output"], shapes=shapes)
 
 

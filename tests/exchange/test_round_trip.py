@@ -20,6 +20,7 @@ from spikeprop.neurons import (
     PLIF,
     RLIF,
     CuBaLIF,
+    Delay,
     Lapicque,
     RefractoryLIF,
     RSynaptic,
@@ -32,6 +33,8 @@ from spikeprop.sums import Parallel, Residual
 nir = pytest.importorskip("nir")
 
 from spikeprop.nir import from_nir, read, to_nir, write  # noqa: E402
+from spikeprop.nir.dialects import DIALECTS  # noqa: E402
+from spikeprop.nir.layers import layer_of  # noqa: E402
 from spikeprop.nir.network import Scale, order_of  # noqa: E402
 
 STEPS = 200
@@ -53,9 +56,11 @@ def hidden(neuron: type[SpikingNeuron], *args: object, **options: object) -> Spi
 def dense() -> nn.Module:
     return nn.Sequential(
         nn.Flatten(),
+        Delay(3 * torch.randint(2, (12,)), init_hidden=True),
         nn.Linear(12, 20),
         hidden(LIF, 0.9, spread(0.3, 0.6, 20), reset_mechanism="zero"),
         nn.Dropout(0.5),
+        Delay(2, init_hidden=True),
         nn.Linear(20, 15, bias=False),
         hidden(LIF, spread(0.5, 0.99, 15), 0.4, reset_mechanism="subtract"),
         nn.Linear(15, 10),
@@ -412,7 +417,7 @@ def test_functions_and_snntorch_neurons_are_refused_and_subtract_warns() -> None
     [
         (lambda: chain(lif_node(v_reset=np.full(2, 0.1))), "v_reset other than 0"),
         (lambda: chain(lif_node(tau=np.array([1e-3, 1e-5]))), "shorter than the time step"),
-        (lambda: chain(nir.Delay(np.array([1e-4, 1e-4]))), "NIR's Delay has no module"),
+        (lambda: chain(nir.Delay(np.array([1e-4, 2.5e-4]))), "whole number of time steps"),
         (
             lambda: nir.NIRGraph(
                 {"a": lif_node(), "b": lif_node()}, [("a", "b")], type_check=False
@@ -426,6 +431,11 @@ def test_graphs_that_cannot_be_read_are_refused_by_name(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         from_nir(graph())
+
+
+def test_a_node_without_a_module_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="node 'a': NIR's object has no module here"):
+        layer_of("a", object(), DIALECTS["nir"])
 
 
 def test_bad_arguments_and_files(tmp_path: Path) -> None:

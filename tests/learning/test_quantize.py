@@ -12,7 +12,7 @@ from toy import CLASSES, INPUTS, network, recordings
 
 from spikeprop import ForwardLearner
 from spikeprop.fixed_point import FixedPointLIF, IntegerNetwork
-from spikeprop.neurons import LIF, reset
+from spikeprop.neurons import LIF, Delay, reset
 from spikeprop.quantize import FRACTION_BITS, OnGrid, fixed_point, quantization_scale, quantized
 from spikeprop.rules import SigProp
 
@@ -133,6 +133,7 @@ def dense(mechanism: str) -> nn.Sequential:
     lif = {"reset_mechanism": mechanism, "init_hidden": True}
     return nn.Sequential(
         nn.Flatten(),
+        Delay(2 * torch.randint(2, (INPUTS,)), init_hidden=True),
         nn.Linear(INPUTS, 20),
         LIF(0.9, **lif),
         nn.Dropout(0.2),
