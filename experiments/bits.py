@@ -126,9 +126,10 @@ class BitsExperiment:
 
     def trained(self, seed: int) -> tuple[ForwardLearner, Data]:
         """Return a learner that has been trained, now or before, and its data."""
-        config = TrainConfig(
-            seed=seed, epochs=self.config.epochs, hidden=self.config.hidden, threads=1
-        )
+        config = TrainConfig(  # neurons and evidence of the table in the documentation
+            seed=seed, epochs=self.config.epochs, hidden=self.config.hidden, threads=1,
+            beta=0.9, evidence="running-mean", lags=(0,),
+        )  # fmt: skip
         data = open_data(config)
         learner = build_learner(config, data.input_shape, len(data.classes))
         sizes = "-".join(map(str, config.hidden))

@@ -15,8 +15,8 @@ from torch import Tensor
 from spikeprop.experiments.benchmarks import cases
 from spikeprop.experiments.benchmarks.bptt_peers import PEERS
 from spikeprop.experiments.benchmarks.workload import DENSITIES, Batch, synthetic, weights
-from spikeprop.experiments.bptt import BPTT
-from spikeprop.experiments.forward import Forward
+from spikeprop.experiments.bptt import BPTT, BPTTConfig
+from spikeprop.experiments.forward import Forward, ForwardConfig
 from spikeprop.memory import peak_mib, reset_peak, rss_mib
 
 __all__ = ["WORKS", "Task", "measure"]
@@ -31,7 +31,8 @@ class Task:
     Parameters
     ----------
     method : str
-        "spikeprop" or "bptt" as they are compared on data sets, or a case of the benchmarks
+        "spikeprop" or "bptt" as they are compared on data sets, without delays, or a case of the
+        benchmarks
         (:mod:`~spikeprop.experiments.benchmarks.cases`).
     work : {"stream", "update"}
         "stream": one pass over ``steps`` time steps, through ``step`` with inputs made step by step
@@ -94,8 +95,12 @@ def measure(task: Task) -> dict[str, float]:
 
 def _measure(task: Task) -> dict[str, float]:
     label = torch.randint(task.sizes[-1], (task.batch,))
-    kind = Forward if task.method == "spikeprop" else BPTT
-    model = kind(task.sizes, steps=1_000_000)
+    # Without delays: for backpropagation they are one copy more of every layer's input.
+    model: Forward | BPTT
+    if task.method == "spikeprop":
+        model = Forward(task.sizes, ForwardConfig(lags=()), steps=1_000_000)
+    else:
+        model = BPTT(task.sizes, BPTTConfig(lags=()), steps=1_000_000)
     if isinstance(model, Forward):
         model.learner.bind((task.sizes[0],))  # makes the optimisers, as BPTT has made its own
     ready = [] if task.work == "stream" else [_sequence(task) for _ in range(task.repeats)]
