@@ -92,6 +92,7 @@ def _trained(folder: Path, config: SoakConfig) -> Path:
     arguments = ["train", "--dataset", "nmnist", "--data-dir", str(folder), "--epochs", "1"]
     arguments += ["--time-window", "60000", "--validation", "0", "--threads", "1", "--quiet"]
     arguments += ["--hidden", *map(str, config.hidden), "--runs-dir", str(folder / "runs")]
+    arguments += ["--lags", "0"]  # the event engine's way through a stream knows no delays yet
     if spikeprop([*arguments, "--name", "soak"]) != 0:
         raise RuntimeError("the network could not be trained")
     return folder / "runs" / "soak"
