@@ -24,6 +24,8 @@ import torch
 from snntorch import surrogate
 from torch import Tensor, nn
 
+from spikeprop.shapes import drawn_delays
+
 __all__ = ["BPTT", "BPTTConfig", "SpikingMLP", "cosine", "over_time"]
 
 READOUTS = ("membrane", "count")
@@ -94,11 +96,7 @@ class SpikingMLP(nn.Module):
             raise ValueError(f"sizes has to name inputs and classes at least, got {list(sizes)}")
         pairs = list(pairwise(sizes))
         self.synapses = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
-        lags = torch.tensor(config.lags)
-        self.delays = [
-            lags[torch.randint(len(lags), (inputs,))] if any(config.lags) else None
-            for inputs, _ in pairs
-        ]
+        self.delays = [drawn_delays(config.lags, (inputs,)) for inputs, _ in pairs]
         # A readout that is read by its voltage integrates undisturbed: it does not reset.
         last = "none" if config.readout == "membrane" else "subtract"
         resets = ["subtract"] * (len(pairs) - 1) + [last]
@@ -116,23 +114,15 @@ class SpikingMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores ``(B, C)`` for recordings ``x`` ``(T, B, *features)``."""
         signal = x.flatten(2)
-        for delay, synapse, neuron in zip(self.delays, self.synapses, self.neurons, strict=True):
+        for delays, synapse, neuron in zip(self.delays, self.synapses, self.neurons, strict=True):
             signal = self.dropout(signal)
-            signal = signal if delay is None else delayed(signal, delay)
+            for delay in delays:  # one or none
+                signal, _ = delay.unroll(signal)
             spikes, voltages = over_time(neuron, synapse(signal))
             signal = torch.stack(spikes)
         if self.readout == "count":
             return signal.sum(dim=0)
         return torch.stack(voltages).mean(dim=0)
-
-
-def delayed(signal: Tensor, delay: Tensor) -> Tensor:
-    """Let each input of a sequence ``(T, B, N)`` come later by its own number of time steps."""
-    late = torch.zeros_like(signal)
-    for lag in sorted(set(delay.tolist())):
-        shifted = nn.functional.pad(signal, (0, 0, 0, 0, lag, 0))[: len(signal)]
-        late = torch.where(delay == lag, shifted, late)
-    return late
 
 
 def over_time(neuron: Any, currents: Tensor) -> tuple[list[Tensor], list[Tensor]]:

@@ -88,6 +88,15 @@ class DelayLine(nn.Module):
         ValueError
             If shapes do not fit.
         """
+        return self.shift(x, self._begun(x, line))
+
+    def shift(self, x: Tensor, line: Tensor) -> tuple[Tensor, Tensor]:
+        """Put an input of any type in front of the line; return output and line, as ``step``."""
+        window = torch.cat((x[None], line))
+        return self.read(window), window[: self.length]
+
+    def _begun(self, x: Tensor, line: Tensor | None) -> Tensor:
+        """Return the line that a step's input meets, checked."""
         check_floating("x", x)
         shape = (self.length, *x.shape)
         if line is None or line.shape == (0,):
@@ -98,8 +107,7 @@ class DelayLine(nn.Module):
                 f"input of shape {tuple(x.shape)}; call spikeprop.neurons.reset(net) between "
                 "sequences"
             )
-        window = torch.cat((x[None], line))
-        return self.read(window), window[: self.length]
+        return line
 
     def forward(self, x: Tensor, line: Tensor | None = None) -> Any:
         """One time step; see ``step``.
@@ -157,11 +165,14 @@ class DelayLine(nn.Module):
         """
         if x.dim() == 0 or x.shape[0] == 0:
             raise ValueError(f"x must have at least one time step, but has shape {tuple(x.shape)}")
+        return self._unrolled(x, self._begun(x[0], line))
+
+    def _unrolled(self, x: Tensor, line: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what ``unroll`` says, on what it has checked."""
         seen = []
         for row in x:
             y, line = self.step(row, line)
             seen.append(y)
-        assert line is not None
         return torch.stack(seen), line
 
     @property
@@ -229,6 +240,14 @@ class Delay(DelayLine):
             return window[-1]
         index = self.delay.expand(1, *window.shape[1:])
         return window.gather(0, index)[0]
+
+    def _unrolled(self, x: Tensor, line: Tensor) -> tuple[Tensor, Tensor]:
+        """Pick all steps' inputs at once."""
+        seen = torch.cat((line.flip(0), x))  # the oldest first
+        features = x.shape[2:]
+        time = torch.arange(self.length, len(seen), device=x.device)
+        index = time.view(-1, 1, *[1] * len(features)) - self.delay.to(x.device).expand(features)
+        return seen.gather(0, index.expand(x.shape)), seen[len(x) :].flip(0)
 
     def extra_repr(self) -> str:
         """Show what distinguishes one layer from another."""

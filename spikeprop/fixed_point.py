@@ -174,8 +174,7 @@ class IntegerNetwork:
                     value = part(value)
                 elif kind == "delay":
                     line = lines.get(place, value.new_zeros(part.length, *value.shape))
-                    window = torch.cat((value[None], line))
-                    value, lines[place] = part.read(window), window[: part.length]
+                    value, lines[place] = part.shift(value, line)
                 else:
                     before = voltages.get(place, torch.zeros_like(value))
                     value, voltages[place] = part(value, before)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["build_shape", "check_shape"]
+    from spikeprop.neurons import Delay
+
+__all__ = ["build_shape", "check_shape", "drawn_delays"]
 
 _SIZES = r"[1-9]\d*(?:-[1-9]\d*)*"
 _SHAPE = re.compile(rf"(?:conv:({_SIZES}):)?({_SIZES})")
@@ -95,7 +97,7 @@ def _dropout(share: float, before: list[nn.Module]) -> list[nn.Module]:
     return [nn.Dropout(share)] if share > 0.0 and before else []
 
 
-def drawn_delays(lags: Sequence[int], features: tuple[int, ...]) -> list[nn.Module]:
+def drawn_delays(lags: Sequence[int], features: tuple[int, ...]) -> list[Delay]:
     """Return the delay in front of a layer, each input's drawn from ``lags``; none if all are 0.
 
     Parameters

@@ -99,10 +99,9 @@ def _measure(task: Task) -> dict[str, float]:
     model: Forward | BPTT
     if task.method == "spikeprop":
         model = Forward(task.sizes, ForwardConfig(lags=()), steps=1_000_000)
+        model.learner.bind((task.sizes[0],))  # makes the optimisers, as BPTT has made its own
     else:
         model = BPTT(task.sizes, BPTTConfig(lags=()), steps=1_000_000)
-    if isinstance(model, Forward):
-        model.learner.bind((task.sizes[0],))  # makes the optimisers, as BPTT has made its own
     ready = [] if task.work == "stream" else [_sequence(task) for _ in range(task.repeats)]
     frame = torch.empty(task.batch, task.sizes[0])
     before = rss_mib()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -103,15 +102,7 @@ class DenseDelay:
 
     def window(self, x: Tensor) -> Tensor:
         """Return ``(L, R, *features)`` as they arrive."""
-        n, steps = self._module.length, len(x)
-        if n == 0:
+        if self._module.length == 0:
             return x
-        if self._line is None:
-            self._line = x.new_zeros(n, *x.shape[1:])
-        seen = torch.cat((self._line, x))  # the oldest first
-        self._line = seen[steps:]
-        features = x.shape[2:]
-        delay = self._module.delay.to(x.device).expand(features)
-        time = torch.arange(n, n + steps, device=x.device)
-        index = time.view(-1, 1, *[1] * len(features)) - delay
-        return seen.gather(0, index.expand(x.shape))
+        late, self._line = self._module.unroll(x, self._line)
+        return late
