@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ import torch
 
 from spikeprop.assemble import Data, open_data
 from spikeprop.comparison.activity import activity
+from spikeprop.comparison.kept import file_word
 from spikeprop.config import DatasetName, TrainConfig, lag_steps
 from spikeprop.learner import ForwardLearner
 from spikeprop.rules.names import make_rule, split_variant
@@ -81,7 +81,7 @@ class Cell:
             if not identity[name]:  # cells from before there was this option keep their names
                 identity.pop(name)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-        words = [re.sub(r"[^\w.+-]+", ".", w) for w in (self.rule, self.network, self.dataset)]
+        words = [file_word(word) for word in (self.rule, self.network, self.dataset)]
         part = "tune" if self.validation else "test"
         frozen = ["frozen"] if self.freeze else []
         return "_".join([*words, part, *frozen, f"seed{self.seed}", digest])

@@ -23,7 +23,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -32,6 +31,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spikeprop.comparison.kept import file_word
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import ALIF, LIF, RLIF
 from spikeprop.rules import RULES, Rule
@@ -83,8 +83,7 @@ class DelayCell:
         """Name of the cell's file, with a digest of all that determines the result."""
         identity = {**self.as_dict(), "rule": rule_of(self.rule, self.delay).config()}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-        name = re.sub(r"[^\w.+-]+", ".", self.rule)
-        return f"delay{self.delay}_{self.neuron}_{name}_seed{self.seed}_{digest}"
+        return f"delay{self.delay}_{self.neuron}_{file_word(self.rule)}_seed{self.seed}_{digest}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return all fields as JSON can write them."""

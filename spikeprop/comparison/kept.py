@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -10,9 +11,14 @@ from typing import Any, Protocol, TypeVar
 from spikeprop.comparison.claims import claimed
 from spikeprop.datasets.files import write_text
 
-__all__ = ["CELLS", "load_or_run"]
+__all__ = ["CELLS", "file_word", "load_or_run"]
 
 CELLS = "cells"
+
+
+def file_word(word: str) -> str:
+    """Return a rule's or network's word as it may stand in the name of a file."""
+    return re.sub(r"[^\w.+-]+", ".", word)
 
 
 class Keyed(Protocol):
