@@ -275,7 +275,7 @@ def _packed(shown: Shown) -> dict[str, Any]:
         "prediction": shown.prediction,
         "ends": shown.ends,
         "frames": pack(shown.frames),
-        "evidence": [[float(f"{value:.4g}") for value in row] for row in shown.evidence.tolist()],
+        "evidence": [[float(f"{value:.6g}") for value in row] for row in shown.evidence.tolist()],
         "spikes": [pack(own) for own in shown.spikes],
     }
 

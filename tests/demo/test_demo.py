@@ -31,10 +31,10 @@ def test_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--quick", "--threads", "1"]) == 0
     text = capsys.readouterr().out
     assert "\x1b" not in text
-    found = re.search(r"epoch 1 of 1: layer 1 (\d+\.\d) %, layer 2 \d+\.\d %", text)
+    assert re.search(r"epoch 1 of 1: layer 1 \d+\.\d %, layer 2 \d+\.\d %", text)
+    found = re.search(r"now\s+recognises\s+(\d+\.\d)\s+%.*\s0\s+backward\s+passes", text, re.DOTALL)
     assert found is not None
-    assert float(found[1]) > 30  # a tenth by chance; seven updates are too few for the second
-    assert re.search(r"now\s+recognises\s+\d+\.\d\s+%.*\s0\s+backward\s+passes", text, re.DOTALL)
+    assert float(found[1]) > 12  # a tenth by chance; three updates are not many
     assert re.search(r"for\s+as\s+it\s+went\s+on:\s+\d\s+\(step\s+2\),", text)
     # The commands to try next are commands.
     for command, _ in show.NEXT:

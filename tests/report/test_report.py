@@ -129,8 +129,7 @@ def test_the_last_evidence_is_the_prediction(page: Any, place: Path, html: Path)
         scores = np.array(item.scores.copy())
         shown = tab.evaluate("[...document.querySelectorAll('.now li')].map(li => li.innerText)")
         values = [float(text.replace("\u2212", "-").split()[-1]) for text in shown]
-        # Two decimals shown of the four digits that the page holds: both are rounded.
-        np.testing.assert_allclose(values, scores - scores.mean(), atol=0.0056)
+        np.testing.assert_allclose(values, scores - scores.mean(), atol=0.0051)
 
 
 def test_evidence_adds_up_over_time(place: Path) -> None:
