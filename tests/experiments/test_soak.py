@@ -38,6 +38,21 @@ def test_no_packet_is_lost_silently(
     assert len(found["memory_mib"]) >= 50
 
 
+def test_what_happens_to_a_packet_that_is_taken_or_lost_is_not_counted_again() -> None:
+    printed = """packets    95
+events     1,900
+time steps 95
+duplicated 2
+reordered  4
+late       1
+lost       5
+late events 7
+"""
+    found = soak._result(printed, 100, [1.0, 1.0], 0.0, 1.0, 0.0, soak.SoakConfig())
+    assert found["unaccounted_packets"] == 0
+    assert found["faults"]["duplicated"] == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"), [({"rate": 10}, "rate has to lie"), ({"seconds": 0.1}, "seconds has")]
 )
