@@ -173,8 +173,6 @@ def _check_live(
     for link, optimizer in zip(links, optimizers, strict=True):
         if not link.flat:
             raise NotAChain(f"'{link.block.name}' is no Linear synapse on plain vectors")
-        if link.delays:
-            raise NotAChain(f"'{link.block.name}' has delays in front of it")
         if membrane_of(link.block) is None:
             raise NotAChain(f"neuron '{link.block.neuron_name}' is not compiled")
         reason = None if optimizer is None else plain_steps(optimizer)

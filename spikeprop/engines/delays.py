@@ -1,7 +1,8 @@
 """Delays in front of a synapse (:class:`spikeprop.neurons.Delay`), window by window.
 
 On sparse rows an event is put where it arrives, and what arrives behind the window waits; on dense
-windows the last steps are kept, as the module itself keeps them.
+windows the last steps are kept, as the module itself keeps them. A stream's steps come one by one,
+or some at a time, and its memory does not grow: it has a place for every input of a step.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from spikeprop.engines.rows import Rows
 from spikeprop.kernels import delays
 from spikeprop.neurons import Delay
 
-__all__ = ["DenseDelay", "SparseDelay", "delays_of"]
+__all__ = ["DenseDelay", "SparseDelay", "StreamDelay", "delays_of"]
 
 Array = NDArray[Any]
 
@@ -85,6 +86,78 @@ class SparseDelay:
 
 def _turned(matrix: Array) -> Array:
     return np.ascontiguousarray(matrix.T)
+
+
+class StreamDelay:
+    """Events of a stream on their way to one synapse.
+
+    Parameters
+    ----------
+    steps : ndarray, shape (inputs,), optional
+        Delay of each input; None where events arrive at once.
+    rows : int
+        Rows R that come through the synapse.
+    inputs : int
+        Inputs I.
+    kind : dtype
+        Of what an event holds.
+
+    Attributes
+    ----------
+    longest : int
+        Longest delay D, in time steps.
+    arrays : tuple of ndarray
+        ``delays, line, held, counts, spans`` of :func:`spikeprop.kernels.delays.arrive`; empty
+        where events arrive at once.
+    """
+
+    def __init__(self, steps: Array | None, rows: int, inputs: int, kind: Any) -> None:
+        self._steps = np.empty(0, np.int64) if steps is None else steps
+        self.longest = int(self._steps.max(initial=0))
+        self._rows, self._inputs, self._valued = rows, inputs, False
+        self.arrays: tuple[Array, ...] = (
+            self._steps,
+            np.empty((0, rows, inputs), np.int32),
+            np.empty((0, 0, 0), kind),
+            np.zeros((0, rows), np.int64),
+            np.zeros((2, 0, rows), np.int64),
+        )
+
+    def hold_values(self) -> bool:
+        """Keep numbers other than 1 from now on, once there is room; return whether that is new."""
+        new = bool(self._steps.size) and not self._valued
+        self._valued = self._valued or new
+        return new
+
+    def make_room(self, steps: int) -> None:
+        """Make room for so many steps at once; what is under way stays."""
+        if not self._steps.size:
+            return
+        _, line, held, counts, _ = self.arrays
+        shape = (steps + self.longest, self._rows, self._inputs)
+        new_line = np.empty(shape, np.int32)
+        new_held = np.ones(shape if self._valued else (0, 0, 0), held.dtype)
+        new_counts = np.zeros(shape[:2], np.int64)
+        under_way = slice(min(self.longest, len(counts)))
+        new_line[under_way], new_counts[under_way] = line[under_way], counts[under_way]
+        if held.size:
+            new_held[under_way] = held[under_way]
+        spans = np.zeros((2, steps, self._rows), np.int64)
+        self.arrays = (self._steps, new_line, new_held, new_counts, spans)
+
+    def arrive(self, x: Rows, steps: int) -> Rows:
+        """Return what arrives in the next steps, of which ``x`` are the rows ``(L, R)``."""
+        if not self._steps.size:
+            return x
+        delays.arrive(steps, *x, *self.arrays)
+        _, line, held, _, spans = self.arrays
+        return Rows(spans[0], spans[1], line.reshape(-1), held.reshape(-1))
+
+    def pass_on(self, steps: int) -> None:
+        """Let so many steps go by, after :meth:`arrive`."""
+        if self._steps.size:
+            _, line, held, counts, _ = self.arrays
+            delays.pass_on(steps, self.longest, line, held, counts)
 
 
 class DenseDelay:

@@ -6,6 +6,7 @@ window of some steps wait, low-rank, and are taken into account by every current
 the rank of all rows, so that a window is the shorter the more of them there are. It runs
 
 - chains of ``Linear`` synapses and leaky neurons (:mod:`.chain`), on the CPU, compiled;
+- delays in front of them: events are listed for the step in which they arrive;
 - one evidence filter, of any weights: no filter, leaky of any ``alpha``, running mean;
 - any decay ``beta`` from 0 to 1, one a layer;
 - any rule that gives modulators; the cosine loss within the compiled loop, others between two;
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.chain import Link, Membrane, NotAChain, check_state, membrane_of
+from spikeprop.engines.delays import StreamDelay, delays_of
 from spikeprop.engines.filters import weights_of
 from spikeprop.engines.layout import input_major
 from spikeprop.engines.rows import Rows
@@ -174,6 +176,7 @@ class LiveBlock:
             fixed = self.compare.vectors.numpy().astype(self.kind)
             cosine.directions(fixed, self._vectors, self.compare.smallest)
         self._shape, self.size = (rows, size), size
+        self._delay = StreamDelay(delays_of(link.before, inputs), self._driven, inputs, self.kind)
         self._room(1)
 
     def _room(self, steps: int) -> None:
@@ -184,6 +187,7 @@ class LiveBlock:
         self._fired = np.zeros(steps, np.int64)
         self._logits = np.zeros((steps, self._n_recordings, self._rule.num_classes), self.kind)
         self._losses = np.zeros(steps)
+        self._delay.make_room(steps)
         #: As :func:`spikeprop.kernels.live.advance_blocks` wants it.
         self.entries = table.entries(
             (
@@ -204,14 +208,19 @@ class LiveBlock:
                 self._spikes,
                 self._spans,
                 self._fired,
+                *self._delay.arrays,
             )
         )
 
-    def make_room(self, steps: int) -> bool:
-        """See to it that so many steps can be taken at once; return whether arrays were made."""
-        if len(self._currents) >= steps:
+    def make_room(self, steps: int, *, valued: bool = False) -> bool:
+        """See to it that so many steps can be taken at once; return whether arrays were made.
+
+        ``valued`` says that what comes in holds other numbers than 1.
+        """
+        behind = valued and self._delay.hold_values()
+        if len(self._currents) >= steps and not behind:
             return False
-        self._room(steps)
+        self._room(max(steps, len(self._currents)))
         return True
 
     def numbers(self) -> list[float]:
@@ -219,7 +228,7 @@ class LiveBlock:
         found = self.compare or Comparison(None, 1.0, False, 0.0)
         return [
             self._membrane.beta, self._reset, 0.0, 0.0, found.vectors is None, found.tau,
-            found.rectify, found.smallest,
+            found.rectify, found.smallest, self._delay.longest,
         ]  # fmt: skip
 
     def check(self) -> None:
@@ -258,6 +267,7 @@ class LiveBlock:
         beta, nobody = self._membrane.beta, np.empty((0, 0, 0), self.kind)
         index, n = self.block.index, self._n_recordings
         sizes = self.sizes()
+        rows = self._delay.arrive(rows, steps)
         for step in range(steps):
             live.enter(
                 step, *rows, signal, self._weights, self._bias, beta, passing, self._currents,
@@ -287,6 +297,7 @@ class LiveBlock:
             )  # fmt: skip
             if labelled and self._control.size:
                 live.regulate(self._threshold, self._rates, counts, n, self._control)
+        self._delay.pass_on(steps)
         nothing = np.empty(0, self.kind)
         return Rows(self._spans[0], self._spans[1], self._spikes.reshape(-1), nothing)
 
@@ -332,11 +343,16 @@ class LivePassage:
         self.table = np.stack([stage.entries for stage in stages])
         self.numbers = np.array([stage.numbers() for stage in stages])
 
-    def prepare(self, steps: int) -> None:
-        """Make room for some steps, and look up their sizes."""
-        made = [stage.make_room(steps) for stage in self.stages]
+    def make_room(self, steps: int, *, valued: bool) -> None:
+        """Make room for some steps; ``valued`` as in :meth:`LiveBlock.make_room`, for the first."""
+        made = [
+            stage.make_room(steps, valued=valued and not k) for k, stage in enumerate(self.stages)
+        ]
         if any(made):
             self.table = np.stack([stage.entries for stage in self.stages])
+
+    def look_up_sizes(self) -> None:
+        """Take over the optimisers' step sizes."""
         for k, stage in enumerate(self.stages):
             self.numbers[k, 2], self.numbers[k, 3] = stage.sizes()
 
@@ -464,12 +480,12 @@ class LiveEngine:
             passing = weights_of(passage.filters, passage.steps + 1, steps)
             signal = self._signal(passage.steps + 1, steps, passage)
             given = (steps, *rows, signal, passing, known, labels is not None)
+            passage.make_room(steps, valued=bool(rows.values.size))
             if passage.compared:
-                passage.prepare(steps)
+                passage.look_up_sizes()
                 live.advance_blocks(passage.table, passage.numbers, *given, sums)
             else:
                 for k, stage in enumerate(stages):
-                    stage.make_room(steps)
                     rows = stage.run(
                         rows, steps, signal, passing, known, labels is not None, sums[:, k]
                     )

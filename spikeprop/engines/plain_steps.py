@@ -72,9 +72,7 @@ class Batch(Protocol):
 def run_plain_steps(engine: Engine, x: EventBatch, batch: Batch) -> bool:
     """Learn from whole sequences; return False, and do nothing, if steps are not plain ones."""
     stages: Sequence[Stage] = batch.stages
-    for stage, link in zip(stages, engine.links, strict=True):
-        if link.delays:
-            return False
+    for stage in stages:
         if stage.optimizer is not None and plain_steps(stage.optimizer) is not None:
             return False
     live, blocks = LiveEngine(engine.net, engine.links, engine.rule, engine.tensors), []

@@ -1,4 +1,8 @@
-"""Events that arrive some steps later: on sparse rows a delay is another row for an event."""
+"""Events that arrive some steps later: on sparse rows a delay is another row for an event.
+
+:func:`delay` does a window of whole sequences, in lists as long as there are events; :func:`arrive`
+the steps of a stream as they come, in room that is made once, a place for each input of a row.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from spikeprop.kernels import kernel
 
 Array = NDArray[Any]
 
-__all__ = ["delay"]
+__all__ = ["arrive", "delay", "pass_on"]
 
 
 @kernel
@@ -108,3 +112,72 @@ def delay(
                         kept_values[kept] = values[i]
                     kept += 1
     return kept
+
+
+@kernel
+def arrive(
+    steps: int,
+    starts: Array,
+    ends: Array,
+    channels: Array,
+    values: Array,
+    delays: Array,
+    line: Array,
+    held: Array,
+    counts: Array,
+    spans: Array,
+) -> None:
+    """Put the events of a stream's next steps where they arrive, ``y_j(t) = x_j(t - d_j)``.
+
+    Parameters
+    ----------
+    steps : int
+        L.
+    starts, ends : ndarray, shape (L or more, R)
+        Events of the steps.
+    channels, values : ndarray
+        The events; empty ``values`` are ones.
+    delays : ndarray of int64, shape (inputs,)
+        In time steps, at most D.
+    line : ndarray of int32, shape (L + D or more, R, inputs)
+        Inputs that arrive in these steps and the D behind them; is added to.
+    held : ndarray, shape as ``line`` or (0, 0, 0)
+        What each holds; empty where every one is 1, and has to be.
+    counts : ndarray of int64, shape (L + D or more, R)
+        How many inputs arrive; is counted up.
+    spans : ndarray of int64, shape (2, L or more, R)
+        Is filled with where each row's begin and end in the flattened ``line``.
+
+    Raises
+    ------
+    ValueError
+        If an input of a row is active twice in a time step.
+    """
+    rows, inputs = line.shape[1], line.shape[2]
+    for step in range(steps):
+        for r in range(rows):
+            for i in range(starts[step, r], ends[step, r]):
+                at = step + delays[channels[i]]
+                place = counts[at, r]
+                if place == inputs:
+                    raise ValueError("a channel is active twice in a time step of one sample")
+                line[at, r, place] = channels[i]
+                if held.size > 0:
+                    held[at, r, place] = values[i] if values.size > 0 else 1
+                counts[at, r] = place + 1
+            # Nothing arrives at this step any more: delays are not negative.
+            spans[0, step, r] = (step * rows + r) * inputs
+            spans[1, step, r] = spans[0, step, r] + counts[step, r]
+
+
+@kernel
+def pass_on(steps: int, longest: int, line: Array, held: Array, counts: Array) -> None:
+    """Let ``steps`` steps go by: what :func:`arrive` put behind them moves to the front."""
+    for at in range(longest):
+        for r in range(counts.shape[1]):
+            n = counts[at + steps, r]
+            line[at, r, :n] = line[at + steps, r, :n]
+            if held.size > 0:
+                held[at, r, :n] = held[at + steps, r, :n]
+            counts[at, r] = n
+    counts[longest : longest + steps] = 0

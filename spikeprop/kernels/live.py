@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from spikeprop.kernels import kernel
 from spikeprop.kernels.cosine import ROWS, compare_step
 from spikeprop.kernels.deferred import MATRIX, add_inputs, keep, pay, remember, settle, weigh
+from spikeprop.kernels.delays import arrive, pass_on
 from spikeprop.kernels.neuron import integrate
 from spikeprop.kernels.sparse import gather, pack
 from spikeprop.kernels.table import cube, matrix, vector
@@ -379,10 +380,11 @@ def advance_blocks(
     Parameters
     ----------
     table : ndarray of int64, shape (blocks, entries)
-        The arrays of :func:`advance`, block by block, in the order in which they stand below; see
-        :mod:`spikeprop.kernels.table`.
-    numbers : ndarray, shape (blocks, 8)
-        ``beta, reset, size, bias_size, follows, tau, rectify, smallest``.
+        The arrays of :func:`advance` and :func:`spikeprop.kernels.delays.arrive`, block by block,
+        in the order in which they stand below; see :mod:`spikeprop.kernels.table`.
+    numbers : ndarray, shape (blocks, 9)
+        ``beta, reset, size, bias_size, follows, tau, rectify, smallest``, and the longest delay in
+        front of the block, in time steps.
     steps, starts, ends, channels, values, signal, passing, labels, labelled
         As in :func:`advance`, for the first block.
     sums : ndarray, shape (3, blocks)
@@ -396,6 +398,14 @@ def advance_blocks(
         logits, losses = cube(row, 20, values), vector(row, 21, one)
         spikes, spans = cube(row, 22, place), cube(row, 23, count)
         fired = vector(row, 24, count)
+        delays, line, held = vector(row, 25, count), cube(row, 26, place), cube(row, 27, values)
+        waiting, arrivals = matrix(row, 28, count), cube(row, 29, count)
+        if delays.size > 0:
+            arrive(
+                steps, starts, ends, channels, values, delays, line, held, waiting, arrivals,
+            )  # fmt: skip
+            starts, ends = arrivals[0], arrivals[1]
+            channels, values = line.reshape(line.size), held.reshape(held.size)
         advance(
             steps, starts, ends, channels, values, signal, matrix(row, 0, values),
             vector(row, 1, values), vector(row, 2, values), number[0], int(number[1]), passing,
@@ -408,6 +418,8 @@ def advance_blocks(
             number[4] != 0.0, number[5], number[6] != 0.0, number[7], logits, losses, spikes,
             spans, fired,
         )  # fmt: skip
+        if delays.size > 0:
+            pass_on(steps, int(number[8]), line, held, waiting)
         for step in range(steps):
             sums[0, block] += losses[step]
             sums[2, block] += fired[step]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -14,10 +15,12 @@ from spikeprop.datasets import EventBatch
 from spikeprop.engines import grouped
 from spikeprop.evidence import Leaky, RunningMean
 from spikeprop.kernels import delays
+from spikeprop.losses import Dot
 from spikeprop.neurons import LIF, Delay
 from spikeprop.rules import SigProp
 
 C, STEPS = 3, 13
+ADAM = partial(torch.optim.Adam, lr=1e-2, eps=1e-4)
 
 
 def flat_net(first: Tensor | float, second: Tensor | float) -> nn.Sequential:
@@ -56,7 +59,12 @@ def batch(turn: int, values: bool) -> tuple[Tensor, Tensor]:
 
 
 def both(
-    start: nn.Sequential, engine: str, update_every: int, rule: SigProp, values: bool = False
+    start: nn.Sequential,
+    engine: str,
+    update_every: int,
+    rule: SigProp,
+    values: bool = False,
+    optimizer: Callable[..., torch.optim.Optimizer] = ADAM,
 ) -> None:
     found = []
     for name in ("reference", engine):
@@ -65,7 +73,7 @@ def both(
             rule,
             engine=name,
             update_every=update_every,
-            optimizer=partial(torch.optim.Adam, lr=1e-2, eps=1e-4),
+            optimizer=optimizer,
         )
         for turn in range(3):
             x, labels = batch(turn, values)
@@ -111,13 +119,10 @@ def test_delays_of_pictures(engine: str, update_every: int) -> None:
     both(picture_net(), engine, update_every, SigProp(C))
 
 
-def test_a_stream_is_left_to_the_reference() -> None:
-    net = flat_net(torch.arange(20) % 7, 2)
-    learner = ForwardLearner(net, SigProp(C), optimizer=partial(torch.optim.SGD, lr=0.1))
-    x, labels = batch(0, False)
-    learner.step(x[0], labels)
-    assert learner.engine_choice is not None
-    assert "delays in front of it" in str(learner.engine_choice)
+@pytest.mark.parametrize("values", [False, True])
+def test_plain_steps(values: bool) -> None:
+    net = flat_net(torch.arange(20) % 7, torch.arange(18) % 5)
+    both(net, "event", 1, SigProp(C), values, partial(torch.optim.SGD, lr=0.1))
 
 
 def test_a_delay_with_a_line_outside_is_refused() -> None:
@@ -131,3 +136,11 @@ def test_a_delay_with_a_line_outside_is_refused() -> None:
 def test_plain_python_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delays, "delay", delays.delay.py_func)
     both(flat_net(torch.arange(20) % 7, torch.arange(18) % 5), "event", 4, SigProp(C), True)
+
+
+@pytest.mark.skipif(not kernels.available(), reason="needs numba")
+def test_a_stream_in_plain_python_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delays, "arrive", delays.arrive.py_func)
+    monkeypatch.setattr(delays, "pass_on", delays.pass_on.py_func)
+    net, rule = flat_net(torch.arange(20) % 7, torch.arange(18) % 5), SigProp(C, loss=Dot())
+    both(net, "event", 1, rule, True, partial(torch.optim.SGD, lr=0.1))

@@ -17,7 +17,7 @@ from spikeprop.datasets import EventBatch
 from spikeprop.evidence import Instantaneous, Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.losses import Dot
-from spikeprop.neurons import LI, LIF
+from spikeprop.neurons import LI, LIF, Delay
 from spikeprop.rules import SigProp
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
@@ -51,9 +51,12 @@ def make_net(
     reset: str = "subtract",
     bias: bool = True,
     beta: float = 0.9,
+    latest: int = 0,
 ) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Flatten()]
     for k, size in enumerate(sizes):
+        if latest:
+            layers.append(Delay(torch.randint(latest + 1, (inputs,)), init_hidden=True))
         layers += [
             nn.Linear(inputs, size, bias=bias),
             LIF(beta=beta ** (k + 1), threshold=0.4, reset_mechanism=reset, init_hidden=True),
@@ -111,10 +114,11 @@ def follow(learners: dict[str, ForwardLearner], x: Tensor, labels: list[Tensor |
     bias=st.booleans(),
     valued=st.booleans(),
     window=st.sampled_from([1, 3, 128]),
+    latest=st.sampled_from([0, 1, 5, 50]),
     seed=st.integers(0, 2**16),
 )
 # A third of three recordings is no number of float32: rates went through it once.
-@example(3, 3, 1, (130, 6), 0.3, "subtract", 0.3, "strong control", True, False, 1, 0)
+@example(3, 3, 1, (130, 6), 0.3, "subtract", 0.3, "strong control", True, False, 1, 0, 0)
 def test_any_stream(
     steps: int,
     batch: int,
@@ -127,18 +131,19 @@ def test_any_stream(
     bias: bool,
     valued: bool,
     window: int,
+    latest: int,
     seed: int,
 ) -> None:
     torch.manual_seed(seed)
     x = events(steps, batch, inputs, density, seed)
-    if valued:
-        x *= 0.5 + torch.rand(x.shape, dtype=x.dtype)
+    if valued:  # from some step on
+        x[seed % steps :] *= 0.5 + torch.rand(x[seed % steps :].shape, dtype=x.dtype)
     generator = torch.Generator().manual_seed(seed)
     labels: list[Tensor | None] = [
         None if seed % 3 == t % 4 else torch.randint(C, (batch,), generator=generator)
         for t in range(steps)
     ]
-    learners = pair(make_net(inputs, sizes, reset, bias, beta), RULES[rule](), 0.01)
+    learners = pair(make_net(inputs, sizes, reset, bias, beta, latest), RULES[rule](), 0.01)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spikeprop.engines.live.SHORTEST", min(8, window))
         patch.setattr("spikeprop.engines.live.LONGEST", window)
@@ -167,9 +172,10 @@ def test_ten_thousand_steps() -> None:
 
 @pytest.mark.parametrize("rule", ["default", "plain", "dot"])
 @pytest.mark.parametrize("engine", ["event", "reference"])
-def test_many_steps_at_once_are_the_steps_one_by_one(rule: str, engine: str) -> None:
+@pytest.mark.parametrize("latest", [0, 4, 90])
+def test_many_steps_at_once_are_the_steps_one_by_one(rule: str, engine: str, latest: int) -> None:
     torch.manual_seed(2)
-    net = make_net(15, (12, 9))
+    net = make_net(15, (12, 9), latest=latest)
     one, other = (pair(net, RULES[rule]())[engine] for _ in range(2))
     x, label = events(150, 1, 15, 0.2, 3), torch.tensor([1])
     found = [one.step(x_t, label) for x_t in x]
@@ -311,14 +317,37 @@ def test_weights_that_are_replaced_during_a_stream_are_noticed() -> None:
         learner.step(x[1], label)
 
 
-def test_the_state_does_not_grow() -> None:
+@pytest.mark.parametrize("latest", [0, 70])
+def test_the_state_does_not_grow(latest: int) -> None:
     torch.manual_seed(9)
-    learner = pair(make_net(10, (8, 7)), RULES["default"]())["event"]
+    learner = pair(make_net(10, (8, 7), latest=latest), RULES["default"]())["event"]
     learner.steps(events(200, 1, 10, 0.3, 0), torch.tensor([1]))
     stream: Any = learner._stream
     sizes = [stage.entries.tolist() for stage in stream._passage.stages]
     learner.steps(events(500, 1, 10, 0.3, 0), torch.tensor([1]))
     assert [stage.entries.tolist() for stage in stream._passage.stages] == sizes
+
+
+def test_events_under_way_stay_when_room_is_made_and_values_come() -> None:
+    torch.manual_seed(12)
+    learners = pair(make_net(10, (8, 7), latest=9), RULES["default"]())
+    label = torch.tensor([1])
+    for turn, steps in enumerate((1, 3, 20, 64, 5, 100)):
+        x = events(steps, 1, 10, 0.3, turn)
+        x = x * 1.5 if turn % 3 == 2 else x
+        for learner in learners.values():
+            metrics = learner.steps(x, label)
+            assert torch.isfinite(metrics.loss).all()
+    assert_same_weights(learners, 1e-10)
+
+
+def test_an_input_that_is_there_twice_is_refused_before_it_takes_anothers_place() -> None:
+    learner = pair(make_net(4, (8, 7), latest=1), RULES["plain"]())["event"]
+    twice = EventBatch(
+        torch.tensor([0, 12]), torch.zeros(12, dtype=torch.int32), None, 1, torch.Size([4])
+    )
+    with pytest.raises(ValueError, match="active twice in a time step"):
+        learner.step(twice, torch.tensor([1]))
 
 
 def test_silent_inputs_have_no_trace_left() -> None:
