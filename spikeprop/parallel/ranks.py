@@ -27,8 +27,9 @@ __all__ = ["Ranks", "join", "leave", "restarted"]
 TIMEOUT, TIMEOUT_VARIABLE = 600.0, "SPIKEPROP_PEER_TIMEOUT"
 #: Seconds in which the living say that they live, after something broke.
 GRACE = 3.0
-#: Gradients of up to so many numbers in all travel in one message.
-BUCKET = 1 << 22
+#: Gradients of up to so many numbers in all travel in one message: above, to copy them together
+#: costs more than a message does.
+BUCKET = 1 << 18
 
 
 def join(device: str = "cpu") -> Ranks | None:
