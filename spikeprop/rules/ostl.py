@@ -106,16 +106,16 @@ class OSTTP(OSTL):
         source="Ortner et al., AICAS 2023",
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = {
-        "lr": (3e-3, 1e-3, 6e-3),
+        "lr": (3e-4, 1e-3, 3e-3),
         "dropout": (0.0, 0.2),
         "surrogate": ("triangle", "fast-sigmoid:10"),
         "homeostasis": (0.1, None),
-        "readout_gain": (10.0, 3.0, 1.0),
+        "readout_gain": (100.0, 30.0, 10.0),
     }
     path: ClassVar[str] = "none"
 
     homeostasis: Homeostasis | None = Homeostasis()  # noqa: RUF009 - frozen
-    readout_gain: float = 10.0
+    readout_gain: float = 100.0
     feedback_scale: float = 0.1
 
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
