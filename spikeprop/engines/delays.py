@@ -104,8 +104,6 @@ class StreamDelay:
 
     Attributes
     ----------
-    longest : int
-        Longest delay D, in time steps.
     arrays : tuple of ndarray
         ``delays, line, held, counts, spans`` of :func:`spikeprop.kernels.delays.arrive`; empty
         where events arrive at once.
@@ -113,7 +111,7 @@ class StreamDelay:
 
     def __init__(self, steps: Array | None, rows: int, inputs: int, kind: Any) -> None:
         self._steps = np.empty(0, np.int64) if steps is None else steps
-        self.longest = int(self._steps.max(initial=0))
+        self._longest = int(self._steps.max(initial=0))
         self._rows, self._inputs, self._valued = rows, inputs, False
         self.arrays: tuple[Array, ...] = (
             self._steps,
@@ -134,11 +132,11 @@ class StreamDelay:
         if not self._steps.size:
             return
         _, line, held, counts, _ = self.arrays
-        shape = (steps + self.longest, self._rows, self._inputs)
+        shape = (steps + self._longest, self._rows, self._inputs)
         new_line = np.empty(shape, np.int32)
         new_held = np.ones(shape if self._valued else (0, 0, 0), held.dtype)
         new_counts = np.zeros(shape[:2], np.int64)
-        under_way = slice(min(self.longest, len(counts)))
+        under_way = slice(min(self._longest, len(counts)))
         new_line[under_way], new_counts[under_way] = line[under_way], counts[under_way]
         if held.size:
             new_held[under_way] = held[under_way]
@@ -157,7 +155,7 @@ class StreamDelay:
         """Let so many steps go by, after :meth:`arrive`."""
         if self._steps.size:
             _, line, held, counts, _ = self.arrays
-            delays.pass_on(steps, self.longest, line, held, counts)
+            delays.pass_on(steps, self._longest, line, held, counts)
 
 
 class DenseDelay:

@@ -228,7 +228,7 @@ class LiveBlock:
         found = self.compare or Comparison(None, 1.0, False, 0.0)
         return [
             self._membrane.beta, self._reset, 0.0, 0.0, found.vectors is None, found.tau,
-            found.rectify, found.smallest, self._delay.longest,
+            found.rectify, found.smallest,
         ]  # fmt: skip
 
     def check(self) -> None:

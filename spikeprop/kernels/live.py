@@ -382,9 +382,8 @@ def advance_blocks(
     table : ndarray of int64, shape (blocks, entries)
         The arrays of :func:`advance` and :func:`spikeprop.kernels.delays.arrive`, block by block,
         in the order in which they stand below; see :mod:`spikeprop.kernels.table`.
-    numbers : ndarray, shape (blocks, 9)
-        ``beta, reset, size, bias_size, follows, tau, rectify, smallest``, and the longest delay in
-        front of the block, in time steps.
+    numbers : ndarray, shape (blocks, 8)
+        ``beta, reset, size, bias_size, follows, tau, rectify, smallest``.
     steps, starts, ends, channels, values, signal, passing, labels, labelled
         As in :func:`advance`, for the first block.
     sums : ndarray, shape (3, blocks)
@@ -419,7 +418,8 @@ def advance_blocks(
             spans, fired,
         )  # fmt: skip
         if delays.size > 0:
-            pass_on(steps, int(number[8]), line, held, waiting)
+            longest = line.shape[0] - arrivals.shape[1]
+            pass_on(steps, longest, line, held, waiting)
         for step in range(steps):
             sums[0, block] += losses[step]
             sums[2, block] += fired[step]
