@@ -19,7 +19,7 @@ from spikeprop import kernels
 from spikeprop.kernels import adam, share, spans
 from spikeprop.threads import kernel_threads
 
-__all__ = ["CompiledAdam"]
+__all__ = ["CompiledAdam", "DeviceAdam", "is_plain"]
 
 #: Options of Adam that the compiled step does not have.
 _PLAIN: dict[str, Any] = {
@@ -29,6 +29,31 @@ _PLAIN: dict[str, Any] = {
     "capturable": False,
     "differentiable": False,
 }
+
+
+def is_plain(optimizer: torch.optim.Optimizer | None) -> bool:
+    """Tell whether this is Adam without options, hooks or a step of somebody else's."""
+    if type(optimizer) is not torch.optim.Adam:
+        return False
+    own = "step" in vars(optimizer)  # a scheduler's, which counts; or a user's
+    if own and not hasattr(optimizer.step, "_wrapped_by_lr_sched"):
+        return False
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return False
+    return all(
+        group.get(name, plain) == plain
+        for group in optimizer.param_groups
+        for name, plain in _PLAIN.items()
+    )
+
+
+def _count_for_scheduler(optimizer: torch.optim.Optimizer) -> None:
+    """Do what the optimiser's own step tells a scheduler.
+
+    That must not depend on whether that step was made in this process: a run that goes on has the
+    bits of an undisturbed one.
+    """
+    optimizer._opt_called = True  # type: ignore[attr-defined]
 
 
 class _Moments(NamedTuple):
@@ -60,9 +85,7 @@ class CompiledAdam:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        # What the optimiser's own step tells a scheduler. That must not depend on whether that step
-        # was made in this process: a run that goes on has the bits of an undisturbed one.
-        optimizer._opt_called = True  # type: ignore[attr-defined]
+        _count_for_scheduler(optimizer)
         self._moments: list[tuple[Tensor, _Moments]] = []
         for group in optimizer.param_groups:
             for parameter in group["params"]:
@@ -82,17 +105,9 @@ class CompiledAdam:
 
         Gradients have to be laid in memory as their parameters are.
         """
-        if type(optimizer) is not torch.optim.Adam or not kernels.available():
-            return False
-        own = "step" in vars(optimizer)  # a scheduler's, which counts; or a user's
-        if own and not hasattr(optimizer.step, "_wrapped_by_lr_sched"):
-            return False
-        hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-        if hooks:
+        if not is_plain(optimizer) or not kernels.available():
             return False
         for group in optimizer.param_groups:
-            if any(group.get(name, plain) != plain for name, plain in _PLAIN.items()):
-                return False
             for parameter in group["params"]:
                 state = optimizer.state.get(parameter, {})
                 same = [state.get("exp_avg"), state.get("exp_avg_sq")]
@@ -147,6 +162,67 @@ class CompiledAdam:
                 arrays = (moments.weights, moments.first, moments.second)
                 return (*(array.reshape(shape) for array in arrays), *moments.begin())
         raise ValueError("the optimiser does not have this weight")
+
+
+class Steps(NamedTuple):
+    """Some steps of one parameter on a device.
+
+    Attributes
+    ----------
+    state : tuple
+        First and second moment, betas, eps: what no step changes the place of.
+    sizes : Tensor
+        What a step's count makes of the rate, and of the second moment's root, ``(steps, 2)``.
+    """
+
+    state: tuple[Any, ...]
+    sizes: Tensor
+
+
+class DeviceAdam:
+    """The same for parameters on a device, where steps are launched.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Adam
+        As :meth:`fits` approves of.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        _count_for_scheduler(optimizer)
+        self._optimizer = optimizer
+
+    @staticmethod
+    def fits(optimizer: torch.optim.Optimizer | None) -> bool:
+        """Tell whether steps can be launched here; the first of all is the optimiser's own."""
+        if optimizer is None or not is_plain(optimizer):
+            return False
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                state = optimizer.state.get(parameter, {})
+                arrays = [parameter, state.get("exp_avg"), state.get("exp_avg_sq")]
+                if any(item is None or not item.is_contiguous() for item in arrays):
+                    return False
+                if parameter.dtype not in _TYPES:
+                    return False
+        return True
+
+    def several(self, parameter: Tensor, steps: int) -> Steps:
+        """Count some steps of a parameter, and return what they are to know."""
+        for group in self._optimizer.param_groups:
+            if any(own is parameter for own in group["params"]):
+                break
+        else:
+            raise ValueError("the optimiser does not have this parameter")
+        state = self._optimizer.state[parameter]
+        made = state["step"]  # where the optimiser has it: to ask the device for it would wait
+        counts = made.double() + torch.arange(1, steps + 1, device=made.device)
+        made.add_(steps)
+        lr, (beta1, beta2), eps = float(group["lr"]), map(float, group["betas"]), group["eps"]
+        size, root = lr / (1 - beta1**counts), (1 - beta2**counts).rsqrt()
+        sizes = torch.stack([size, root], dim=1).to(parameter.device, parameter.dtype)
+        moments = (state["exp_avg"], state["exp_avg_sq"])
+        return Steps((*moments, beta1, beta2, float(eps)), sizes)
 
 
 _TYPES = (torch.float32, torch.float64)

@@ -15,7 +15,7 @@ from torch import Tensor
 from spikeprop import kernels
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.chain import Link, NotAChain, chain_of, membrane_of
-from spikeprop.engines.deferred_steps import can_wait
+from spikeprop.engines.every_step import can_run_every_step
 from spikeprop.engines.live import LiveEngine, plain_steps
 from spikeprop.engines.stepwise import StepwiseEngine
 from spikeprop.engines.windows import WindowedEngine
@@ -112,8 +112,8 @@ def choose(
         return Choice("reference", str(error), reference)
     shown = f"{100 * density:.2g} % of the inputs are active"
     if reference.device.type != "cpu":
-        where, waits = f"on {reference.device}", _steps_wait(reference, links, optimizers)
-        if update_every == 1 and not waits:
+        where, fast = f"on {reference.device}", _every_step_is_fast(reference, links, optimizers)
+        if update_every == 1 and not fast:
             return Choice("reference", f"{where}, an update at every step", reference)
         return _chunked(reference, links, where)
     if any(link.flat for link in links[1:]) or (links[0].flat and density <= CROSSOVER):
@@ -202,15 +202,15 @@ def _links(reference: StepwiseEngine) -> list[Link]:
     return chain_of(reference.net, reference.blocks)
 
 
-def _steps_wait(
+def _every_step_is_fast(
     reference: StepwiseEngine,
     links: list[Link],
     optimizers: Sequence[torch.optim.Optimizer | None],
 ) -> bool:
-    """Tell whether updates at every step on a CUDA device can wait for a window's end."""
+    """Tell whether the windowed engine has a way of its own for them on a CUDA device."""
     rule = reference.rule
     assert isinstance(rule, LocalRule), "the links were refused else"
-    return kernels.triton_runs_on(reference.device) and can_wait(
+    return kernels.triton_runs_on(reference.device) and can_run_every_step(
         links, optimizers, len(rule.filters(2))
     )
 

@@ -26,7 +26,7 @@ from spikeprop.datasets import EventBatch
 from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, check_state, decay_of, is_compiled, membrane_of
-from spikeprop.engines.deferred_steps import Replays, run_deferred_steps
+from spikeprop.engines.every_step import run_every_step
 from spikeprop.engines.filters import advance_over, weights_of
 from spikeprop.engines.grouped import GroupedRun
 from spikeprop.engines.halves import HalvedProduct, in_halves
@@ -35,6 +35,7 @@ from spikeprop.engines.passage import BlockRecord, Passage
 from spikeprop.engines.plain_steps import run_adam_steps, run_plain_steps
 from spikeprop.engines.pools import pool_of
 from spikeprop.engines.products import DenseProduct, Product, SparseProduct, constant
+from spikeprop.engines.replays import Replays
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
 from spikeprop.engines.shared import SharedOptimizer
@@ -306,7 +307,7 @@ class WindowedEngine:
         """Run whole sequences where there is a faster way than windows; else return False."""
         every_step = learns and period == 1 < x.shape[0]
         if isinstance(x, Tensor):
-            return every_step and run_deferred_steps(self, x, passage, self._buffers, self._replays)
+            return every_step and run_every_step(self, x, passage, self._buffers, self._replays)
         numbers = self._in_numbers(len(passage.filters))
         if numbers is None or passage.labels is None:
             return False

@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["RESETS", "compare", "integrate", "reverse"]
+__all__ = ["RESETS", "as_scalar", "compare", "integrate", "reverse"]
 
 RESETS = {"none": 0, "subtract": 1, "zero": 2}
 
@@ -76,7 +76,7 @@ def integrate(
     filters = len(evidence)
     block = min(BLOCK, triton.next_power_of_2(size))
     _integrate[(n_rows, triton.cdiv(size, block))](
-        x, mem, free, threshold, _scalar(beta, x), weights, evidence, out, spikes, counts,
+        x, mem, free, threshold, as_scalar(beta, x), weights, evidence, out, spikes, counts,
         n_rows, size, weights.shape[1], first, last, n_recordings,
         FILTERS=filters, PADDED=triton.next_power_of_2(filters), RESET=RESETS[reset],
         FREE=free.numel() > 0, SPIKES=spikes.numel() > 0, BLOCK=block,
@@ -105,7 +105,7 @@ def reverse(delta: Tensor, weights: Tensor, beta: float, q: Tensor, p: Tensor, g
     filters = len(q)
     block = min(BLOCK, triton.next_power_of_2(size))
     _reverse[(rows, triton.cdiv(size, block))](
-        delta, weights, _scalar(beta, delta), q, p, g, n_rows, rows, size, steps,
+        delta, weights, as_scalar(beta, delta), q, p, g, n_rows, rows, size, steps,
         FILTERS=filters, PADDED=triton.next_power_of_2(filters), BLOCK=block,
     )  # fmt: skip
 
@@ -146,13 +146,13 @@ def compare(
     # device to themselves.
     tile, warps = (4096, 4) if steps * rows > FEW else (16384, 16)
     _compare[(steps * rows,)](
-        z, vectors, labels, _scalar(tau, z), _scalar(smallest, z), value, logits,
+        z, vectors, labels, as_scalar(tau, z), as_scalar(smallest, z), value, logits,
         rows, size, classes, RECTIFY=rectify, CLASSES=padded,
         BLOCK=min(max(16, tile // padded), triton.next_power_of_2(size)), num_warps=warps,
     )  # fmt: skip
 
 
-def _scalar(value: float, like: Tensor) -> Tensor:
+def as_scalar(value: float, like: Tensor) -> Tensor:
     """Return a number in the type of ``like``: Triton takes Python floats as float32."""
     return _constant(value, like.dtype, like.device)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from spikeprop.engines import deferred_steps
-from spikeprop.engines.deferred_steps import Replays
+from spikeprop.engines import replays as module
+from spikeprop.engines.replays import Replays
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_another_key_is_other_work(told: list[str]) -> None:
 
 
 def test_no_more_than_some_are_kept(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deferred_steps, "KEPT", 2)
+    monkeypatch.setattr(module, "KEPT", 2)
     replays = Replays()
     for key in (1, 2, 3, 1):
         replays.play(key, lambda: told.append("work"))

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from spikeprop import ForwardLearner, kernels
-from spikeprop.engines import deferred_steps, halves, windows
+from spikeprop.engines import deferred_steps, device_steps, every_step, halves, windows
+from spikeprop.engines.adam_steps import AdamBlock
+from spikeprop.engines.deferred_steps import PlainBlock
 from spikeprop.evidence import Instantaneous, Leaky, RunningMean
 from spikeprop.losses import Cosine, Dot
-from spikeprop.neurons import LIF
+from spikeprop.neurons import LIF, Delay
 from spikeprop.rules import SigProp, SPVoltage
 
 pytest.importorskip("triton")
@@ -55,14 +57,14 @@ def triton_everywhere(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def counting(block: Any, made: list[str]) -> Any:
-    """Return a block's own step, counted."""
-    inner = block._step
+    """Return a block's end of a window, counted."""
+    inner = block.end
 
-    def step(self: Any, deltas: Tensor) -> None:
-        made.append("step")
+    def end(self: Any, deltas: Tensor) -> None:
+        made.append("window")
         inner(self, deltas)
 
-    return step
+    return end
 
 
 def network(reset: str) -> nn.Sequential:
@@ -114,43 +116,66 @@ def remembering(played: list[Any]) -> Any:
     return play
 
 
+@pytest.fixture
+def windows_of_four(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[Any]]:
+    """Cut batches into windows; count those, and what would be played on a device."""
+    made, played = [], []
+    monkeypatch.setattr(every_step, "ROWS", 12)
+    if DEVICE.type == "cpu":
+        monkeypatch.setattr(device_steps, "RECORDED_ON", ("cpu",))
+        monkeypatch.setattr(windows.Replays, "play", remembering(played))
+    for block in (PlainBlock, AdamBlock):
+        monkeypatch.setattr(block, "end", counting(block, made))
+    return made, played
+
+
 @pytest.mark.parametrize("name", ["default", "plain", "cosine, fixed vectors", "dot"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_plain_steps_that_wait_end_at_the_references_weights(
-    name: str, bias: bool, triton_everywhere: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_updates_at_every_step_end_at_the_references_weights(
+    name: str, bias: bool, kind: str, windows_of_four: tuple[list[str], list[Any]]
 ) -> None:
-    monkeypatch.setattr(deferred_steps, "ROWS", 12)
-    made, played = [], []
-    if DEVICE.type == "cpu":
-        monkeypatch.setattr(deferred_steps, "RECORDED_ON", ("cpu",))
-        monkeypatch.setattr(deferred_steps.Replays, "play", remembering(played))
-    monkeypatch.setattr(deferred_steps._Block, "_step", counting(deferred_steps._Block, made))
+    made, played = windows_of_four
     torch.manual_seed(1)
     net = nn.Sequential(
-        nn.Linear(12, 9, bias=bias), LIF(beta=0.9, threshold=0.4, init_hidden=True),
+        Delay(torch.arange(12) % 3, init_hidden=True), nn.Linear(12, 9, bias=bias),
+        LIF(beta=0.9, threshold=0.4, init_hidden=True),
         nn.Linear(9, 7), LIF(beta=0.8, threshold=0.4, reset_mechanism="zero", init_hidden=True),
     ).double()  # fmt: skip
+    optimizer: Any = partial(torch.optim.SGD, lr=0.1)
+    if kind == "Adam":
+        optimizer = partial(torch.optim.Adam, lr=1e-2, betas=(0.8, 0.95), eps=1e-6)
     learners = [
         ForwardLearner(
-            copy.deepcopy(net).to(DEVICE),
-            RULES[name],
-            engine=engine,
-            optimizer=partial(torch.optim.SGD, lr=0.1),
+            copy.deepcopy(net).to(DEVICE), RULES[name], engine=engine, optimizer=optimizer
         )
         for engine in ("reference", "chunked")
     ]
-    for seed in range(4):  # recorded in the second batch, played again in the third
+    schedules = [
+        torch.optim.lr_scheduler.ExponentialLR(item, 0.8)
+        for learner in learners
+        for item in learner.optimizers
+        if item is not None
+    ]
+    for seed in range(5):  # recorded in the third batch at the latest, played again in the fourth
         wanted, found = (learner.update(*data(seed)) for learner in learners)
+        for schedule in schedules if kind == "Adam" else []:
+            schedule.step()
         torch.testing.assert_close(found.loss, wanted.loss)
         torch.testing.assert_close(found.logits, wanted.logits)
         assert torch.equal(found.rate, wanted.rate)
-    assert len(made) >= 2 * 4, "blocks times batches"
+    assert len(made) >= 2 * 2 * (5 if kind == "SGD" else 4), "blocks, windows and batches"
     if DEVICE.type == "cpu" and isinstance(RULES[name].loss, Cosine):  # it has a form in numbers
         assert len(played) >= 3 * 2
     states = [learner.net.state_dict() for learner in learners]
     for key, value in states[0].items():
         torch.testing.assert_close(states[1][key], value, rtol=0, atol=1e-10)
-    assert not torch.allclose(states[0]["0.weight"].cpu(), net[0].weight, atol=1e-3)
+    assert not torch.allclose(states[0]["1.weight"].cpu(), net[1].weight, atol=1e-3)
+    for wanted, found in zip(*(learner.optimizers for learner in learners), strict=True):
+        assert wanted is not None
+        assert found is not None
+        for one, other in zip(wanted.state.values(), found.state.values(), strict=True):
+            torch.testing.assert_close(dict(other), dict(one), rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("every", [1, 5])
