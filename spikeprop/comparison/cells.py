@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from spikeprop.assemble import Data, open_data
+from spikeprop.assemble import Data, device, open_data
 from spikeprop.comparison.activity import activity
 from spikeprop.comparison.kept import file_word
 from spikeprop.config import DatasetName, TrainConfig, lag_steps
@@ -47,6 +47,8 @@ class Cell:
         Leave the hidden layers as they were drawn.
     limit, order_window : int, optional
         Only so many training recordings; windows of so many µs, half of them backward.
+    device : str
+        Where to learn.
     """
 
     rule: str
@@ -67,6 +69,7 @@ class Cell:
     freeze: bool = False
     data_dir: str | None = None
     quick: bool = False
+    device: str = "cpu"
 
     def as_dict(self) -> dict[str, Any]:
         """Return all fields as JSON can write them; ``Cell(**fields)`` is the cell again."""
@@ -77,9 +80,12 @@ class Cell:
         """Name of the cell's file: readable, with a digest of all that determines the result."""
         identity = self.as_dict()
         identity.pop("data_dir")
+        # Cells from before there was such an option keep their names.
         for name in ("limit", "order_window", "lags"):
-            if not identity[name]:  # cells from before there was this option keep their names
+            if not identity[name]:
                 identity.pop(name)
+        if self.device == "cpu":
+            identity.pop("device")
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         words = [file_word(word) for word in (self.rule, self.network, self.dataset)]
         part = "tune" if self.validation else "test"
@@ -151,7 +157,7 @@ def build_learner(cell: Cell, data: Data) -> ForwardLearner:
     Raises
     ------
     ValueError
-        If the rule is unknown, or an option or the network does not fit.
+        If the rule is unknown, an option or the network does not fit, or the device is not there.
     """
     name, fixed = split_variant(cell.rule)
     options = {**cell.options, **fixed}
@@ -174,6 +180,7 @@ def build_learner(cell: Cell, data: Data) -> ForwardLearner:
         seed=cell.seed,
     )
     learner.bind(data.input_shape)
+    learner.to(device(cell.device))
     if cell.freeze:
         # A rule with a readout of its own trains that alone; else the last block is the readout.
         has_readout = learner.bound().own_optimizer is not None

@@ -83,6 +83,9 @@ class CompareConfig:
     measure: bool = True
     """Also measure time (interleaved) and peak memory (fresh processes) beside BPTT."""
 
+    device: str = "cpu"
+    """Where to learn: cpu, cuda or cuda:N; time and memory are measured on the CPU alone."""
+
     processes: int = 0
     """Training runs at a time, one thread each; 0 is one a core [processes]."""
 
@@ -120,6 +123,11 @@ class CompareConfig:
         for name in ("shift", "processes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.measure and self.device != "cpu":
+            raise ValueError(
+                f"measure must be off (--no-measure) on another device than the CPU, got device "
+                f"{self.device!r}"
+            )
         if not 0.0 < self.validation < 1.0:
             raise ValueError(f"validation must lie within (0, 1), got {self.validation}")
         if not 0.0 <= self.beta <= 1.0:

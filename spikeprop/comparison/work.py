@@ -142,6 +142,7 @@ def _cell(config: CompareConfig, pair: Pair, options: dict[str, Any], **more: An
         order_window=config.order_window,
         data_dir=None if config.data_dir is None else str(config.data_dir.resolve()),
         quick=config.quick,
+        device=config.device,
         **more,
     )
 

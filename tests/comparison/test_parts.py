@@ -84,11 +84,22 @@ def test_networks_depend_on_the_seed_alone() -> None:
         ({"rules": ("bptt", "bptt")}, "each once"),
         ({"lags": (0, 20_000)}, "lags must be whole numbers of time steps"),
         ({"networks": ("x",)}, "network must be sizes"),
+        ({"device": "cuda"}, r"measure must be off \(--no-measure\) on another device"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CompareConfig(**options)
+
+
+def test_a_cell_learns_on_its_device() -> None:
+    data = open_cell(CELL)
+    pair = Pair("saccade-digits", "4", "sigprop")
+    elsewhere = replace(CELL, device="meta")  # a device of torch's that every machine has
+    assert build_learner(elsewhere, data).device.type == "meta"
+    assert _cell(CompareConfig(device="meta", measure=False), pair, {}, seed=0).device == "meta"
+    with pytest.raises(ValueError, match="device 'abacus' cannot be used"):
+        build_learner(replace(CELL, device="abacus"), data)
 
 
 def test_a_cell_is_named_by_all_that_determines_it() -> None:
@@ -99,8 +110,9 @@ def test_a_cell_is_named_by_all_that_determines_it() -> None:
         Cell(**{**CELL.__dict__, "freeze": True}).key,
         Cell(**{**CELL.__dict__, "validation": 0.2}).key,
         Cell(**{**CELL.__dict__, "beta": 0.8}).key,
+        Cell(**{**CELL.__dict__, "device": "meta"}).key,
     }
-    assert len(keys) == 6
+    assert len(keys) == 7
     # Where the data lie says nothing of the result.
     assert Cell(**{**CELL.__dict__, "data_dir": "/elsewhere"}).key == CELL.key
 
