@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -184,17 +185,29 @@ def _tried(cell: Cell, out: Path) -> Result | str:
 
 
 def _begin() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
     torch.set_num_threads(1)
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that started it does, whatever ended that.
+
+    Nobody would read what it goes on with, and files are written whole or not at all.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has one"
+    parent.join()
+    os._exit(1)
+
+
 @contextmanager
 def processes(wanted: int) -> Iterator[ProcessPoolExecutor]:
-    """Start processes of one thread each, 0 for one a core, that end at once on Ctrl-C.
+    """Start processes of one thread each, 0 for one a core.
 
-    What they have finished is kept.
+    They end at once on Ctrl-C, and with the calling process; what they have finished is kept.
     """
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(wanted or os.cpu_count() or 1, context, initializer=_begin)

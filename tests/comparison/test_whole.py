@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from spikeprop.comparison.claims import Taken, claimed, waiting
 from spikeprop.comparison.config import CompareConfig
 from spikeprop.comparison.cost import memory_of, time_together
 from spikeprop.comparison.kept import load_or_run
-from spikeprop.comparison.work import compare, quick
+from spikeprop.comparison.work import compare, processes, quick
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +55,50 @@ def test_a_killed_comparison_goes_on(tmp_path: Path) -> None:
     _run(second)
     assert (second / "table.csv").read_text() == (first / "table.csv").read_text()
     assert {path: path.stat().st_mtime_ns for path in kept} == times
+
+
+def _asleep() -> int:
+    time.sleep(120)
+    return 0
+
+
+def _hold_workers(told: Any) -> None:
+    with processes(2) as pool:
+        tasks = [pool.submit(_asleep) for _ in range(2)]
+        while len(pool._processes) < 2 or not all(task.running() for task in tasks):
+            time.sleep(0.05)
+        told.send(list(pool._processes))
+        tasks[0].result()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_parent(how: signal.Signals) -> None:
+    context = multiprocessing.get_context("spawn")
+    heard, told = context.Pipe(duplex=False)
+    parent = context.Process(target=_hold_workers, args=(told,))
+    parent.start()
+    assert heard.poll(120), "the workers have started"
+    workers = heard.recv()
+    assert len(workers) == 2
+    assert parent.pid is not None
+    os.kill(parent.pid, how)
+    parent.join()
+    end = time.monotonic() + 60
+    while any(_is_there(worker) for worker in workers) and time.monotonic() < end:
+        time.sleep(0.1)
+    left = [worker for worker in workers if _is_there(worker)]
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    assert not left
+
+
+def _is_there(pid: int) -> bool:
+    """Tell whether a process runs that is nobody's child here: a dead one may wait to be read."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def test_processes_share_a_table_and_one_may_die(tmp_path: Path) -> None:
