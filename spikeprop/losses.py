@@ -172,8 +172,7 @@ class Cosine:
         Parameters
         ----------
         evidence : Tensor
-            ``(T, R, F)``, contiguous, on the CPU or, for fixed vectors, on a CUDA device: B
-            recordings, then C class signals, if any.
+            ``(T, R, F)``, contiguous: B recordings, then C class signals, if any.
         labels : Tensor
             ``(B,)``.
         vectors : Tensor or None
@@ -187,7 +186,7 @@ class Cosine:
             ``(T,)`` and ``(T, B, C)``.
         """
         n, steps = len(labels), len(evidence)
-        if vectors is not None and triton_runs_on(evidence.device):
+        if triton_runs_on(evidence.device):
             return self._overwrite_on_device(evidence, labels, vectors, rectify)
         if vectors is None:
             classes = evidence.shape[1] - n
@@ -208,16 +207,16 @@ class Cosine:
         return value, logits
 
     def _overwrite_on_device(
-        self, evidence: Tensor, labels: Tensor, vectors: Tensor, rectify: bool
+        self, evidence: Tensor, labels: Tensor, vectors: Tensor | None, rectify: bool
     ) -> tuple[Tensor, Tensor]:
-        from spikeprop.kernels import triton_neuron
+        from spikeprop.kernels import triton_cosine
 
-        value = evidence.new_empty(evidence.shape[:2])
-        logits = evidence.new_empty(*evidence.shape[:2], len(vectors))
-        direction = directions(vectors)[0].contiguous()
-        triton_neuron.compare(
-            evidence, direction, labels, self.tau, rectify, SMALLEST_NORM, value, logits
-        )
+        steps, n = len(evidence), len(labels)
+        fixed = None if vectors is None else directions(vectors)[0].contiguous()
+        classes = evidence.shape[1] - n if fixed is None else len(fixed)
+        value, logits = evidence.new_empty(steps, n), evidence.new_empty(steps, n, classes)
+        numbers = (self.tau, rectify, SMALLEST_NORM)
+        triton_cosine.compare(evidence, fixed, labels, *numbers, value, logits)
         return value.mean(dim=1), logits
 
     def logits(self, h: Tensor, s: Tensor) -> Tensor:

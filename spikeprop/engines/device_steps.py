@@ -160,11 +160,11 @@ class DeviceBlock(ABC):
 
     def _modulate(self, evidence: Tensor, value: Tensor, scores: Tensor) -> None:
         """Put a step's modulators in the place of its evidence ``(1, R, N)``."""
-        from spikeprop.kernels import triton_neuron
+        from spikeprop.kernels import triton_cosine
 
-        compare = self._compare
-        if compare is not None and self._vectors is not None:
-            triton_neuron.compare(
+        compare, signals = self._compare, evidence.shape[1] - value.shape[1]
+        if compare is not None and (self._vectors is not None or signals == scores.shape[2]):
+            triton_cosine.compare(
                 evidence, self._vectors, self._labels, compare.tau, compare.rectify,
                 compare.smallest, value, scores,
             )  # fmt: skip

@@ -51,15 +51,15 @@ def step(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _step(  # type: ignore[no-untyped-def]
-    weights, gradient, first, second, beta1, beta2, rest1, rest2, eps, sizes, count,
+    weights, gradient, moment, power, beta1, beta2, rest1, rest2, eps, sizes, count,
     BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < count
     g = tl.load(gradient + i, mask=inside, other=0.0)
-    m = tl.load(beta1) * tl.load(first + i, mask=inside, other=0.0) + tl.load(rest1) * g
-    v = tl.load(beta2) * tl.load(second + i, mask=inside, other=0.0) + tl.load(rest2) * g * g
-    tl.store(first + i, m, mask=inside)
-    tl.store(second + i, v, mask=inside)
+    m = tl.load(beta1) * tl.load(moment + i, mask=inside, other=0.0) + tl.load(rest1) * g
+    v = tl.load(beta2) * tl.load(power + i, mask=inside, other=0.0) + tl.load(rest2) * g * g
+    tl.store(moment + i, m, mask=inside)
+    tl.store(power + i, v, mask=inside)
     move = tl.load(sizes) * m / (tl.sqrt(v) * tl.load(sizes + 1) + tl.load(eps))
     tl.store(weights + i, tl.load(weights + i, mask=inside, other=0.0) - move, mask=inside)

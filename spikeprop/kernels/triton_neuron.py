@@ -1,10 +1,10 @@
-r"""The leaky neuron with its evidence filters, those in reverse, and the cosine loss, in Triton.
+"""The leaky neuron with its evidence filters, and those in reverse, in Triton.
 
-The same equations as :mod:`spikeprop.kernels.neuron` and :mod:`spikeprop.losses`, for CUDA
-devices. One program owns one row and a block of neurons and walks along the window with
-their state in registers, so that a window of L steps is one launch and memory is read and written
-once. With the environment variable ``TRITON_INTERPRET=1`` (set before this is imported) the same
-kernels run on the CPU, in Triton's interpreter, for tests.
+The same equations as :mod:`spikeprop.kernels.neuron`, for CUDA devices. One program owns one row
+and a block of neurons and walks along the window with their state in registers, so that a window of
+L steps is one launch and memory is read and written once. With the environment variable
+``TRITON_INTERPRET=1`` (set before this is imported) the same kernels run on the CPU, in Triton's
+interpreter, for tests.
 
 Import it only where :func:`spikeprop.kernels.triton_runs_on` says so.
 """
@@ -18,14 +18,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["RESETS", "as_scalar", "compare", "integrate", "reverse"]
+__all__ = ["RESETS", "as_scalar", "integrate", "reverse"]
 
 RESETS = {"none": 0, "subtract": 1, "zero": 2}
 
 #: Neurons that one program owns.
 BLOCK = 256
-#: Rows that are no more than some for each of a device's processors.
-FEW = 512
 
 
 def integrate(
@@ -110,54 +108,12 @@ def reverse(delta: Tensor, weights: Tensor, beta: float, q: Tensor, p: Tensor, g
     )  # fmt: skip
 
 
-def compare(
-    z: Tensor,
-    vectors: Tensor,
-    labels: Tensor,
-    tau: float,
-    rectify: bool,
-    smallest: float,
-    value: Tensor,
-    logits: Tensor,
-) -> None:
-    """Put the modulator of the cosine loss against fixed vectors in the place of the evidence.
-
-    Parameters
-    ----------
-    z : Tensor
-        Evidence ``(L, B, F)``, contiguous; becomes dLoss/dz, with the loss averaged over ``B``.
-    vectors : Tensor
-        Class vectors, centred and of length 1, ``(C, F)``.
-    labels : Tensor
-        int64 ``(B,)``.
-    tau : float
-        Temperature.
-    rectify : bool
-        Whether ``max(z, 0)`` is compared.
-    smallest : float
-        Norm below which a row has no direction.
-    value, logits : Tensor
-        Loss of each row ``(L, B)``, not averaged, and scores ``(L, B, C)``.
-    """
-    steps, rows, size = z.shape
-    classes = len(vectors)
-    padded = triton.next_power_of_2(classes)
-    # A tile of classes x features has to fit the registers of a program; few programs have the
-    # device to themselves.
-    tile, warps = (4096, 4) if steps * rows > FEW else (16384, 16)
-    _compare[(steps * rows,)](
-        z, vectors, labels, as_scalar(tau, z), as_scalar(smallest, z), value, logits,
-        rows, size, classes, RECTIFY=rectify, CLASSES=padded,
-        BLOCK=min(max(16, tile // padded), triton.next_power_of_2(size)), num_warps=warps,
-    )  # fmt: skip
-
-
 def as_scalar(value: float, like: Tensor) -> Tensor:
     """Return a number in the type of ``like``: Triton takes Python floats as float32."""
     return _constant(value, like.dtype, like.device)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=None)  # for good: recorded launches go on reading them
 def _constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full((1,), value, dtype=dtype, device=device)
 
@@ -238,66 +194,3 @@ def _reverse(  # type: ignore[no-untyped-def]
     tl.store(p + r * size + n, decay * total, mask=inside)
     state = k[:, None].to(tl.int64) * rows * size + r * size + n[None, :]
     tl.store(q + state, back, mask=each)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _compare(  # type: ignore[no-untyped-def]
-    z, vectors, labels, tau, smallest, value, logits,
-    rows, size, classes, RECTIFY: tl.constexpr, CLASSES: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> None:  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    start = z + row * size
-    c = tl.arange(0, CLASSES)
-    real = c < classes
-    heat = tl.load(tau)
-    # Sums over the features of a, a^2 and a times each vector; the vectors are centred, so that
-    # the mean of a need not be known for the last.
-    total = tl.zeros((BLOCK,), dtype=heat.dtype)
-    dots = tl.zeros((CLASSES,), dtype=heat.dtype)
-    for at in range(0, size, BLOCK):
-        n = at + tl.arange(0, BLOCK)
-        a = tl.load(start + n, mask=n < size, other=0.0)
-        if RECTIFY:
-            a = tl.maximum(a, 0.0)
-        total += a
-        s = tl.load(
-            vectors + c[:, None] * size + n[None, :],
-            mask=real[:, None] & (n < size)[None, :], other=0.0,
-        )  # fmt: skip
-        dots += tl.sum(s * a[None, :], axis=1)
-    mean = tl.sum(total, axis=0) / size
-    squares = tl.zeros((BLOCK,), dtype=heat.dtype)
-    for at in range(0, size, BLOCK):
-        n = at + tl.arange(0, BLOCK)
-        a = tl.load(start + n, mask=n < size, other=0.0)
-        if RECTIFY:
-            a = tl.maximum(a, 0.0)
-        centred = tl.where(n < size, a - mean, 0.0)
-        squares += centred * centred
-    norm = tl.sqrt(tl.sum(squares, axis=0))
-    inverse = tl.where(norm > tl.load(smallest), 1.0 / norm, 0.0)
-    cosine = dots * inverse
-    score = tl.where(real, cosine / heat, float("-inf"))
-    top = tl.max(score, axis=0)
-    exponent = tl.where(real, tl.exp(score - top), 0.0)
-    below = tl.sum(exponent, axis=0)
-    own = c == tl.load(labels + row % rows)
-    tl.store(value + row, top + tl.log(below) - tl.sum(tl.where(own, score, 0.0), axis=0))
-    tl.store(logits + row * classes + c, score, mask=real)
-    d = tl.where(real, exponent / below - tl.where(own, 1.0, 0.0), 0.0) / (rows * heat)
-    along = tl.sum(d * cosine, axis=0)
-    for at in range(0, size, BLOCK):
-        n = at + tl.arange(0, BLOCK)
-        here = tl.load(start + n, mask=n < size, other=0.0)
-        a = here
-        if RECTIFY:
-            a = tl.maximum(here, 0.0)
-        s = tl.load(
-            vectors + c[:, None] * size + n[None, :],
-            mask=real[:, None] & (n < size)[None, :], other=0.0,
-        )  # fmt: skip
-        result = (tl.sum(d[:, None] * s, axis=0) - along * (a - mean) * inverse) * inverse
-        if RECTIFY:
-            result = tl.where(here > 0, result, 0.0)
-        tl.store(start + n, result, mask=n < size)

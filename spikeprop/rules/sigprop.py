@@ -236,7 +236,7 @@ class SigProp(SendingRule):
         """Return the modulators of several steps: :meth:`modulate` with a leading dimension."""
         overwrite = getattr(self.loss, "overwrite", None)
         in_place = kernels.can_run_on(evidence) or (
-            self.signal == "projection" and kernels.triton_runs_on(evidence.device)
+            kernels.triton_runs_on(evidence.device) and evidence.is_contiguous()
         )
         if overwrite is not None and in_place and self.smooth is None:
             vectors = None

@@ -11,8 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikeprop.losses import SMALLEST_NORM, Cosine
-
 pytest.importorskip("triton")
 from spikeprop.kernels import triton_neuron as kernels
 
@@ -116,30 +114,6 @@ def test_reverse_is_the_transpose_of_the_filters(dtype: torch.dtype, filters: in
                                atol=1e-5)  # fmt: skip
 
 
-@pytest.mark.parametrize("rectify", [False, True])
-@pytest.mark.parametrize("size", [37, 1500])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_compare_is_the_cosine_loss(dtype: torch.dtype, size: int, rectify: bool) -> None:
-    torch.manual_seed(0)
-    steps, rows, classes = 3, 5, 6
-    z = _randn(steps, rows, size, dtype=dtype)
-    z[0, 0] = 0.0  # no direction
-    s = _randn(classes, size, dtype=dtype)
-    labels = torch.tensor([0, 5, 2, 3, 1], device=DEVICE)
-    vectors = s - s.mean(dim=1, keepdim=True)
-    vectors /= vectors.norm(dim=1, keepdim=True)
-    value, logits = z.new_empty(steps, rows), z.new_empty(steps, rows, classes)
-    delta = z.clone()
-    kernels.compare(delta, vectors, labels, 0.07, rectify, SMALLEST_NORM, value, logits)
-    for t in range(steps):
-        h = z[t].clamp_min(0) if rectify else z[t]
-        expected = Cosine(0.07)(h, s, labels)
-        gate = (h > 0).to(dtype) if rectify else 1.0
-        torch.testing.assert_close(delta[t], expected.delta_h * gate)
-        torch.testing.assert_close(logits[t], expected.logits)
-        torch.testing.assert_close(value[t].mean(), expected.value)
-
-
 @pytest.mark.slow
 def test_the_kernels_compile_for_real_devices() -> None:
     """What the interpreter lets pass, the compiler may not; it needs no device."""
@@ -153,7 +127,7 @@ def test_the_kernels_compile_for_real_devices() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == [
-        "_integrate", "_reverse", "_compare", "_survey", "_halve",
+        "_integrate", "_reverse", "_compare", "_score", "_pull", "_step", "_survey", "_halve",
     ]  # fmt: skip
 
 
@@ -161,14 +135,18 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from spikeprop.kernels import triton_halves as halves, triton_neuron as kernels
+from spikeprop.kernels import triton_adam, triton_cosine as cosine, triton_halves as halves
+from spikeprop.kernels import triton_neuron as kernels
 
 numbers = "n_rows rows size length steps first last n_recordings classes count programs".split()
 kinds = {"counts": "*i32", "labels": "*i64", "high": "*fp16", "low": "*fp16", "scale": "fp32"}
 for kernel, constants in (
     (kernels._integrate, dict(FILTERS=2, PADDED=2, RESET=1, FREE=True, SPIKES=True, BLOCK=256)),
     (kernels._reverse, dict(FILTERS=1, PADDED=1, BLOCK=256)),
-    (kernels._compare, dict(RECTIFY=True, CLASSES=16, BLOCK=256)),
+    (cosine._compare, dict(RECTIFY=True, CLASSES=16, BLOCK=256)),
+    (cosine._score, dict(RECTIFY=True, CLASSES=16, BLOCK=256)),
+    (cosine._pull, dict(RECTIFY=True, CLASSES=16, ROWS=64, BLOCK=16)),
+    (triton_adam._step, dict(BLOCK=1024)),
     (halves._survey, dict(BLOCK=4096)),
     (halves._halve, dict(LOW=True, BLOCK=4096)),
 ):
