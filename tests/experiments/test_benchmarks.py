@@ -14,6 +14,7 @@ from spikeprop.experiments.benchmarks import __main__ as command
 from spikeprop.experiments.benchmarks import (
     cases,
     epochs,
+    every_step,
     memory,
     open_neuromorphic,
     report,
@@ -259,6 +260,26 @@ def test_the_open_neuromorphic_workload_runs(
     if not torch.cuda.is_available():
         with pytest.raises(RuntimeError, match="no CUDA device"):
             open_neuromorphic.measure_all(open_neuromorphic.OpenConfig())
+
+
+def test_updates_at_every_step_are_timed_beside_each_other(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [
+        "--device", "cpu", "--lengths", "3", "--batch", "2", "--inputs", "9", "--hidden", "6", "5",
+        "--warm-up", "1", "--rounds", "1",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["every_step", *options])
+    assert every_step.main() == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    for case in ("every step, fixed vectors", "reference engine", "one update a batch", "BPTT"):
+        assert case in printed
+    with pytest.raises(ValueError, match="density has to lie"):
+        every_step.EveryStepConfig(density=2.0)
+    if not torch.cuda.is_available():
+        monkeypatch.setattr("sys.argv", ["every_step"])
+        assert every_step.main() == 2
+        assert "no CUDA device" in capsys.readouterr().err
 
 
 def test_the_report_names_what_was_not_reached() -> None:
