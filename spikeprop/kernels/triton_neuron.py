@@ -11,7 +11,7 @@ Import it only where :func:`spikeprop.kernels.triton_runs_on` says so.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 import triton
@@ -113,7 +113,7 @@ def as_scalar(value: float, like: Tensor) -> Tensor:
     return _constant(value, like.dtype, like.device)
 
 
-@lru_cache(maxsize=None)  # for good: recorded launches go on reading them
+@cache  # for good: recorded launches go on reading them
 def _constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full((1,), value, dtype=dtype, device=device)
 
