@@ -7,7 +7,10 @@ from functools import partial
 from math import isnan
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.transforms import Bbox
 
 from spikeprop.comparison.rows import BASELINE, Row
 from spikeprop.datasets.files import write_atomically
@@ -63,11 +66,30 @@ def _draw(rows: Sequence[Row], title: str) -> Figure:
     axes[0].set_xlabel("test accuracy, %")
     if costs:
         axes[1].axvline(1.0, color="0.8")
-        for row in costs:
-            point = (1.0 / row.speed, 100 * row.accuracy)
-            axes[1].scatter(*point, s=60 * max(row.memory, 0.05), color="tab:blue", alpha=0.6)
-            axes[1].annotate(row.rule, point, xytext=(5, 3), textcoords="offset points", size=8)
+        points = [(1.0 / row.speed, 100 * row.accuracy) for row in costs]
+        areas = [60 * max(row.memory, 0.05) for row in costs]
+        axes[1].scatter(*zip(*points, strict=True), s=areas, color="tab:blue", alpha=0.6)
         axes[1].set_xscale("log")
+        left, right = axes[1].get_xlim()
+        axes[1].set_xlim(left, right * (right / left) ** 0.25)  # room for names
+        axes[1].xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes[1].xaxis.set_major_formatter("{x:g}")
+        axes[1].xaxis.set_minor_locator(NullLocator())
         axes[1].set_xlabel(f"time per sample / {BASELINE} (area: memory / {BASELINE})")
         axes[1].set_ylabel("test accuracy, %")
+        _name(figure, axes[1], [row.rule for row in costs], points)
     return figure
+
+
+def _name(
+    figure: Figure, axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]]
+) -> None:
+    """Write names beside points, from the top down, each below what is written there already."""
+    taken: list[Bbox] = []
+    figure.draw_without_rendering()
+    for point, name in sorted(zip(points, names, strict=True), key=lambda item: -item[0][1]):
+        label = axes.annotate(name, point, xytext=(7, -3), textcoords="offset points", size=8)
+        label.set_in_layout(False)
+        while any(label.get_window_extent().overlaps(box) for box in taken):
+            label.set_position((7, label.get_position()[1] - 1))
+        taken.append(label.get_window_extent())

@@ -6,6 +6,7 @@ import csv
 import json
 import string
 from dataclasses import replace
+from itertools import combinations
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from spikeprop.comparison.activity import activity, fan_out
 from spikeprop.comparison.cells import Cell, Result, build_learner, open_cell
 from spikeprop.comparison.config import CompareConfig
 from spikeprop.comparison.cost import Cost
-from spikeprop.comparison.figures import write_figures
+from spikeprop.comparison.figures import _draw, write_figures
 from spikeprop.comparison.rows import Row, make_rows
 from spikeprop.comparison.search import defaults, prepare, search, space_of
 from spikeprop.comparison.tables import cells_of, write_tables
@@ -244,3 +245,14 @@ def test_tables_and_figures_show_the_rows(tmp_path: Path) -> None:
     (figure,) = write_figures(rows, tmp_path)
     assert figure.read_bytes()[:4] == b"\x89PNG"
     assert write_figures([row for row in rows if row.failure], tmp_path) == []
+
+
+def test_names_in_a_figure_do_not_cover_each_other() -> None:
+    made = next(row for row in _rows() if row.rule == "bptt")
+    rows = [replace(made, rule=f"a long name {k}", speed=1.0 - k / 100) for k in range(5)]
+    drawn = _draw(rows, "title")
+    drawn.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in drawn.axes[1].texts]
+    assert len(boxes) == 5
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)
