@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from spikeprop import ForwardLearner, kernels
 from spikeprop.engines import deferred_steps, device_steps, every_step, halves, windows
 from spikeprop.engines.adam_steps import AdamBlock
+from spikeprop.engines.chain import chain_of
 from spikeprop.engines.deferred_steps import PlainBlock
+from spikeprop.engines.every_step import can_run_every_step
 from spikeprop.evidence import Instantaneous, Leaky, RunningMean
 from spikeprop.losses import Cosine, Dot
 from spikeprop.neurons import LIF, Delay
@@ -176,6 +178,24 @@ def test_updates_at_every_step_end_at_the_references_weights(
         assert found is not None
         for one, other in zip(wanted.state.values(), found.state.values(), strict=True):
             torch.testing.assert_close(dict(other), dict(one), rtol=1e-8, atol=1e-12)
+
+
+def test_what_goes_step_by_step() -> None:
+    learner = ForwardLearner(network("subtract"), RULES["default"])
+    learner.bind((12,))
+    links = chain_of(learner.net, learner.blocks)
+    weights = [link.block.parameters for link in links]
+
+    def fast(make: Any, filters: int = 1) -> bool:
+        return can_run_every_step(links, [make(own) for own in weights], filters)
+
+    assert fast(torch.optim.Adam)
+    assert fast(partial(torch.optim.SGD, lr=0.1))
+    assert fast(lambda own: None), "frozen blocks"
+    assert not fast(torch.optim.Adam, filters=2)
+    assert not fast(partial(torch.optim.Adam, weight_decay=0.1))
+    assert not fast(partial(torch.optim.SGD, lr=0.1, momentum=0.9))
+    assert not fast(torch.optim.AdamW)
 
 
 @pytest.mark.parametrize("every", [1, 5])
