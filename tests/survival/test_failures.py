@@ -170,19 +170,21 @@ def test_a_lock_ends_with_its_process_and_not_with_its_children(tmp_path: Path) 
     if holder == 0:
         with locked(path, "held"):
             if os.fork() == 0:  # a child that outlives it
+                os.write(ready[1], b"x")  # it runs: until then it may have its parent's files
                 os.read(go[0], 1)
                 os._exit(0)
-            os.write(ready[1], b"x")
             os.read(go[0], 1)
         os._exit(0)
-    os.read(ready[0], 1)
-    with pytest.raises(RuntimeError, match="held"), locked(path, "held"):
-        pass
-    os.kill(holder, signal.SIGKILL)
-    os.waitpid(holder, 0)
-    with locked(path, "held"), pytest.raises(RuntimeError, match="held"), locked(path, "held"):
-        pass
-    os.write(go[1], b"xx")
+    try:
+        os.read(ready[0], 1)
+        with pytest.raises(RuntimeError, match="held"), locked(path, "held"):
+            pass
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        with locked(path, "held"), pytest.raises(RuntimeError, match="held"), locked(path, "held"):
+            pass
+    finally:
+        os.write(go[1], b"xx")  # a child left behind would hold all that this process had open
 
 
 def test_the_run_that_nobody_trains_is_the_latest(data: Path) -> None:
