@@ -79,6 +79,23 @@ def compare(
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def _judge(  # type: ignore[no-untyped-def]
+    cosine, heat, labels, value, logits, row, rows, classes, CLASSES: tl.constexpr
+):  # fmt: skip
+    """Store a recording's loss and scores; return the gradient of the loss at the cosines."""
+    c = tl.arange(0, CLASSES)
+    real = c < classes
+    score = tl.where(real, cosine / heat, float("-inf"))
+    top = tl.max(score, axis=0)
+    exponent = tl.where(real, tl.exp(score - top), 0.0)
+    below = tl.sum(exponent, axis=0)
+    own = c == tl.load(labels + row % rows)
+    tl.store(value + row, top + tl.log(below) - tl.sum(tl.where(own, score, 0.0), axis=0))
+    tl.store(logits + row * classes + c, score, mask=real)
+    return tl.where(real, exponent / below - tl.where(own, 1.0, 0.0), 0.0) / (rows * heat)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def _compare(  # type: ignore[no-untyped-def]
     z, vectors, labels, tau, smallest, value, logits,
     rows, size, classes, RECTIFY: tl.constexpr, CLASSES: tl.constexpr,
@@ -116,14 +133,7 @@ def _compare(  # type: ignore[no-untyped-def]
     norm = tl.sqrt(tl.sum(squares, axis=0))
     inverse = tl.where(norm > tl.load(smallest), 1.0 / norm, 0.0)
     cosine = dots * inverse
-    score = tl.where(real, cosine / heat, float("-inf"))
-    top = tl.max(score, axis=0)
-    exponent = tl.where(real, tl.exp(score - top), 0.0)
-    below = tl.sum(exponent, axis=0)
-    own = c == tl.load(labels + row % rows)
-    tl.store(value + row, top + tl.log(below) - tl.sum(tl.where(own, score, 0.0), axis=0))
-    tl.store(logits + row * classes + c, score, mask=real)
-    d = tl.where(real, exponent / below - tl.where(own, 1.0, 0.0), 0.0) / (rows * heat)
+    d = _judge(cosine, heat, labels, value, logits, row, rows, classes, CLASSES)
     along = tl.sum(d * cosine, axis=0)
     for at in range(0, size, BLOCK):
         n = at + tl.arange(0, BLOCK)
@@ -189,14 +199,8 @@ def _score(  # type: ignore[no-untyped-def]
     inverse = tl.where(norm > least, 1.0 / norm, 0.0)
     norms = tl.sqrt(powers)
     inverses = tl.where(norms > least, 1.0 / norms, 0.0)
-    score = tl.where(real, dots * inverse * inverses / heat, float("-inf"))
-    top = tl.max(score, axis=0)
-    exponent = tl.where(real, tl.exp(score - top), 0.0)
-    below = tl.sum(exponent, axis=0)
-    own = c == tl.load(labels + row % rows)
-    tl.store(value + row, top + tl.log(below) - tl.sum(tl.where(own, score, 0.0), axis=0))
-    tl.store(logits + row * classes + c, score, mask=real)
-    d = (exponent / below - tl.where(own, 1.0, 0.0)) / (rows * heat)
+    cosine = dots * inverse * inverses
+    d = _judge(cosine, heat, labels, value, logits, row, rows, classes, CLASSES)
     tl.store(delta + row * classes + c, d, mask=real)
     tl.store(seen + row, mean)
     tl.store(seen + steps * rows + row, inverse)
