@@ -11,17 +11,16 @@ surrogates, of the same layers.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from spikeprop.experiments.benchmarks.report import table
+from spikeprop.experiments.benchmarks.timing import find_device, interleave, wait_for
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import LIF, Delay
 from spikeprop.rules import BPTT, Rule, SigProp
@@ -72,31 +71,22 @@ def measure(config: EveryStepConfig, length: int) -> dict[str, float]:
     RuntimeError
         If ``device`` is "cuda" and there is none.
     """
-    device = torch.device(config.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("there is no CUDA device here; --device cpu only shows that it works")
+    device = find_device(config.device)
     drawn = torch.Generator().manual_seed(0)
     x = torch.rand(length, config.batch, config.inputs, generator=drawn) < config.density
     label = torch.randint(CLASSES, (config.batch,), generator=drawn)
     data = (x.float().to(device), label.to(device))
-    cases = _cases(config, length, device)
-    for case in cases.values():
-        for _ in range(config.warm_up):
-            case(*data)
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(config.rounds):
-        for name, case in cases.items():
-            _wait(device)
-            start = time.perf_counter()
-            case(*data)
-            _wait(device)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: median(own) for name, own in seconds.items()}
+    works = {
+        name: partial(_finish, case, data, device)
+        for name, case in _cases(config, length, device).items()
+    }
+    samples = interleave(works, config.rounds, config.warm_up)
+    return {name: own.seconds("wall") for name, own in samples.items()}
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _finish(case: Case, data: tuple[Tensor, Tensor], device: torch.device) -> None:
+    case(*data)
+    wait_for(device)
 
 
 def _cases(config: EveryStepConfig, length: int, device: torch.device) -> dict[str, Case]:

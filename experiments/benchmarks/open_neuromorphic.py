@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from spikeprop.datasets.files import write_text
 from spikeprop.experiments.benchmarks.cases import available, rule
 from spikeprop.experiments.benchmarks.report import table
+from spikeprop.experiments.benchmarks.timing import find_device, wait_for
 from spikeprop.experiments.benchmarks.workload import BETA
 from spikeprop.learner import ForwardLearner
 from spikeprop.neurons import LIF
@@ -87,9 +88,7 @@ def measure_all(config: OpenConfig, say: Callable[[Row], None] = lambda row: Non
     RuntimeError
         If ``device`` is "cuda" and there is none.
     """
-    device = torch.device(config.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("there is no CUDA device here; --device cpu only shows that it works")
+    device = find_device(config.device)
     torch.set_float32_matmul_precision(config.precision)
     settings = [(n, config.steps) for n in config.widths]
     settings += [(config.widths[0], length) for length in config.lengths]
@@ -119,12 +118,10 @@ def _measure(name: str, n: int, steps: int, config: OpenConfig, device: torch.de
         work()  # compiles, and lets allocators grow
         seconds = []
         for _ in range(config.rounds):
-            if on_gpu:
-                torch.cuda.synchronize()
+            wait_for(device)
             start = time.perf_counter()
             work()
-            if on_gpu:
-                torch.cuda.synchronize()
+            wait_for(device)
             seconds.append(time.perf_counter() - start)
     except torch.OutOfMemoryError:
         return {"seconds": None, "gib": None}

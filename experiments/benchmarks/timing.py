@@ -16,7 +16,7 @@ from statistics import median
 
 import torch
 
-__all__ = ["CLOCKS", "Samples", "interleave", "use_threads"]
+__all__ = ["CLOCKS", "Samples", "find_device", "interleave", "use_threads", "wait_for"]
 
 CLOCKS = ("wall", "cpu")
 
@@ -40,6 +40,26 @@ class Samples:
         if clock not in CLOCKS:
             raise ValueError(f"clock has to be one of {CLOCKS}, got {clock!r}")
         return self.wall if clock == "wall" else self.cpu
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device that is there.
+
+    Raises
+    ------
+    RuntimeError
+        If it is a CUDA device, and there is none.
+    """
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("there is no CUDA device here; --device cpu only shows that it works")
+    return device
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that was launched."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def interleave(
