@@ -166,7 +166,7 @@ class ForwardLearner:
         self._chosen: Choice | None = None
         self._stream: Stream | None = None
         self._waiting_schedules: list[dict[str, Any]] = []
-        self.shares = False
+        self.shares, self._near = False, False
 
     # ------------------------------------------------------------------ the network
 
@@ -303,7 +303,7 @@ class ForwardLearner:
         """
         ranks = self.ranks
         if ranks is not None and not self.shares:
-            begin_sharing(self, ranks)
+            self._near = begin_sharing(self, ranks)
             self.shares = True
         return ranks
 
@@ -316,7 +316,7 @@ class ForwardLearner:
             If the rule or the network cannot be split, or there is no recording at all.
         """
         ranks = self.meet()
-        return None if ranks is None else Share(ranks, n_recordings)
+        return None if ranks is None else Share(ranks, n_recordings, self._near)
 
     @property
     def device(self) -> torch.device:

@@ -38,7 +38,7 @@ from spikeprop.engines.passage import BlockRecord
 from spikeprop.engines.products import Backward, Product, Sorted, SparseProduct
 from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
-from spikeprop.engines.shared import SharedOptimizer
+from spikeprop.engines.shared import SharedOptimizer, Sharing
 from spikeprop.engines.signal_rows import put_signals
 from spikeprop.evidence import Evidence
 from spikeprop.kernels import cosine, groups, recordings, share, spans, worth
@@ -58,6 +58,9 @@ GROUP_ROWS = 2240
 #: Rows (steps times signals) that are kept of class signals, of each block: what a window of a long
 #: sequence carries to the next costs a dense product, and the more rows the fewer of these.
 SIGNAL_ROWS = 1024
+#: Processes that split a batch divide the products of class signals among them if these have so
+#: many numbers, and so many events a row: else two messages cost more.
+DIVIDED_NUMBERS, DIVIDED_EVENTS = 1 << 17, 100
 
 
 class Step(Protocol):
@@ -114,6 +117,8 @@ class _Block:
         n, kind = len(labels), np.dtype(str(dtype).removeprefix("torch."))
         self.logits, self.logits_sum = np.zeros((n, classes), kind), np.zeros((n, classes), kind)
         self.workers = workers
+        #: The processes that divide the signals' products among them in this window, if any.
+        self._divided: Sharing | None = None
         self.product.share_among(workers)
         self._losses = [0.0] * workers
         self._no_sum = np.empty((0, 0), kind), True
@@ -172,7 +177,11 @@ class _Block:
         if below is None:
             put(x[:, :, : self.size].transpose(0, 1))
         else:
-            self.product.fill(below, x)
+            self._divided = self._divide(below)
+            mine = self._mine(below)
+            self.product.fill(_some(below, mine), x[mine])
+            if self._divided is not None:
+                self._divided.spread(x)
         self._below = below
         shape = (steps, signals, self.size)
         self.vectors = self._take(f"sent.directions.{self.index}", shape).numpy()
@@ -186,6 +195,20 @@ class _Block:
         parts = spans(signals, threads, worth(self.size * steps))
         share(recordings.send_signals, [(*arguments, a, b) for a, b in parts], threads)
         return Rows(starts, ends, spikes, self.logits[:0, 0])
+
+    def _divide(self, below: Rows) -> Sharing | None:
+        """Return the processes that each make some of the signals' products, if that pays."""
+        shared = self.stage.optimizer
+        if not self.answers or not isinstance(shared, SharedOptimizer):
+            return None
+        enough = below.starts.size * self.size >= DIVIDED_NUMBERS
+        pays = enough and below.events >= DIVIDED_EVENTS * below.starts.size
+        return shared.sharing if pays and shared.sharing.near else None
+
+    def _mine(self, below: Rows) -> slice:
+        """Return which of the signals this process makes products of."""
+        count = len(below.starts)
+        return slice(*((0, count) if self._divided is None else self._divided.own(count)))
 
     def learn(
         self,
@@ -279,7 +302,11 @@ class _Block:
         ]
         share(recordings.answer_signals, calls, threads)
         assert self._below is not None, "the first block's signals teach it nothing"
-        return self.product.sort(_flat(self._below), signals * steps), x.flatten(0, 1)
+        if self._divided is not None:
+            self._divided.collect(x)
+        mine = self._mine(self._below)
+        events = _flat(_some(self._below, mine))
+        return self.product.sort(events, events.starts.size), x[mine].flatten(0, 1)
 
     def _at_once(self, span: Step) -> CompiledAdam | None:
         """Return the optimiser, if it can step on a gradient while that is being summed."""
@@ -427,6 +454,11 @@ class GroupedRun:
         """Say what has been measured."""
         for block in self._blocks:
             block.report()
+
+
+def _some(x: Rows, which: slice) -> Rows:
+    """Return some of rows ``(A, B)``."""
+    return x._replace(starts=x.starts[which], ends=x.ends[which])
 
 
 def _flat(x: Rows) -> Rows:

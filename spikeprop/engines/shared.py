@@ -5,20 +5,43 @@ it. So its sum over the processes can run while the next block computes. Engines
 call :meth:`SharedOptimizer.start` where they would have called ``step``, go on, and call
 :meth:`SharedOptimizer.finish` before the block's weights are used again. To any other engine it is
 an optimiser like others, whose ``step`` waits.
+
+Class signals are the same in all processes, and so is what they cost. Where that is much, each
+makes the currents of some signals for all (:meth:`Sharing.spread`), and turns what all recordings
+say to these into a gradient (:meth:`Sharing.collect`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["SharedOptimizer", "gradients_of"]
+__all__ = ["SharedOptimizer", "Sharing", "gradients_of"]
 
-#: Begins to sum gradients in place, and returns what waits for the end of that.
-Reduction = Callable[[Sequence[Tensor]], Callable[[], None]]
+
+class Sharing(Protocol):
+    """What processes that share a batch do for each other."""
+
+    #: Whether a message costs little: all run on one machine.
+    near: bool
+
+    def reduce(self, gradients: Sequence[Tensor]) -> Callable[[], None]:
+        """Begin to turn gradients into those of the whole batch, in place; return the wait."""
+
+    def own(self, count: int) -> tuple[int, int]:
+        """Return which of ``count`` rows, alike in all processes, this one works on for all."""
+
+    def spread(self, rows: Tensor) -> None:
+        """Fill the rows ``(count, ...)`` that others work on with what they made."""
+
+    def collect(self, rows: Tensor) -> None:
+        """Turn the own rows into the batch's, of what each process found for ``(count, ...)``.
+
+        In the measure of this process's own gradients: :meth:`reduce` gives them its weight.
+        """
 
 
 class SharedOptimizer(torch.optim.Optimizer):
@@ -28,13 +51,13 @@ class SharedOptimizer(torch.optim.Optimizer):
     ----------
     inner : Optimizer
         The optimiser, whose groups and state these are.
-    reduce : callable
-        Begins to sum gradients in place over the processes.
+    sharing : Sharing
+        The processes.
     """
 
-    def __init__(self, inner: torch.optim.Optimizer, reduce: Reduction) -> None:
+    def __init__(self, inner: torch.optim.Optimizer, sharing: Sharing) -> None:
         # Not the base's own: groups and state are the inner optimiser's, and so are its hooks.
-        self.inner, self._reduce = inner, reduce
+        self.inner, self.sharing = inner, sharing
         self.param_groups, self.state, self.defaults = (
             inner.param_groups,
             inner.state,
@@ -44,7 +67,7 @@ class SharedOptimizer(torch.optim.Optimizer):
 
     def start(self) -> None:
         """Begin to sum the gradients that the parameters hold; they are not to be touched now."""
-        self._wait = self._reduce(gradients_of(self.inner))
+        self._wait = self.sharing.reduce(gradients_of(self.inner))
 
     def finish(self) -> None:
         """Wait until they are summed."""

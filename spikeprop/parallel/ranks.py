@@ -7,8 +7,10 @@ of keys that it lives itself, gives the others a moment to do the same, and says
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -179,6 +181,31 @@ class Ranks:
         total = self.begin_total(found)
         return lambda: [int(value) for value in total()]
 
+    def near(self) -> bool:
+        """Tell whether all processes run on one machine; all of them have to ask."""
+        return len(set(self.counts(_machine()))) == 1
+
+    # ------------------------------------------------------------------ parts of one tensor
+
+    def spread(self, parts: Sequence[Tensor]) -> None:
+        """Send every process its part of the others', in the order of the ranks: fill the rest."""
+        self._for_each(parts, dist.broadcast)
+
+    def collect(self, parts: Sequence[Tensor]) -> None:
+        """Sum each process's part in that process; the others' may become anything."""
+        self._for_each(parts, dist.reduce)
+
+    def _for_each(self, parts: Sequence[Tensor], exchange: Callable[..., Any]) -> None:
+        try:
+            works = [
+                exchange(part, rank, group=self._group, async_op=True)
+                for rank, part in enumerate(parts)
+                if part.numel()
+            ]
+        except RuntimeError as error:
+            raise self.lost(error) from error
+        self.wait(works)
+
     # ------------------------------------------------------------------ words from the first
 
     def state_of_first(self, state: dict[str, Any] | None) -> dict[str, Any]:
@@ -317,6 +344,14 @@ def _let_threads_wait() -> None:
     if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
         with suppress(OSError):  # a sandbox may forbid it
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _machine() -> int:
+    """Return a number of this machine since it was started."""
+    name = socket.gethostname()
+    with suppress(OSError):  # Linux has one; elsewhere the name has to do
+        name += Path("/proc/sys/kernel/random/boot_id").read_text()
+    return zlib.crc32(name.encode())
 
 
 def _flat(tensor: Tensor) -> Tensor:

@@ -49,6 +49,8 @@ class Share:
         The processes.
     count : int
         Recordings that this process has.
+    near : bool
+        Whether the processes run on one machine.
 
     Raises
     ------
@@ -56,8 +58,8 @@ class Share:
         If no process has any.
     """
 
-    def __init__(self, ranks: Ranks, count: int) -> None:
-        self.ranks, self.count = ranks, count
+    def __init__(self, ranks: Ranks, count: int, near: bool = False) -> None:
+        self.ranks, self.count, self.near = ranks, count, near
         self._wait = ranks.begin_counts(count)
         if not count and not self.total:
             raise ValueError("x needs at least one time step and one sample in one of the ranks")
@@ -89,11 +91,36 @@ class Share:
         """Begin to turn gradients into those of the whole batch, in place; return the wait."""
         return self.ranks.begin_sum(gradients, self.weight)
 
+    def own(self, count: int) -> tuple[int, int]:
+        """Return which of ``count`` rows this process works on for all."""
+        return self._parts(count)[self.ranks.rank]
+
+    def _parts(self, count: int) -> list[tuple[int, int]]:
+        """Divide rows among those that have recordings: others' gradients have no weight."""
+        busy = [number > 0 for number in self._counts]
+        parts, n = [], sum(busy)
+        for rank, works in enumerate(busy):
+            before = sum(busy[:rank])
+            parts.append((count * before // n, count * (before + works) // n))
+        return parts
+
+    def spread(self, rows: Tensor) -> None:
+        """Fill the rows that others work on with what they made."""
+        self.ranks.spread([rows[a:b] for a, b in self._parts(len(rows))])
+
+    def collect(self, rows: Tensor) -> None:
+        """Turn the own rows into sums over the processes, with their weights over the own one's."""
+        parts = self._parts(len(rows))
+        for (a, b), number in zip(parts, self._counts, strict=True):
+            if b > a and number != self.count:
+                rows[a:b] *= self.count / number
+        self.ranks.collect([rows[a:b] for a, b in parts])
+
     def optimizers(
         self, given: Sequence[torch.optim.Optimizer | None]
     ) -> list[torch.optim.Optimizer | None]:
         """Return optimisers that step on the gradients of the whole batch."""
-        return [None if item is None else SharedOptimizer(item, self.reduce) for item in given]
+        return [None if item is None else SharedOptimizer(item, self) for item in given]
 
     @contextmanager
     def reducing(self, own: torch.optim.Optimizer | None) -> Iterator[None]:
@@ -273,8 +300,13 @@ def silent_row(x: Tensor | EventBatch, label: Tensor) -> tuple[Tensor | EventBat
     return x._replace(offsets=x.offsets.new_zeros(x.time_steps + 1)), label
 
 
-def begin_sharing(learner: Any, ranks: Ranks) -> None:
+def begin_sharing(learner: Any, ranks: Ranks) -> bool:
     """Give every process the first one's network, signals, optimisers and counters.
+
+    Returns
+    -------
+    bool
+        Whether the processes run on one machine.
 
     Raises
     ------
@@ -285,3 +317,4 @@ def begin_sharing(learner: Any, ranks: Ranks) -> None:
     state = ranks.state_of_first(learner.state_dict() if ranks.first else None)
     if not ranks.first:
         learner.load_state_dict(state)
+    return ranks.near()

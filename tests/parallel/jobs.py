@@ -79,7 +79,7 @@ def learner_of(name: str) -> tuple[ForwardLearner, bool]:
         options["engine"] = "event"
     elif name == "chunked":
         options.update(engine="chunked", update_every=3)
-    elif name == "once":
+    elif name in ("once", "grouped"):
         options.update(engine="event", update_every=STEPS)
     elif name == "dropout":
         net = dropping
@@ -95,11 +95,12 @@ def learner_of(name: str) -> tuple[ForwardLearner, bool]:
         rule = SigProp(num_classes=CLASSES, signal="learned", readout="trained")
     else:
         assert name == "reference", name
-    return ForwardLearner(net(), rule, **options), name in ("event", "once")
+    return ForwardLearner(net(), rule, **options), name in ("event", "once", "grouped")
 
 
 CASES = (
-    "reference", "event", "chunked", "once", "dropout", "normed", "beta", "projection", "learned",
+    "reference", "event", "chunked", "once", "grouped",
+    "dropout", "normed", "beta", "projection", "learned",
 )  # fmt: skip
 
 
@@ -107,6 +108,8 @@ def learn(name: str, updates: int, uneven: bool = True) -> dict[str, Tensor]:
     """Train in float64 and return the weights; under a process group on this rank's part."""
     learner, sparse = learner_of(name)
     x, labels = recordings(n=48, steps=STEPS)
+    if name == "grouped":  # of denser input the first product is a dense one
+        x = x * (torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.4)
     ranks = Ranks.present()
     for update in range(updates):
         generator = torch.Generator().manual_seed(update)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jobs
 import processes
 import pytest
 import torch
+from torch import Tensor
 from toy import CLASSES
 
+from spikeprop.engines import grouped
+from spikeprop.parallel import Ranks
 from spikeprop.rules import RULES
 
 
@@ -31,11 +35,35 @@ def assert_same(out: Path, names: list[str], size: int, updates: int, tolerance:
 @pytest.mark.parametrize("size", [2, 4])
 def test_ranks_give_the_weights_of_one_process(size: int, tmp_path: Path) -> None:
     """Batches of 12, 7 and 1: uneven parts, and empty ones."""
-    assert_same(tmp_path, ["reference", "event", "chunked", "once"], size, 50, 1e-10)
+    assert_same(tmp_path, ["reference", "event", "chunked", "once", "grouped"], size, 50, 1e-10)
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_so_do_ranks_that_divide_the_class_signals(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uneven parts of the batch and of the signals; a rank without a recording has no signals."""
+    monkeypatch.setattr(grouped, "DIVIDED_NUMBERS", 0)
+    monkeypatch.setattr(grouped, "DIVIDED_EVENTS", 0)
+    monkeypatch.setattr(grouped, "SIGNAL_ROWS", 2 * CLASSES)  # two windows between two updates
+    collect = Ranks.collect
+
+    def noted(ranks: Ranks, parts: Sequence[Tensor]) -> None:
+        (tmp_path / f"divided.{ranks.rank}").touch()
+        collect(ranks, parts)
+
+    monkeypatch.setattr(Ranks, "collect", noted)
+    assert_same(tmp_path, ["grouped"], size, 50, 1e-10)
+    assert len(list(tmp_path.glob("divided.*"))) == size
+    for file in tmp_path.glob("divided.*"):
+        file.unlink()
+    monkeypatch.setattr(Ranks, "near", lambda ranks: False)  # a network may be too slow for it
+    assert_same(tmp_path, ["grouped"], size, 3, 1e-10)
+    assert not list(tmp_path.glob("divided.*"))
 
 
 def test_so_do_all_kinds_of_networks_and_signals(tmp_path: Path) -> None:
-    assert_same(tmp_path, [*jobs.CASES[4:]], 3, 6, 1e-12)
+    assert_same(tmp_path, [*jobs.CASES[5:]], 3, 6, 1e-12)
 
 
 def test_a_rule_is_split_exactly_or_refused_by_name(tmp_path: Path) -> None:
