@@ -38,7 +38,7 @@ from spikeprop.parallel.shares import begin_sharing, silent_row
 from spikeprop.rules import LocalRule, Rule
 from spikeprop.saving import restore, state_of
 from spikeprop.streams import LiveStream, StepwiseStream, Stream
-from spikeprop.surroundings import flushed_denormals, mode, randomness
+from spikeprop.surroundings import flushed_denormals, mode, no_compiler, randomness
 from spikeprop.threads import for_kernels
 from spikeprop.thresholds import keep_rates
 
@@ -233,7 +233,8 @@ class ForwardLearner:
         return [self._made(b.parameters) if learning and b.trained else None for b in blocks]
 
     def _made(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        optimizer = self._make_optimizer(parameters)
+        with no_compiler():
+            optimizer = self._make_optimizer(parameters)
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(
                 f"optimizer has to return a torch.optim.Optimizer, got {type(optimizer).__name__}; "

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from spikeprop.norms import batch_norms
 
-__all__ = ["flushed_denormals", "mode", "randomness"]
+__all__ = ["flushed_denormals", "mode", "no_compiler", "randomness"]
 
 _SMALLEST = 5e-324  # below the smallest normal number
 
@@ -59,3 +62,21 @@ def flushed_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(before)
+
+
+@contextmanager
+def no_compiler() -> Iterator[None]:
+    """Let optimisers be made without torch's compiler.
+
+    ``add_param_group`` is guarded against being compiled, for which torch imports the compiler:
+    more than a second before the first update. Where it is there already nothing changes.
+    """
+    guarded = Optimizer.add_param_group
+    if "torch._dynamo" in sys.modules:
+        yield
+        return
+    Optimizer.add_param_group = inspect.unwrap(guarded)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Optimizer.add_param_group = guarded  # type: ignore[method-assign]

@@ -3,9 +3,9 @@
 An update at every time step calls the optimiser thousands of times a second, and half of the time
 of ``torch.optim.Adam.step`` on a layer of some hundred neurons is bookkeeping; and where a gradient
 is complete, row by row, in the order in which a step would read it again, the step can be made
-there and then. The optimiser's first step of all is its own (it makes the state); others are made
-here on the same state, so that a checkpoint, a scheduler or a switch of engines sees one and the
-same optimiser.
+there and then. Steps are made here on the optimiser's own state, so that a checkpoint, a scheduler
+or a switch of engines sees one and the same optimiser. On a CPU that begins with the first of all:
+torch's own step imports its compiler, for more than a second, only to tell it to keep out.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class _Moments(NamedTuple):
 
 
 class CompiledAdam:
-    """Steps of a ``torch.optim.Adam`` that has made at least one by itself.
+    """Steps of a ``torch.optim.Adam``.
 
     Parameters
     ----------
@@ -90,6 +90,10 @@ class CompiledAdam:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 state = optimizer.state[parameter]
+                if not state:  # as the optimiser's own first step makes it
+                    state["step"] = torch.zeros((), dtype=torch.float32)
+                    state["exp_avg"] = torch.zeros_like(parameter, requires_grad=False)
+                    state["exp_avg_sq"] = torch.zeros_like(parameter, requires_grad=False)
                 moments = _Moments(
                     _flat(parameter.detach()).numpy(),
                     _flat(state["exp_avg"]).numpy(),
@@ -113,7 +117,7 @@ class CompiledAdam:
                 same = [state.get("exp_avg"), state.get("exp_avg_sq")]
                 if parameter.device.type != "cpu" or parameter.dtype not in _TYPES:
                     return False
-                if any(s is None or s.stride() != parameter.stride() for s in same):
+                if state and any(s is None or s.stride() != parameter.stride() for s in same):
                     return False
                 if not _is_dense(parameter):
                     return False

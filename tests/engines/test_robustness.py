@@ -44,9 +44,11 @@ print(train())
 """
 
 
-def run(threads: int = 1, engine: str = "event", mode: str = "", **environment: str) -> list[str]:
+def run(
+    threads: int = 1, engine: str = "event", mode: str = "", then: str = "", **environment: str
+) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(threads), engine, mode],
+        [sys.executable, "-c", SCRIPT + then, str(threads), engine, mode],
         env={**os.environ, "OMP_NUM_THREADS": "2", **environment},
         capture_output=True,
         text=True,
@@ -67,6 +69,12 @@ def test_the_same_numbers_without_numba_on_two_threads_and_in_a_forked_child() -
         assert float(line.split()[0]) == pytest.approx(float(wanted), abs=1e-4)
     assert "numba is absent" in without
     assert "event engine" in parent
+
+
+def test_the_first_update_does_not_import_torchs_compiler() -> None:
+    """Which takes longer than everything else that is done before it."""
+    *_, found = run(then="print('torch._dynamo' in sys.modules)")
+    assert found == "False"
 
 
 @pytest.mark.slow
