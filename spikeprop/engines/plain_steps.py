@@ -7,7 +7,7 @@ Adam has to (:mod:`spikeprop.kernels.every_step`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,12 +26,17 @@ from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Evidence
-from spikeprop.kernels import every_step
+from spikeprop.kernels import every_step, meeting, share, spans, sparse
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
 from spikeprop.rules import LocalRule
+from spikeprop.threads import kernel_threads
 
 __all__ = ["run_adam_steps", "run_plain_steps"]
+
+
+#: Multiply-adds of a step's gradient that are worth a thread of their own.
+PARTED = 1 << 20
 
 
 class Engine(Protocol):
@@ -107,7 +112,7 @@ def run_plain_steps(engine: Engine, x: EventBatch, batch: Batch) -> bool:
 def run_adam_steps(
     engine: Engine, x: EventBatch, batch: Batch, comparisons: Sequence[Comparison], buffers: Buffers
 ) -> bool:
-    """Do as :func:`run_plain_steps` for Adam, once it has made a step by itself."""
+    """Do as :func:`run_plain_steps` for Adam."""
     stages: Sequence[Stage] = batch.stages
     adams = [None if stage.optimizer is None else stage.compiled_adam() for stage in stages]
     for stage, own in zip(stages, adams, strict=True):
@@ -156,12 +161,13 @@ class _AdamBlock:
         kind = self._weights.dtype
         self._bias = np.empty(0, kind) if module.bias is None else module.bias.detach().numpy()
         none, nothing = np.empty((0, 0), kind), np.empty(0, kind)
-        self._moments: Any = (none, none, np.zeros(5), nothing, nothing, np.zeros(5))
+        self._moments: Any = (none, none, np.zeros(5))
+        self._of_bias: Any = (nothing, nothing, np.zeros(5))
         driven = batch.n_recordings if index == 0 else stage.scan.n_rows
         if own is not None:
-            self._moments = (*_begun(own, module.weight, steps), *self._moments[3:])
+            self._moments = _begun(own, module.weight, steps)
             if stage.product.bias_gradient is not None:
-                self._moments = (*self._moments[:3], *_begun(own, module.bias, steps))
+                self._of_bias = _begun(own, module.bias, steps)
         shape = (2, len(self._weights) if own is not None else 0, driven)
         self._carried = buffers.take(f"by input.{index}", shape, self.dtype).zero_().numpy()
         self._constant = np.zeros(2)
@@ -182,21 +188,60 @@ class _AdamBlock:
         shape = (*size, scan.size + 1)
         spikes = self._buffers.take(f"spikes.{scan.block.index}", shape, torch.int32).numpy()
         starts, ends = np.empty(size, np.int64), np.empty(size, np.int64)
-        arguments: tuple[Any, ...] = (
-            *rows, signal, self._weights, self._bias, scan.mem, scan.free_mem, scan.evidence,
-            scan.threshold, scan.membrane.beta, RESETS[scan.membrane.reset], passing, currents,
-            self._carried, self._constant, self._labels, self._fixed, compare.tau, compare.rectify,
-            compare.smallest, self._logits[0], self._logits[1], spikes, starts, ends, scan.counts,
-            *self._moments,
+        events = tuple(rows)  # plain tuples, for one compilation
+        synapse = (self._weights, self._bias, *self._moments)
+        neurons = (
+            scan.mem, scan.free_mem, scan.evidence, scan.threshold, scan.membrane.beta,
+            RESETS[scan.membrane.reset], passing,
         )  # fmt: skip
-        self._loss += every_step.learn(*arguments)
+        traces = (self._carried, self._constant)
+        loss = (
+            self._labels, self._fixed, compare.tau, compare.rectify, compare.smallest,
+            self._logits[0], self._logits[1],
+        )  # fmt: skip
+        found = (spikes, starts, ends, scan.counts)
+        self._loss += self._steps(
+            events, signal, synapse, neurons, currents, traces, loss, found, self._of_bias
+        )
+        self._moments[2][4] += size[0]
+        self._of_bias[2][4] += size[0]
         return Rows(starts, ends, spikes.reshape(-1), self._bias[:0])
+
+    def _steps(
+        self,
+        events: Any,
+        signal: Any,
+        synapse: Any,
+        neurons: Any,
+        currents: Any,
+        traces: Any,
+        loss: Any,
+        found: Any,
+        of_bias: Any,
+    ) -> float:
+        """Call :func:`spikeprop.kernels.every_step.learn`, with helpers where that pays."""
+        threads, (inputs, size) = kernel_threads(), synapse[0].shape
+        least = -(-PARTED // (sparse.TILE * inputs * events[0].shape[1]))
+        tiles = spans(-(-size // sparse.TILE), threads if synapse[2].size else 1, least)
+        parts = np.array([(a * sparse.TILE, min(b * sparse.TILE, size)) for a, b in tiles])
+        room, asleep = every_step.prepare(synapse, loss)
+        meet = (parts, meeting.board(len(parts)))
+        work = (signal, synapse, neurons, currents, traces, loss, found, of_bias, room, asleep)
+        helped = (events, synapse, currents, traces, asleep)
+        calls: list[tuple[Any, ...]] = [(every_step.learn, events, *work, *meet)]
+        calls += [(every_step.help_learning, *helped, *meet, k) for k in range(1, len(parts))]
+        found_loss: float = share(_call, calls, threads)[0]
+        return found_loss
 
     def report(self) -> None:
         """Say what has been measured."""
         record, logits = self._stage.record, torch.from_numpy(self._logits)
         record.logits_sum, record.logits = logits[0], logits[1]
         record.loss_sum = logits.new_tensor(self._loss)
+
+
+def _call(work: Callable[..., Any], *arguments: Any) -> Any:
+    return work(*arguments)
 
 
 def _begun(own: CompiledAdam, parameter: Tensor, steps: int) -> tuple[Any, Any, Any]:

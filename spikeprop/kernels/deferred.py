@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.lanes import lanes, load, spread, store, whole
+from spikeprop.kernels.lanes import REGISTERS, lanes, load, spread, store, whole
 from spikeprop.kernels.vector import TILE, add_rows, add_scaled
 
 Array = NDArray[Any]
@@ -53,20 +53,31 @@ __all__ = ["add_inputs", "add_matrix", "keep", "pay", "remember", "settle", "wei
 FAR = 1 << 21
 #: Rows from which products with their traces are made as those of matrices.
 MATRIX = 16
+#: Vectors of columns that four rows take at a time, each a sum in registers.
+ABREAST = 4 if REGISTERS >= 32 else 1
 #: A trace below this has no influence on anything; left alone it would become denormal.
 SILENT = 1e-30
 
 
 @kernel
 def add_inputs(
-    channels: Array, values: Array, first: int, last: int, weights: Array, row: Array
+    channels: Array,
+    values: Array,
+    first: int,
+    last: int,
+    weights: Array,
+    row: Array,
+    begin: int,
+    end: int,
 ) -> None:
-    """``row += sum over events of value * weights[channel]``; empty ``values`` are ones."""
-    size = row.size
-    if size % TILE or weights.size * weights.itemsize > FAR:
-        _add_whole_rows(channels, values, first, last, weights, row)
+    """``row += sum over events of value * weights[channel]`` in columns ``begin`` to ``end``.
+
+    Empty ``values`` are ones.
+    """
+    if (end - begin) % TILE or weights.size * weights.itemsize > FAR:
+        _add_whole_rows(channels, values, first, last, weights, row, begin, end)
         return
-    for column in range(0, size, TILE):
+    for column in range(begin, end, TILE):
         part = row[column : column + TILE]
         if values.size > 0:
             add_scaled(weights, column, channels, values, first, last, row, column, part)
@@ -76,27 +87,33 @@ def add_inputs(
 
 @kernel
 def _add_whole_rows(
-    channels: Array, values: Array, first: int, last: int, weights: Array, row: Array
+    channels: Array,
+    values: Array,
+    first: int,
+    last: int,
+    weights: Array,
+    row: Array,
+    begin: int,
+    end: int,
 ) -> None:
     """Do as :func:`add_inputs`, with four rows of weights on their way from memory at once."""
-    size = row.size
     i = first
     if values.size > 0:
         while i < last:
             v, a = values[i], weights[channels[i]]
-            for n in range(size):
+            for n in range(begin, end):
                 row[n] += v * a[n]
             i += 1
         return
     while i + 4 <= last:
         a, b = weights[channels[i]], weights[channels[i + 1]]
         c, d = weights[channels[i + 2]], weights[channels[i + 3]]
-        for n in range(size):
+        for n in range(begin, end):
             row[n] += (a[n] + b[n]) + (c[n] + d[n])
         i += 4
     while i < last:
         a = weights[channels[i]]
-        for n in range(size):
+        for n in range(begin, end):
             row[n] += a[n]
         i += 1
 
@@ -269,18 +286,21 @@ def pay(currents: Array, kappa: Array, deltas: Array, first: int, last: int, n_r
 def add_matrix(factors: Array, table: Array, out: Array, begin: int, end: int) -> None:
     """``out[r, begin:end] += sum over m of factors[r, m] * table[m]``.
 
-    Four rows at a time and 64 columns (32 in float64): sixteen sums stay in registers, and 64 rows
-    of the table in the first-level cache while all rows pass.
+    Four rows at a time and as many columns as sums stay in registers: 64 or 16 (float64: 32 or 8);
+    and 64 rows of the table in the first-level cache while all rows pass.
     """
     rows, terms = factors.shape
-    wide = 4 * lanes(out)
+    wide = ABREAST * lanes(out)
     for first in range(0, terms, 64):
         last = min(first + 64, terms)
         n = begin
         while n + wide <= end:
             r = 0
             while r + 4 <= rows:
-                _add_block(factors, table, out, r, n, n - begin, first, last)
+                if ABREAST > 1:
+                    _add_block(factors, table, out, r, n, n - begin, first, last)
+                else:
+                    _add_column(factors, table, out, r, n, n - begin, first, last)
                 r += 4
             while r < rows:
                 _add_part(factors, table, out, r, n, n + wide, begin, first, last)
@@ -308,6 +328,26 @@ def _add_part(
         t, f = table[m], factors[r, m]
         for i in range(n, end):
             row[i] += f * t[i - begin]
+
+
+@kernel
+def _add_column(
+    factors: Array, table: Array, out: Array, r: int, n: int, c: int, first: int, last: int
+) -> None:
+    """Do one vector of columns from ``n`` on, ``c`` in the table, of rows ``r`` to ``r + 3``."""
+    o0, o1, o2, o3 = out[r], out[r + 1], out[r + 2], out[r + 3]
+    f0, f1, f2, f3 = factors[r], factors[r + 1], factors[r + 2], factors[r + 3]
+    p, q, s, v = load(o0, n), load(o1, n), load(o2, n), load(o3, n)
+    for m in range(first, last):
+        t = load(table[m], c)
+        p = p + spread(f0[m]) * t
+        q = q + spread(f1[m]) * t
+        s = s + spread(f2[m]) * t
+        v = v + spread(f3[m]) * t
+    store(o0, n, p)
+    store(o1, n, q)
+    store(o2, n, s)
+    store(o3, n, v)
 
 
 @kernel

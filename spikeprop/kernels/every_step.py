@@ -14,164 +14,230 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.adam import corrections, step_row
+from spikeprop.kernels.adam import corrections
 from spikeprop.kernels.adam import step as adam_step
 from spikeprop.kernels.cosine import ROWS, compare_step, directions
 from spikeprop.kernels.deferred import add_inputs, add_matrix
-from spikeprop.kernels.lanes import aligned
+from spikeprop.kernels.lanes import aligned, lanes, prefetch
+from spikeprop.kernels.meeting import LINE, post, wait
 from spikeprop.kernels.neuron import integrate
 from spikeprop.kernels.vector import TILE
 
 Array = NDArray[Any]
 
-__all__ = ["learn"]
+__all__ = ["help_learning", "learn", "prepare"]
 
-#: Inputs whose gradients are made at a time: as many rows of a tile stay in the first-level cache.
-INPUTS = 64
+#: Inputs whose gradients are made at a time: as many rows of a tile stay in the first-level cache,
+#: beside the modulators of some recordings.
+INPUTS = 16
 
 
 @kernel
 def learn(
-    starts: Array,
-    ends: Array,
-    channels: Array,
-    values: Array,
+    events: Any,
     signal: Array,
-    weights: Array,
-    bias: Array,
-    mem: Array,
-    free: Array,
-    evidence: Array,
-    threshold: Array,
-    beta: float,
-    reset: int,
-    passing: Array,
+    synapse: Any,
+    neurons: Any,
     currents: Array,
-    carried: Array,
-    constant: Array,
-    labels: Array,
-    fixed: Array,
-    tau: float,
-    rectify: bool,
-    smallest: float,
-    logits_sum: Array,
-    logits: Array,
-    spikes: Array,
-    new_starts: Array,
-    new_ends: Array,
-    counts: Array,
-    first_moment: Array,
-    second_moment: Array,
-    numbers: Array,
-    first_of_bias: Array,
-    second_of_bias: Array,
-    numbers_of_bias: Array,
+    traces: tuple[Array, Array],
+    loss: Any,
+    found: Any,
+    of_bias: tuple[Array, Array, Array],
+    room: Any,
+    asleep: Array,
+    parts: Array,
+    posts: Array,
 ) -> float:
     """Learn from some steps of sequences, and list the block's spikes.
 
     Parameters
     ----------
-    starts, ends : ndarray, shape (L, driven rows)
-        Events of the rows that come through the synapse; their rows learn.
-    channels, values : ndarray
-        The events; empty ``values`` are ones.
+    events : tuple
+        ``starts, ends`` ``(L, driven rows)``, channels and values: of the rows that come through
+        the synapse, which learn. Empty values are ones.
     signal : ndarray, shape (L, C, N)
         Currents of the rows behind them, which come in by no synapse.
-    weights, bias : ndarray, shape (I, N) and (N,) or (0,)
-        Input-major; are moved.
-    mem, free, evidence, threshold, beta, reset, passing
-        The neurons, from their start on: see :func:`spikeprop.kernels.neuron.integrate`.
+    synapse : tuple
+        Weights ``(I, N)`` and bias ``(N,)`` or ``(0,)``, which are moved, Adam's first and second
+        moment of the weights, ``(0, 0)`` for a block that does not learn, and ``numbers``: rate,
+        two betas, eps, and how many steps have been made.
+    neurons : tuple
+        ``mem, free, evidence, threshold, beta, reset, passing``, from their start on: see
+        :func:`spikeprop.kernels.neuron.integrate`.
     currents : ndarray, shape (1, R, N)
         For one step's.
-    carried : ndarray, shape (2, I, driven rows)
-        Traces and filtered traces; go on from where they are.
-    constant : ndarray, shape (2,)
-        The same of the bias, a synapse from a constant 1.
-    labels, fixed, tau, rectify, smallest
-        See :func:`spikeprop.kernels.cosine.compare`.
-    logits_sum, logits : ndarray, shape (B, C)
-        Scores are added, and are those of the last step.
-    spikes, new_starts, new_ends, counts
-        Are filled: see :func:`spikeprop.kernels.neuron.integrate`.
-    first_moment, second_moment : ndarray, shape (I, N), or (0, 0) for a block that does not learn
-        Adam's, of the weights.
-    numbers, numbers_of_bias : ndarray, shape (5,)
-        Rate, two betas, eps, and how many steps have been made; these are counted on.
-    first_of_bias, second_of_bias : ndarray, shape (N,), or (0,) for one that is not trained
-        Adam's, of the bias.
+    traces : tuple
+        Traces and filtered traces ``(2, I, driven rows)``, which go on from where they are, and the
+        same ``(2,)`` of the bias, a synapse from a constant 1.
+    loss : tuple
+        ``labels, fixed, tau, rectify, smallest`` of :func:`spikeprop.kernels.cosine.compare`, and
+        scores ``(B, C)``: their sum, to which is added, and those of the last step.
+    found : tuple
+        ``spikes, starts, ends, counts``, which are filled: see
+        :func:`spikeprop.kernels.neuron.integrate`.
+    of_bias : tuple
+        Moments ``(N,)``, or ``(0,)`` for a bias that is not trained, and numbers.
+    room, asleep
+        What :func:`prepare` returns.
+    parts : ndarray of int64, shape (threads, 2)
+        First neuron of each thread, and the one behind its last. This is the first thread; each
+        other one is in :func:`help_learning` meanwhile.
+    posts : ndarray of int64
+        Where they meet: :func:`spikeprop.kernels.meeting.board`.
 
     Returns
     -------
     float
         Mean loss, summed over time.
     """
-    steps, driven, n_recordings = starts.shape[0], starts.shape[1], labels.size
-    size, classes, follows = threshold.size, logits.shape[1], fixed.size == 0
-    kind = weights.dtype.type
+    steps, total = events[0].shape[0], 0.0
+    for step in range(steps + 1):
+        post(posts, 0, step + 1)
+        turn(step, events, synapse, currents, traces, asleep, parts[0, 0], parts[0, 1])
+        for k in range(1, len(parts)):
+            wait(posts, k * LINE, step + 1)
+        if step < steps:
+            total += respond(
+                step, events, signal, synapse, neurons, currents, traces, loss, found, of_bias,
+                room, asleep,
+            )  # fmt: skip
+    return total
+
+
+@kernel
+def help_learning(
+    events: Any,
+    synapse: Any,
+    currents: Array,
+    traces: tuple[Array, Array],
+    asleep: Array,
+    parts: Array,
+    posts: Array,
+    k: int,
+) -> None:
+    """Do thread ``k``'s part of :func:`learn`."""
+    for step in range(events[0].shape[0] + 1):
+        wait(posts, 0, step + 1)
+        turn(step, events, synapse, currents, traces, asleep, parts[k, 0], parts[k, 1])
+        post(posts, k * LINE, step + 1)
+
+
+@kernel
+def prepare(synapse: Any, loss: Any) -> tuple[Any, Array]:
+    """Return room for :func:`respond` to work in, and which inputs' weights have no moments."""
+    weights, _, first_moment, second_moment, _ = synapse
+    fixed, smallest, logits = loss[1], loss[4], loss[6]
+    size, classes = weights.shape[1], logits.shape[1]
     a, d = aligned(ROWS + 1, size, weights), np.empty((ROWS, classes), weights.dtype)
     vectors = aligned(classes, size, weights)
     lengths, along = np.empty(classes, weights.dtype), np.zeros(classes, weights.dtype)
-    if not follows:
+    if fixed.size > 0:
         directions(fixed, vectors, smallest)
-    learns = first_moment.size > 0
-    asleep = np.zeros(weights.shape[0] if learns else 0, np.bool_)
-    if learns:
+    asleep = np.zeros(weights.shape[0] if first_moment.size else 0, np.bool_)
+    if first_moment.size:
         _find_asleep(first_moment, second_moment, asleep)
+    return (a, d, vectors, lengths, along), asleep
+
+
+@kernel
+def turn(
+    step: int,
+    events: Any,
+    synapse: Any,
+    currents: Array,
+    traces: tuple[Array, Array],
+    asleep: Array,
+    first: int,
+    last: int,
+) -> None:
+    """Go from one step to the next, for neurons ``first`` to ``last``, which begin with a tile.
+
+    That is to step on the gradient of the one before ``step``, whose modulators stand where its
+    currents were, and to make the currents of ``step``. Before the first there is no gradient,
+    behind the last there are no currents.
+    """
+    starts, ends, channels, values = events
+    weights, bias, first_moment, second_moment, numbers = synapse
+    driven = starts.shape[1]
+    if step > 0 and first_moment.size > 0:
+        _step_weights(
+            traces[0][1], currents[0, :driven], asleep, weights, first_moment, second_moment,
+            numbers, numbers[4] + step, first, last,
+        )  # fmt: skip
+    if step == starts.shape[0]:
+        return
+    for r in range(driven):
+        row = currents[0, r]
+        for n in range(first, last):
+            row[n] = bias[n] if bias.size > 0 else 0
+        add_inputs(channels, values, starts[step, r], ends[step, r], weights, row, first, last)
+
+
+@kernel
+def respond(
+    step: int,
+    events: Any,
+    signal: Array,
+    synapse: Any,
+    neurons: Any,
+    currents: Array,
+    traces: tuple[Array, Array],
+    loss: Any,
+    found: Any,
+    of_bias: tuple[Array, Array, Array],
+    room: Any,
+    asleep: Array,
+) -> float:
+    """Let neurons take a step's currents, make modulators of these, and move the bias."""
+    starts, ends, channels, values = events
+    weights, bias, first_moment, _, _ = synapse
+    mem, free, evidence, threshold, beta, reset, passing = neurons
+    carried, constant = traces
+    labels, fixed, tau, rectify, smallest, logits_sum, logits = loss
+    spikes, new_starts, new_ends, counts = found
+    first_of_bias, second_of_bias, numbers = of_bias
+    a, d, vectors, lengths, along = room
+    driven, size, kind = starts.shape[1], threshold.size, weights.dtype.type
     in_place = np.empty((0, 0, 0), weights.dtype)
-    loss = 0.0
-    for step in range(steps):
+    for r in range(driven, currents.shape[1]):
+        currents[0, r] = signal[step, r - driven]
+    integrate(
+        currents, mem, free, threshold, beta, reset, passing[:, step : step + 1].copy(), evidence,
+        in_place, spikes[step : step + 1], new_starts[step : step + 1], new_ends[step : step + 1],
+        counts, labels.size, 0, 1, 0, currents.shape[1],
+    )  # fmt: skip
+    skipped = step * spikes.shape[1] * spikes.shape[2]
+    for r in range(currents.shape[1]):
+        new_starts[step, r] += skipped
+        new_ends[step, r] += skipped
+    mean = compare_step(
+        currents[0], labels, fixed.size == 0, True, tau, rectify, smallest, logits, a, d, vectors,
+        lengths, along,
+    )  # fmt: skip
+    logits_sum += logits
+    w = passing[0, step]
+    constant[0] = beta * constant[0] + 1.0
+    constant[1] += w * (constant[0] - constant[1])
+    if first_moment.size == 0:
+        return mean
+    _advance_traces(
+        starts[step], ends[step], channels, values, carried, kind(beta), kind(w), asleep
+    )
+    if first_of_bias.size:
+        total = a[0]
+        total[:] = 0
         for r in range(driven):
             row = currents[0, r]
-            if bias.size > 0:
-                row[:] = bias
-            else:
-                row[:] = 0
-            add_inputs(channels, values, starts[step, r], ends[step, r], weights, row)
-        for r in range(driven, currents.shape[1]):
-            currents[0, r] = signal[step, r - driven]
-        integrate(
-            currents, mem, free, threshold, beta, reset, passing[:, step : step + 1].copy(),
-            evidence, in_place, spikes[step : step + 1], new_starts[step : step + 1],
-            new_ends[step : step + 1], counts, n_recordings, 0, 1, 0, currents.shape[1],
-        )  # fmt: skip
-        skipped = step * spikes.shape[1] * spikes.shape[2]
-        for r in range(currents.shape[1]):
-            new_starts[step, r] += skipped
-            new_ends[step, r] += skipped
-        loss += compare_step(
-            currents[0], labels, follows, True, tau, rectify, smallest, logits, a, d, vectors,
-            lengths, along,
-        )  # fmt: skip
-        logits_sum += logits
-        w = passing[0, step]
-        constant[0] = beta * constant[0] + 1.0
-        constant[1] += w * (constant[0] - constant[1])
-        if not learns:
-            continue
-        _advance_traces(
-            starts[step], ends[step], channels, values, carried, kind(beta), kind(w), asleep
-        )
-        _step_weights(
-            carried[1], currents[0, :driven], asleep, weights, first_moment, second_moment,
-            numbers, numbers[4] + step + 1,
-        )  # fmt: skip
-        if first_of_bias.size:
-            total = a[0]
-            total[:] = 0
-            for r in range(driven):
-                row = currents[0, r]
-                for n in range(size):
-                    total[n] += row[n]
-            scale = kind(constant[1])
             for n in range(size):
-                total[n] *= scale
-            adam_step(
-                bias, first_of_bias, second_of_bias, total, numbers_of_bias[0], numbers_of_bias[1],
-                numbers_of_bias[2], numbers_of_bias[3], numbers_of_bias[4] + step + 1, 0, size,
-            )  # fmt: skip
-    numbers[4] += steps
-    numbers_of_bias[4] += steps
-    return loss
+                total[n] += row[n]
+        scale = kind(constant[1])
+        for n in range(size):
+            total[n] *= scale
+        adam_step(
+            bias, first_of_bias, second_of_bias, total, numbers[0], numbers[1], numbers[2],
+            numbers[3], numbers[4] + step + 1, 0, size,
+        )  # fmt: skip
+    return mean
 
 
 @kernel
@@ -226,17 +292,23 @@ def _step_weights(
     second_moment: Array,
     numbers: Array,
     t: float,
+    first_column: int,
+    last_column: int,
 ) -> None:
     """Step on the gradient ``traces delta``, some inputs and a tile of outputs at a time."""
-    rows, size = traces.shape[1], weights.shape[1]
+    rows = traces.shape[1]
     factors = np.empty((INPUTS, rows), weights.dtype)
     part = aligned(INPUTS, TILE, weights)
     chosen = np.empty(INPUTS, np.int64)
-    rate, beta1, beta2, eps = numbers[0], numbers[1], numbers[2], numbers[3]
-    scale, root = corrections(rate, beta1, beta2, t)
+    scale, root = corrections(numbers[0], numbers[1], numbers[2], t)
+    kind = weights.dtype.type
+    b1, b2, c1, c2 = (
+        kind(numbers[1]), kind(numbers[2]), kind(1.0 - numbers[1]), kind(1.0 - numbers[2])
+    )  # fmt: skip
+    size, over, small = kind(scale), kind(root), kind(numbers[3])
     table = aligned(rows, TILE, weights)
-    for first in range(0, size, TILE):
-        width = min(TILE, size - first)
+    for first in range(first_column, last_column, TILE):
+        width = min(TILE, last_column - first)
         for r in range(rows):
             table[r, :width] = delta[r, first : first + width]
         j = 0
@@ -247,13 +319,21 @@ def _step_weights(
                     chosen[count] = j
                     factors[count] = traces[j]
                     count += 1
+                    for n in range(first, first + width, lanes(weights)):
+                        prefetch(weights[j], n)
+                        prefetch(first_moment[j], n)
+                        prefetch(second_moment[j], n)
                 j += 1
             part[:count] = 0
             add_matrix(factors[:count], table, part, 0, width)
             for k in range(count):
                 i = chosen[k]
-                step_row(
-                    weights[i, first : first + width], first_moment[i, first : first + width],
-                    second_moment[i, first : first + width], part[k, :width], beta1, beta2, scale,
-                    root, eps,
-                )  # fmt: skip
+                w, g = weights[i, first : first + width], part[k]
+                m = first_moment[i, first : first + width]
+                v = second_moment[i, first : first + width]
+                for n in range(width):  # what step_row does, without its call
+                    a = b1 * m[n] + c1 * g[n]
+                    b = b2 * v[n] + c2 * g[n] * g[n]
+                    m[n] = a
+                    v[n] = b
+                    w[n] -= size * a / (np.sqrt(b) * over + small)

@@ -23,6 +23,7 @@ from spikeprop.kernels import available, kernel
 
 __all__ = [
     "PLAIN",
+    "REGISTERS",
     "WIDE",
     "above",
     "aligned",
@@ -38,6 +39,19 @@ __all__ = [
 
 #: Bytes of a vector.
 WIDE = 64
+
+
+def _registers() -> int:
+    """Return how many vectors the processor's registers hold: 32 of 64 bytes, or 16 of 32."""
+    if not available():
+        return 8
+    from llvmlite import binding
+
+    return 32 if binding.get_host_cpu_features().get("avx512f", False) else 8
+
+
+#: Vectors that registers hold at a time.
+REGISTERS = _registers()
 
 
 def lanes(row: Any) -> int:
@@ -112,7 +126,7 @@ PLAIN = {
 def _compiled() -> dict[str, Any]:  # pragma: no cover - machine code
     import operator
 
-    from llvmlite import binding, ir
+    from llvmlite import ir
     from numba import njit, types
     from numba.core.datamodel import models
     from numba.extending import intrinsic, overload, register_model
@@ -221,7 +235,7 @@ def _compiled() -> dict[str, Any]:  # pragma: no cover - machine code
 
         return types.void(row, types.intp), generate
 
-    compresses = binding.get_host_cpu_features().get("avx512f", False)
+    compresses = REGISTERS >= 32  # an instruction of the same processors
 
     @intrinsic
     def _list_above(typing: Any, a: Any, b: Any, n: Any, places: Any, count: Any) -> Any:

@@ -133,7 +133,7 @@ def enter(
         row = currents[step, r]
         if driven < MATRIX:
             row[:] = 0
-            add_inputs(channels, values, starts[step, r], ends[step, r], weights, row)
+            add_inputs(channels, values, starts[step, r], ends[step, r], weights, row, 0, row.size)
         for n in range(bias.size):
             row[n] += bias[n]
     now = min(step, signal.shape[0] - 1)

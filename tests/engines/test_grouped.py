@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner, kernels
 from spikeprop.datasets import EventBatch
-from spikeprop.engines import grouped, live, scans, windows
+from spikeprop.engines import grouped, live, plain_steps, scans, windows
 from spikeprop.engines.plain_steps import run_plain_steps
 from spikeprop.evidence import Leaky, RunningMean
+from spikeprop.kernels import meeting
 from spikeprop.neurons import LIF, Delay
 from spikeprop.rules import SigProp
 
@@ -110,6 +111,30 @@ def test_plain_steps_at_every_step(
     sgd = partial(torch.optim.SGD, lr=rate)
     both(SigProp(C, signal=signal), start, values, 20, update_every=1, optimizer=sgd)
     assert ran == [True] * 4
+
+
+@pytest.mark.parametrize("helpers", [0, 1, 2])
+@pytest.mark.parametrize("signal", ["propagated", "projection"])
+@pytest.mark.parametrize("values", [True, False])
+def test_adam_at_every_step_on_threads_that_take_neurons_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, helpers: int, signal: str, values: bool
+) -> None:
+    monkeypatch.setattr(plain_steps, "PARTED", 1)
+    met = []
+    board = meeting.board
+    monkeypatch.setattr(meeting, "board", lambda count: met.append(count) or board(count))
+    start = nn.Sequential(
+        nn.Linear(30, 300), LIF(0.9, threshold=0.4, init_hidden=True),
+        nn.Linear(300, 17), LIF(0.9, threshold=0.4, init_hidden=True),
+    ).double()  # fmt: skip
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 + helpers)
+    try:
+        adam = partial(torch.optim.Adam, lr=1e-2)
+        both(SigProp(C, signal=signal), start, values, update_every=1, optimizer=adam)
+    finally:
+        torch.set_num_threads(before)
+    assert set(met) == {1, 1 + helpers}
 
 
 @pytest.mark.parametrize("n", [2, 7])

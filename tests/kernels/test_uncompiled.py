@@ -21,6 +21,7 @@ from spikeprop.kernels import (
     groups,
     lanes,
     live,
+    meeting,
     neuron,
     recordings,
     sparse,
@@ -34,14 +35,15 @@ from spikeprop.rules import SigProp
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = (
-        adam, cosine, deferred, every_step, groups, lanes, live, neuron, recordings, sparse, table,
+        adam, cosine, deferred, every_step, groups, lanes, live, meeting, neuron, recordings,
+        sparse, table,
     )  # fmt: skip
     for module in modules:
         for name, value in list(vars(module).items()):
             if hasattr(value, "py_func"):
                 monkeypatch.setattr(module, name, value.py_func)
     monkeypatch.setattr(table, "array_at", table.plain_array_at)
-    for name, plainly in (*lanes.PLAIN.items(), *vector.PLAIN.items()):
+    for name, plainly in (*lanes.PLAIN.items(), *meeting.PLAIN.items(), *vector.PLAIN.items()):
         for module in modules:
             if name in vars(module):
                 monkeypatch.setattr(module, name, plainly)
