@@ -188,50 +188,38 @@ class _AdamBlock:
         shape = (*size, scan.size + 1)
         spikes = self._buffers.take(f"spikes.{scan.block.index}", shape, torch.int32).numpy()
         starts, ends = np.empty(size, np.int64), np.empty(size, np.int64)
-        events = tuple(rows)  # plain tuples, for one compilation
+        # Plain tuples, for one compilation.
         synapse = (self._weights, self._bias, *self._moments)
         neurons = (
             scan.mem, scan.free_mem, scan.evidence, scan.threshold, scan.membrane.beta,
             RESETS[scan.membrane.reset], passing,
         )  # fmt: skip
-        traces = (self._carried, self._constant)
         loss = (
             self._labels, self._fixed, compare.tau, compare.rectify, compare.smallest,
             self._logits[0], self._logits[1],
         )  # fmt: skip
+        room, asleep = every_step.prepare(synapse, loss)
         found = (spikes, starts, ends, scan.counts)
-        self._loss += self._steps(
-            events, signal, synapse, neurons, currents, traces, loss, found, self._of_bias
+        self._loss += self._run(
+            (tuple(rows), synapse, currents, (self._carried, self._constant), asleep),
+            (signal, neurons, loss, found, self._of_bias, room),
         )
         self._moments[2][4] += size[0]
         self._of_bias[2][4] += size[0]
         return Rows(starts, ends, spikes.reshape(-1), self._bias[:0])
 
-    def _steps(
-        self,
-        events: Any,
-        signal: Any,
-        synapse: Any,
-        neurons: Any,
-        currents: Any,
-        traces: Any,
-        loss: Any,
-        found: Any,
-        of_bias: Any,
-    ) -> float:
-        """Call :func:`spikeprop.kernels.every_step.learn`, with helpers where that pays."""
-        threads, (inputs, size) = kernel_threads(), synapse[0].shape
-        least = -(-PARTED // (sparse.TILE * inputs * events[0].shape[1]))
-        tiles = spans(-(-size // sparse.TILE), threads if synapse[2].size else 1, least)
+    def _run(self, common: tuple[Any, ...], own: tuple[Any, ...]) -> float:
+        """Run the steps, in several threads where that pays; ``own`` is for the first alone."""
+        threads, rows, (inputs, size) = kernel_threads(), common[0][0].shape[1], common[1][0].shape
+        least = -(-PARTED // (sparse.TILE * inputs * rows))
+        tiles = spans(-(-size // sparse.TILE), threads if len(self._moments[0]) else 1, least)
         parts = np.array([(a * sparse.TILE, min(b * sparse.TILE, size)) for a, b in tiles])
-        room, asleep = every_step.prepare(synapse, loss)
-        meet = (parts, meeting.board(len(parts)))
-        work = (signal, synapse, neurons, currents, traces, loss, found, of_bias, room, asleep)
-        helped = (events, synapse, currents, traces, asleep)
-        calls: list[tuple[Any, ...]] = [(every_step.learn, events, *work, *meet)]
-        calls += [(every_step.help_learning, *helped, *meet, k) for k in range(1, len(parts))]
-        found_loss: float = share(_call, calls, threads)[0]
-        return found_loss
+        posts = meeting.board(len(parts))
+        meet = (*common, parts, posts)
+        calls: list[tuple[Any, ...]] = [(posts, 0, every_step.learn, *meet, *own)]
+        calls += [(posts, k, every_step.help_learning, *meet, k) for k in range(1, len(parts))]
+        loss: float = share(_attend, calls, threads)[0]
+        return loss
 
     def report(self) -> None:
         """Say what has been measured."""
@@ -240,8 +228,13 @@ class _AdamBlock:
         record.loss_sum = logits.new_tensor(self._loss)
 
 
-def _call(work: Callable[..., Any], *arguments: Any) -> Any:
-    return work(*arguments)
+def _attend(posts: Any, k: int, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do thread ``k``'s work; the others do not wait for it if that fails."""
+    try:
+        return work(*arguments)
+    except BaseException:
+        posts[k * meeting.LINE] = meeting.GONE
+        raise
 
 
 def _begun(own: CompiledAdam, parameter: Tensor, steps: int) -> tuple[Any, Any, Any]:

@@ -19,7 +19,7 @@ from spikeprop.kernels.adam import step as adam_step
 from spikeprop.kernels.cosine import ROWS, compare_step, directions
 from spikeprop.kernels.deferred import add_inputs, add_matrix
 from spikeprop.kernels.lanes import aligned, lanes, prefetch
-from spikeprop.kernels.meeting import LINE, post, wait
+from spikeprop.kernels.meeting import GONE, LINE, post, wait
 from spikeprop.kernels.neuron import integrate
 from spikeprop.kernels.vector import TILE
 
@@ -35,18 +35,18 @@ INPUTS = 16
 @kernel
 def learn(
     events: Any,
-    signal: Array,
     synapse: Any,
-    neurons: Any,
     currents: Array,
     traces: tuple[Array, Array],
+    asleep: Array,
+    parts: Array,
+    posts: Array,
+    signal: Array,
+    neurons: Any,
     loss: Any,
     found: Any,
     of_bias: tuple[Array, Array, Array],
     room: Any,
-    asleep: Array,
-    parts: Array,
-    posts: Array,
 ) -> float:
     """Learn from some steps of sequences, and list the block's spikes.
 
@@ -55,20 +55,27 @@ def learn(
     events : tuple
         ``starts, ends`` ``(L, driven rows)``, channels and values: of the rows that come through
         the synapse, which learn. Empty values are ones.
-    signal : ndarray, shape (L, C, N)
-        Currents of the rows behind them, which come in by no synapse.
     synapse : tuple
         Weights ``(I, N)`` and bias ``(N,)`` or ``(0,)``, which are moved, Adam's first and second
         moment of the weights, ``(0, 0)`` for a block that does not learn, and ``numbers``: rate,
         two betas, eps, and how many steps have been made.
-    neurons : tuple
-        ``mem, free, evidence, threshold, beta, reset, passing``, from their start on: see
-        :func:`spikeprop.kernels.neuron.integrate`.
     currents : ndarray, shape (1, R, N)
         For one step's.
     traces : tuple
         Traces and filtered traces ``(2, I, driven rows)``, which go on from where they are, and the
         same ``(2,)`` of the bias, a synapse from a constant 1.
+    asleep : ndarray of bool, shape (I,)
+        Inputs whose weights have no moments: see :func:`prepare`.
+    parts : ndarray of int64, shape (threads, 2)
+        First neuron of each thread, and the one behind its last. This is the first thread; each
+        other one is in :func:`help_learning` meanwhile.
+    posts : ndarray of int64
+        Where they meet: :func:`spikeprop.kernels.meeting.board`.
+    signal : ndarray, shape (L, C, N)
+        Currents of the rows behind them, which come in by no synapse.
+    neurons : tuple
+        ``mem, free, evidence, threshold, beta, reset, passing``, from their start on: see
+        :func:`spikeprop.kernels.neuron.integrate`.
     loss : tuple
         ``labels, fixed, tau, rectify, smallest`` of :func:`spikeprop.kernels.cosine.compare`, and
         scores ``(B, C)``: their sum, to which is added, and those of the last step.
@@ -77,13 +84,8 @@ def learn(
         :func:`spikeprop.kernels.neuron.integrate`.
     of_bias : tuple
         Moments ``(N,)``, or ``(0,)`` for a bias that is not trained, and numbers.
-    room, asleep
-        What :func:`prepare` returns.
-    parts : ndarray of int64, shape (threads, 2)
-        First neuron of each thread, and the one behind its last. This is the first thread; each
-        other one is in :func:`help_learning` meanwhile.
-    posts : ndarray of int64
-        Where they meet: :func:`spikeprop.kernels.meeting.board`.
+    room : tuple
+        To work in: the first of what :func:`prepare` returns.
 
     Returns
     -------
@@ -117,7 +119,8 @@ def help_learning(
 ) -> None:
     """Do thread ``k``'s part of :func:`learn`."""
     for step in range(events[0].shape[0] + 1):
-        wait(posts, 0, step + 1)
+        if wait(posts, 0, step + 1) == GONE:
+            return
         turn(step, events, synapse, currents, traces, asleep, parts[k, 0], parts[k, 1])
         post(posts, k * LINE, step + 1)
 

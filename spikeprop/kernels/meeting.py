@@ -8,7 +8,7 @@ has posted a number, and lets others have its core if that takes longer than usu
     wait(posts, 0, 5)
 
 ``posts`` are int64 numbers that grow; each that is posted by a thread of its own has a line of a
-cache to itself, ``LINE`` numbers.
+cache to itself, ``LINE`` numbers. A thread that fails posts ``GONE``, so that nobody waits for it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 
 from spikeprop.kernels import available, kernel
 
-__all__ = ["LINE", "PLAIN", "board", "post", "wait"]
+__all__ = ["GONE", "LINE", "PLAIN", "board", "post", "wait"]
 
 #: Numbers of a line of a cache.
 LINE = 8
+#: Is posted by a thread that does no more.
+GONE = 1 << 62
 #: Looks before others may have the core: some ten microseconds.
 LOOKS = 10_000
 
@@ -97,13 +99,15 @@ if available():
 
 
 @kernel
-def wait(posts: NDArray[np.int64], i: int, number: int) -> None:
-    """Wait until place ``i`` holds ``number`` or more."""
-    looks = 0
-    while seen(posts, i) < number:
+def wait(posts: NDArray[np.int64], i: int, number: int) -> int:
+    """Wait until place ``i`` holds ``number`` or more, and return what it holds."""
+    looks, found = 0, seen(posts, i)
+    while found < number:
         looks += 1
         if looks > LOOKS:
             let_others()
+        found = seen(posts, i)
+    return found
 
 
 def board(threads: int) -> NDArray[np.int64]:

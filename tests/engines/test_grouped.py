@@ -137,6 +137,27 @@ def test_adam_at_every_step_on_threads_that_take_neurons_of_their_own(
     assert set(met) == {1, 1 + helpers}
 
 
+@pytest.mark.parametrize("who", ["learn", "help_learning"])
+def test_nobody_waits_for_a_thread_that_failed(monkeypatch: pytest.MonkeyPatch, who: str) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(plain_steps, "PARTED", 1)
+    learner = ForwardLearner(net(), SigProp(C), engine="event", update_every=1)
+    x, labels = batch(0)
+    learner.update(EventBatch.from_dense(x), labels)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(plain_steps.every_step, who, fail)
+            with pytest.raises(MemoryError, match="no room"):
+                learner.update(EventBatch.from_dense(x), labels)
+        learner.update(EventBatch.from_dense(x), labels)  # its threads are free
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("n", [2, 7])
 def test_more_threads_than_recordings_or_cores_and_delays(
     monkeypatch: pytest.MonkeyPatch, n: int
