@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -26,13 +27,21 @@ pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
 C = 3
 
 
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.fixture(params=[1, 2])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
     monkeypatch.setattr(grouped, "worth", lambda _: 1)
-    yield request.param
-    torch.set_num_threads(before)
+    with on_threads(request.param):
+        yield request.param
 
 
 def net(reset: str = "subtract") -> nn.Sequential:
@@ -127,13 +136,9 @@ def test_adam_at_every_step_on_threads_that_take_neurons_of_their_own(
         nn.Linear(30, 300), LIF(0.9, threshold=0.4, init_hidden=True),
         nn.Linear(300, 17), LIF(0.9, threshold=0.4, init_hidden=True),
     ).double()  # fmt: skip
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 + helpers)
-    try:
-        adam = partial(torch.optim.Adam, lr=1e-2)
+    adam = partial(torch.optim.Adam, lr=1e-2)
+    with on_threads(1 + helpers):
         both(SigProp(C, signal=signal), start, values, update_every=1, optimizer=adam)
-    finally:
-        torch.set_num_threads(before)
     assert set(met) == {1, 1 + helpers}
 
 
@@ -146,16 +151,12 @@ def test_nobody_waits_for_a_thread_that_failed(monkeypatch: pytest.MonkeyPatch, 
     learner = ForwardLearner(net(), SigProp(C), engine="event", update_every=1)
     x, labels = batch(0)
     learner.update(EventBatch.from_dense(x), labels)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
+    with on_threads(2):
         with monkeypatch.context() as patch:
             patch.setattr(plain_steps.every_step, who, fail)
             with pytest.raises(MemoryError, match="no room"):
                 learner.update(EventBatch.from_dense(x), labels)
         learner.update(EventBatch.from_dense(x), labels)  # its threads are free
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("n", [2, 7])
@@ -165,12 +166,8 @@ def test_more_threads_than_recordings_or_cores_and_delays(
     monkeypatch.setattr(grouped, "GROUP_ROWS", 1)
     start = net()
     start.insert(2, Delay(torch.arange(140) % 3, init_hidden=True))
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
+    with on_threads(3):
         both(SigProp(C), start, n=n, update_every=4)
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_a_schedule_sees_the_steps(recwarn: pytest.WarningsRecorder) -> None:
