@@ -199,11 +199,11 @@ class _Block:
     def _divide(self, below: Rows) -> Sharing | None:
         """Return the processes that each make some of the signals' products, if that pays."""
         shared = self.stage.optimizer
-        if not self.answers or not isinstance(shared, SharedOptimizer):
+        if not self.answers or not isinstance(shared, SharedOptimizer) or not shared.sharing.near:
             return None
-        enough = below.starts.size * self.size >= DIVIDED_NUMBERS
-        pays = enough and below.events >= DIVIDED_EVENTS * below.starts.size
-        return shared.sharing if pays and shared.sharing.near else None
+        rows = below.starts.size
+        pays = rows * self.size >= DIVIDED_NUMBERS and below.events >= DIVIDED_EVENTS * rows
+        return shared.sharing if pays else None
 
     def _mine(self, below: Rows) -> slice:
         """Return which of the signals this process makes products of."""

@@ -34,7 +34,6 @@ from spikeprop.threads import kernel_threads
 
 __all__ = ["run_adam_steps", "run_plain_steps"]
 
-
 #: Multiply-adds of a step's gradient that are worth a thread of their own.
 PARTED = 1 << 20
 
