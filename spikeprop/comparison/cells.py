@@ -47,6 +47,8 @@ class Cell:
         Leave the hidden layers as they were drawn.
     limit, order_window : int, optional
         Only so many training recordings; windows of so many µs, half of them backward.
+    update_every : int, optional
+        Time steps between updates; None for the rule's own.
     device : str
         Where to learn.
     """
@@ -64,6 +66,7 @@ class Cell:
     beta: float
     limit: int | None = None
     order_window: int | None = None
+    update_every: int | None = None
     lags: tuple[int, ...] = ()
     validation: float = 0.0
     freeze: bool = False
@@ -81,7 +84,7 @@ class Cell:
         identity = self.as_dict()
         identity.pop("data_dir")
         # Cells from before there was such an option keep their names.
-        for name in ("limit", "order_window", "lags"):
+        for name in ("limit", "order_window", "update_every", "lags"):
             if not identity[name]:
                 identity.pop(name)
         if self.device == "cpu":
@@ -176,7 +179,7 @@ def build_learner(cell: Cell, data: Data) -> ForwardLearner:
         net,
         frozen_twin(rule) if cell.freeze else rule,
         optimizer=partial(torch.optim.Adam, lr=lr, weight_decay=decay, fused=True),
-        update_every=rule.update_every,
+        update_every=cell.update_every or rule.update_every,
         seed=cell.seed,
     )
     learner.bind(data.input_shape)

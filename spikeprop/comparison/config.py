@@ -70,6 +70,10 @@ class CompareConfig:
     """Cut windows of this length at random places and play half of them backward: twice the
     classes, told apart by order in time alone [µs]."""
 
+    update_every: int | None = None
+    """Time steps between updates of the weights; more than there are is one update a sequence, None
+    is as each rule has it [time steps]."""
+
     lags: tuple[int, ...] | None = None
     """Let every input of a layer arrive later by one of these, drawn at random; multiples of
     time_window, 0 alone for none; None is at once or three time steps later [µs]."""
@@ -110,7 +114,7 @@ class CompareConfig:
         for name in ("seeds", "epochs", "trials", "batch_size", "time_window", "pool"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("limit", "order_window"):
+        for name in ("limit", "order_window", "update_every"):
             given = getattr(self, name)
             if given is not None and given < 1:
                 raise ValueError(f"{name} must be None or at least 1, got {given}")

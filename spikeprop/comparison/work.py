@@ -141,6 +141,7 @@ def _cell(config: CompareConfig, pair: Pair, options: dict[str, Any], **more: An
         limit=config.limit,
         lags=tuple(n * config.time_window for n in lag_steps(config.lags, config.time_window)),
         order_window=config.order_window,
+        update_every=config.update_every,
         data_dir=None if config.data_dir is None else str(config.data_dir.resolve()),
         quick=config.quick,
         device=config.device,

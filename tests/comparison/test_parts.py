@@ -85,6 +85,7 @@ def test_networks_depend_on_the_seed_alone() -> None:
         ({"rules": ("bptt", "bptt")}, "each once"),
         ({"lags": (0, 20_000)}, "lags must be whole numbers of time steps"),
         ({"networks": ("x",)}, "network must be sizes"),
+        ({"update_every": 0}, "update_every must be None or at least 1, got 0"),
         ({"device": "cuda"}, r"measure must be off \(--no-measure\) on another device"),
     ],
 )
@@ -103,6 +104,15 @@ def test_a_cell_learns_on_its_device() -> None:
         build_learner(replace(CELL, device="abacus"), data)
 
 
+def test_weights_move_as_often_as_the_cell_says() -> None:
+    data = open_cell(CELL)
+    pair = Pair("saccade-digits", "4", "e-prop")
+    config = CompareConfig(update_every=7)
+    assert build_learner(_cell(config, pair, {}, seed=0), data).update_every == 7
+    asked = build_learner(_cell(CompareConfig(), pair, {}, seed=0), data)
+    assert asked.update_every == asked.rule.update_every > 1
+
+
 def test_a_cell_is_named_by_all_that_determines_it() -> None:
     keys = {
         CELL.key,
@@ -112,8 +122,9 @@ def test_a_cell_is_named_by_all_that_determines_it() -> None:
         Cell(**{**CELL.__dict__, "validation": 0.2}).key,
         Cell(**{**CELL.__dict__, "beta": 0.8}).key,
         Cell(**{**CELL.__dict__, "device": "meta"}).key,
+        Cell(**{**CELL.__dict__, "update_every": 9}).key,
     }
-    assert len(keys) == 7
+    assert len(keys) == 8
     # Where the data lie says nothing of the result.
     assert Cell(**{**CELL.__dict__, "data_dir": "/elsewhere"}).key == CELL.key
 
