@@ -146,6 +146,8 @@ def choose_for_stream(
         links = _links(reference)
         rule = reference.rule
         assert isinstance(rule, LocalRule), "the links were refused else"
+        if reference.own_optimizer is not None:
+            raise NotAChain(f"{type(rule).__name__} learns its signal")
         _check_live(reference, links, rule, optimizers, update_every)
     except NotAChain as error:
         return StreamChoice("reference", f"a stream, and {error}", reference)
@@ -193,8 +195,8 @@ def _links(reference: StepwiseEngine) -> list[Link]:
         raise NotAChain(f"{type(reference.rule).__name__} steps through time with all blocks")
     if reference.rule.unwindowed is not None:
         raise NotAChain(f"{type(reference.rule).__name__} {reference.rule.unwindowed}")
-    if reference.own_optimizer is not None:
-        raise NotAChain(f"{type(reference.rule).__name__} learns tensors of its own")
+    if any(name != "projection" for name in reference.rule.learned(reference.tensors)):
+        raise NotAChain(f"{type(reference.rule).__name__} learns an output layer of its own")
     if reference.time_inside:
         raise NotAChain("the network loops over time itself")
     if reference.dtype not in (torch.float32, torch.float64):
@@ -210,8 +212,10 @@ def _every_step_is_fast(
     """Tell whether the windowed engine has a way of its own for them on a CUDA device."""
     rule = reference.rule
     assert isinstance(rule, LocalRule), "the links were refused else"
-    return kernels.triton_runs_on(reference.device) and can_run_every_step(
-        links, optimizers, len(rule.filters(2))
+    return (
+        kernels.triton_runs_on(reference.device)
+        and reference.own_optimizer is None
+        and can_run_every_step(links, optimizers, len(rule.filters(2)))
     )
 
 
@@ -254,5 +258,6 @@ def _windowed(
         reference.tensors,
         sparse or [False] * len(links),
         compiled,
+        reference.own_optimizer,
     )
     return Choice(name, reason, engine)

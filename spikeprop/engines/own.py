@@ -96,9 +96,8 @@ class OwnTensors:
         tensors: dict[str, Tensor],
     ) -> None:
         """Add what a block's evidence and modulator say, and step if it is time to."""
-        if block == 0 and self._signal is not None:
-            parts = delta.chunk(self._filters, dim=1)
-            self._signal.learn([part.reshape(-1, *self._features) for part in parts])
+        if block == 0:
+            self._learn_signal(delta)
         found = self._rule.own_gradients(block, evidence, labels, tensors)
         for name, gradient in found.items():
             held: Any = self._tensors[name]
@@ -107,6 +106,30 @@ class OwnTensors:
             self._pending += 1
             if self._pending == self._every:
                 self.flush()
+
+    def learn_window(self, first: int, deltas: Tensor, tensors: dict[str, Tensor]) -> None:
+        """Add what the first block's modulators of the steps behind ``first`` say of the signal.
+
+        For a rule that learns nothing but its signal; ``flush`` is left.
+
+        Parameters
+        ----------
+        first : int
+            Time steps before.
+        deltas : Tensor
+            Modulators, ``(L, R, K F)`` for K evidence filters.
+        tensors : dict of str to Tensor
+            The rule's tensors.
+        """
+        for t, delta in enumerate(deltas, start=first + 1):
+            self.enter(tensors, t)
+            self._learn_signal(delta)
+        self._pending += len(deltas)
+
+    def _learn_signal(self, delta: Tensor) -> None:
+        if self._signal is not None:
+            parts = delta.chunk(self._filters, dim=1)
+            self._signal.learn([part.reshape(-1, *self._features) for part in parts])
 
     def flush(self) -> None:
         """Let the optimiser step on what has been summed."""

@@ -31,6 +31,7 @@ from spikeprop.engines.filters import advance_over, weights_of
 from spikeprop.engines.grouped import GroupedRun
 from spikeprop.engines.halves import HalvedProduct, in_halves
 from spikeprop.engines.layout import input_major
+from spikeprop.engines.own import OwnTensors
 from spikeprop.engines.passage import BlockRecord, Passage
 from spikeprop.engines.plain_steps import run_adam_steps, run_plain_steps
 from spikeprop.engines.pools import pool_of
@@ -143,6 +144,7 @@ class _Batch(Passage[BlockRecord]):
     filters: tuple[Evidence, ...] = ()
     labels: Tensor | None = None
     update_every: int = 1
+    own: OwnTensors | None = None
 
     def settle(self) -> None:
         """Make the updates that processes still sum, if any, and clear the gradients."""
@@ -172,6 +174,8 @@ class WindowedEngine:
         Which synapses take sparse rows (flat ``Linear`` ones only, and compiled kernels).
     compiled : bool
         Whether neurons run in compiled loops, where they can.
+    own_optimizer : Optimizer, optional
+        Steps on the rule's signal, if that is learned.
     """
 
     net: torch.nn.Module
@@ -180,6 +184,7 @@ class WindowedEngine:
     tensors: dict[str, Tensor]
     sparse: list[bool]
     compiled: bool
+    own_optimizer: torch.optim.Optimizer | None = None
     _buffers: Buffers = field(default_factory=Buffers)
     _replays: Replays = field(default_factory=Replays)
 
@@ -253,8 +258,19 @@ class WindowedEngine:
                     decay_of(link.block),
                 )
             )
+        own: OwnTensors | None = None
+        if self.own_optimizer is not None and optimizers is not None and labels is not None:
+            own = OwnTensors(
+                self.rule,
+                self.tensors,
+                self.own_optimizer,
+                [link.block for link in self.links],
+                filters,
+                n_recordings,
+                update_every,
+            )
         records = [stage.record for stage in stages]
-        return _Batch(records, n_recordings, stages, filters, labels, update_every)
+        return _Batch(records, n_recordings, stages, filters, labels, update_every, own)
 
     def _scan(self, link: Link, n_rows: int, n_recordings: int, filters: int) -> Scan:
         weight: Any = link.block.synapse.weight
@@ -305,6 +321,8 @@ class WindowedEngine:
         self, x: Tensor | EventBatch, passage: _Batch, period: int, learns: bool
     ) -> bool:
         """Run whole sequences where there is a faster way than windows; else return False."""
+        if passage.own is not None:
+            return False  # the signal is not the same from window to window
         every_step = learns and period == 1 < x.shape[0]
         if isinstance(x, Tensor):
             return every_step and run_every_step(self, x, passage, self._buffers, self._replays)
@@ -391,6 +409,8 @@ class WindowedEngine:
                 window = scan.rows() if sparse else scan.dense()
             if span.full and stage.optimizer is not None:
                 stage.step()
+        if span.full and passage.own is not None:
+            passage.own.flush()
         return window
 
     def end(self, passage: _Batch, steps: int) -> None:
@@ -432,6 +452,8 @@ class WindowedEngine:
             end = min(begin + chunk, last - first)
             scan.forward(begin, end)
             self._compare(stage.record, evidence[begin:end], passage)
+        if block.index == 0 and passage.own is not None:
+            passage.own.learn_window(first, evidence, self.tensors)
         if stage.optimizer is not None:
             advance = advance_over(stage.beta, weights)
             if last - first == 1:

@@ -18,6 +18,7 @@ from spikeprop.evidence import Instantaneous, Leaky, RunningMean
 from spikeprop.losses import Cosine, Dot, LossValue, SquaredDistance
 from spikeprop.neurons import IF, LI, LIF
 from spikeprop.rules import SigProp, SPVoltage
+from spikeprop.time_codes import Phases
 
 C = 4
 RULES: dict[str, partial[SigProp]] = {
@@ -27,6 +28,10 @@ RULES: dict[str, partial[SigProp]] = {
     "dot": partial(SigProp, C, loss=Dot(), evidence=Leaky(0.3)),
     "squared": partial(SigProp, C, loss=SquaredDistance(), signal="projection"),
     "cosine, fixed vectors": partial(SigProp, C, loss=Cosine(0.2), signal="projection"),
+    "learned signal": partial(SigProp, C, signal="learned"),
+    "learned signal along time, two filters": partial(
+        SigProp, C, signal="learned", coding=Phases(7, 2), evidence=(RunningMean(), Leaky(0.5))
+    ),
     "two filters": partial(SigProp, C, evidence=(RunningMean(), Leaky(0.5))),
     "three filters, fixed vectors": partial(
         SigProp, C, evidence=(RunningMean(), Leaky(0.5), Instantaneous()), signal="projection"
@@ -105,6 +110,8 @@ def compare(
         reference.net.state_dict().items(), fast.net.state_dict().values(), strict=True
     ):
         torch.testing.assert_close(b, a, rtol=0, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
+    for name, a in reference.bound().tensors.items():
+        torch.testing.assert_close(fast.bound().tensors[name], a, rtol=0, atol=1e-10)
     torch.testing.assert_close(fast.logits(x), reference.logits(x), rtol=1e-8, atol=1e-9)
     assert fast.engine_choice is not None
     assert fast.engine_choice.name == engine
@@ -171,15 +178,17 @@ def test_any_shape_and_schedule(
     compare(net, RULES[rule](), batches, engine, update_every, partial(torch.optim.SGD, lr=0.05))
 
 
+@pytest.mark.parametrize("rule", ["default", "learned signal"])
 @pytest.mark.parametrize("update_every", [1, 3, 100])
-def test_convolutions_in_chunks(update_every: int) -> None:
+def test_convolutions_in_chunks(update_every: int, rule: str) -> None:
     torch.manual_seed(1)
     x = events(7, 5, 128, 0.3, 0).view(7, 5, 2, 8, 8)
     batches: list[tuple[Any, Tensor]] = [(x, labels_of(5, turn)) for turn in range(5)]
-    compare(convolutional_net(), RULES["default"](), batches, "chunked", update_every)
+    compare(convolutional_net(), RULES[rule](), batches, "chunked", update_every)
 
 
-def test_convolution_and_events_in_one_network() -> None:
+@pytest.mark.parametrize("rule", ["default", "learned signal"])
+def test_convolution_and_events_in_one_network(rule: str) -> None:
     torch.manual_seed(8)
     net = nn.Sequential(
         nn.Conv2d(2, 4, 3, stride=2),
@@ -192,7 +201,7 @@ def test_convolution_and_events_in_one_network() -> None:
     ).double()
     x = events(7, 5, 128, 0.3, 0).view(7, 5, 2, 8, 8)
     batches: list[tuple[Any, Tensor]] = [(x, labels_of(5, turn)) for turn in range(3)]
-    learner = compare(net, RULES["default"](), batches, "event", 4)
+    learner = compare(net, RULES[rule](), batches, "event", 4)
     assert learner.engine_choice is not None
     assert learner.engine_choice.engine.sparse == [False, True, True]  # type: ignore[union-attr]
 
