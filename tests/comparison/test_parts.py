@@ -113,6 +113,21 @@ def test_weights_move_as_often_as_the_cell_says() -> None:
     assert asked.update_every == asked.rule.update_every > 1
 
 
+@pytest.mark.parametrize(
+    ("rule", "rates"),
+    [
+        ("sigprop", [0.0, 1e-3]),
+        ("sigprop[signal=learned]", [0.0, 1e-3, 1e-3]),
+        ("sigprop[readout=trained]", [0.0, 0.0, 1e-3]),
+    ],
+)
+def test_what_a_frozen_cell_predicts_by_learns(rule: str, rates: list[float]) -> None:
+    cell = replace(CELL, rule=rule, network="5-4", options={"lr": 1e-3}, freeze=True)
+    learner = build_learner(cell, open_cell(cell))
+    found = [item.param_groups[0]["lr"] for item in learner.all_optimizers if item is not None]
+    assert found == rates
+
+
 def test_a_cell_is_named_by_all_that_determines_it() -> None:
     keys = {
         CELL.key,
