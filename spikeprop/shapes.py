@@ -1,24 +1,37 @@
-"""Networks by a short word: ``256-256``, or ``conv:8-16:128`` with convolutions in front."""
+"""Networks by a short word: ``256-256``, or with convolutions in front.
+
+``conv:8-16:128`` has two of 3 x 3, each pooled; ``conv:16k5s2:40`` one of 5 x 5 in steps of two.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import nn
 
     from spikeprop.neurons import Delay
 
-__all__ = ["build_shape", "check_shape", "drawn_delays"]
+__all__ = ["Convolution", "build_shape", "check_shape", "drawn_delays"]
 
-_SIZES = r"[1-9]\d*(?:-[1-9]\d*)*"
-_SHAPE = re.compile(rf"(?:conv:({_SIZES}):)?({_SIZES})")
+_N = r"[1-9]\d*"
+_CONVOLUTION = rf"{_N}(?:k{_N}s{_N})?"
+_SHAPE = re.compile(rf"(?:conv:({_CONVOLUTION}(?:-{_CONVOLUTION})*):)?({_N}(?:-{_N})*)")
 
 
-def check_shape(word: str) -> tuple[list[int], list[int]]:
-    """Return the channels of the convolutions and the sizes of the layers behind them.
+class Convolution(NamedTuple):
+    """A convolution of a network's word; one that names no kernel is of 3 x 3, and pooled."""
+
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+    pooled: bool = True
+
+
+def check_shape(word: str) -> tuple[list[Convolution], list[int]]:
+    """Return the convolutions and the sizes of the layers behind them.
 
     Raises
     ------
@@ -28,10 +41,19 @@ def check_shape(word: str) -> tuple[list[int], list[int]]:
     found = _SHAPE.fullmatch(word)
     if found is None:
         raise ValueError(
-            f"network must be sizes of layers such as 256-256, or conv:8-16:128, got {word!r}"
+            f"network must be sizes of layers such as 256-256, or conv:8-16:128, or with kernels "
+            f"and strides conv:16k5s2:40, got {word!r}"
         )
-    channels, sizes = ([int(n) for n in (part or "").split("-") if n] for part in found.groups())
-    return channels, sizes
+    parts = (found[1] or "").split("-")
+    return [_convolution(part) for part in parts if part], [int(n) for n in found[2].split("-")]
+
+
+def _convolution(part: str) -> Convolution:
+    numbers = [int(n) for n in re.findall(_N, part)]
+    if len(numbers) == 1:
+        return Convolution(numbers[0])
+    channels, kernel, stride = numbers
+    return Convolution(channels, kernel, stride, pooled=False)
 
 
 def build_shape(
@@ -45,7 +67,8 @@ def build_shape(
 ) -> nn.Sequential:
     """Build the network, which maps one time step, from the seed alone.
 
-    A convolution is 3 x 3 with its LIF neurons, then 2 x 2 average pooling; dropout stands before
+    A convolution is 3 x 3 with its LIF neurons, then 2 x 2 average pooling; or, not pooled, of the
+    kernel and stride that its word says, with half a kernel of zeros around. Dropout stands before
     every layer but the first. With ``lags``, every input of a layer arrives later by one of these
     numbers of time steps, drawn at random: neurons then see what was at one place beside what is at
     another, and with it motion.
@@ -60,24 +83,29 @@ def build_shape(
 
     from spikeprop.neurons import LIF
 
-    channels, sizes = check_shape(word)
+    convolutions, sizes = check_shape(word)
     layers: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shape = tuple(input_shape)
-        if channels:
+        if convolutions:
             inputs, *side = shape
-            for outputs in channels:
+            for outputs, kernel, stride, pooled in convolutions:
                 if len(side) != 2 or min(side) < 2:
                     raise ValueError(
                         f"network {word!r} pools pictures more often than inputs of shape "
                         f"{tuple(input_shape)} allow"
                     )
+                margin = kernel // 2
                 layers += _dropout(dropout, layers)
                 layers += drawn_delays(lags, (inputs, *side))
-                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), LIF(beta, init_hidden=True)]
-                layers.append(nn.AvgPool2d(2))
-                inputs, side = outputs, [n // 2 for n in side]
+                layers.append(nn.Conv2d(inputs, outputs, kernel, stride, padding=margin))
+                layers.append(LIF(beta, init_hidden=True))
+                side = [(n + 2 * margin - kernel) // stride + 1 for n in side]
+                if pooled:
+                    layers.append(nn.AvgPool2d(2))
+                    side = [n // 2 for n in side]
+                inputs = outputs
             shape = (inputs, *side)
         layers.append(nn.Flatten())
         inputs = 1

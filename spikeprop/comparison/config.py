@@ -28,7 +28,8 @@ class CompareConfig:
     options: 'sigprop[evidence=leaky:0.1,rectify=False]'."""
 
     networks: tuple[str, ...] = ("256-256",)
-    """Networks: sizes of spiking layers (256-256), or conv:8-16:128 with convolutions in front."""
+    """Networks: sizes of spiking layers (256-256), or with convolutions in front: conv:8-16:128
+    (3 x 3, each pooled), conv:16k5s2:40 (kernel 5 x 5, stride 2)."""
 
     datasets: tuple[DatasetName, ...] = ("saccade-digits",)
     """Data sets: `spikeprop data list` shows all of them."""
