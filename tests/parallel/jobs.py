@@ -93,6 +93,9 @@ def learner_of(name: str) -> tuple[ForwardLearner, bool]:
         rule = SigProp(num_classes=CLASSES, signal="projection")
     elif name == "learned":
         rule = SigProp(num_classes=CLASSES, signal="learned", readout="trained")
+    elif name == "signal":
+        rule = SigProp(num_classes=CLASSES, signal="learned")
+        options.update(engine="chunked", update_every=3)
     else:
         assert name == "reference", name
     return ForwardLearner(net(), rule, **options), name in ("event", "once", "grouped")
@@ -100,7 +103,7 @@ def learner_of(name: str) -> tuple[ForwardLearner, bool]:
 
 CASES = (
     "reference", "event", "chunked", "once", "grouped",
-    "dropout", "normed", "beta", "projection", "learned",
+    "dropout", "normed", "beta", "projection", "learned", "signal",
 )  # fmt: skip
 
 
