@@ -384,11 +384,13 @@ def hooked(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         ({"update_every": 2}, "every 2 steps only"),
         ({"engine": "chunked"}, "no chunk"),
         ({"engine": "reference"}, "as asked for"),
+        ({"rule": SigProp(C, signal="learned")}, "SigProp learns its signal"),
+        ({"rule": SigProp(C, readout="trained")}, "learns an output layer of its own"),
     ],
 )
 def test_what_else_is_left_to_the_reference(options: dict[str, Any], reason: str) -> None:
-    given = {"optimizer": partial(torch.optim.SGD, lr=0.1), **options}
-    learner = ForwardLearner(make_net(10, (8, 7)), SigProp(C), **given)
+    given = {"rule": SigProp(C), "optimizer": partial(torch.optim.SGD, lr=0.1), **options}
+    learner = ForwardLearner(make_net(10, (8, 7)), **given)
     learner.step(torch.ones(1, 10).double(), torch.tensor([0]))
     assert learner.engine_choice is not None
     assert learner.engine_choice.name == "reference"
