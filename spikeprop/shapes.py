@@ -1,6 +1,7 @@
 """Networks by a short word: ``256-256``, or with convolutions in front.
 
-``conv:8-16:128`` has two of 3 x 3, each pooled; ``conv:16k5s2:40`` one of 5 x 5 in steps of two.
+``conv:8-16:128`` has two of 3 x 3, each pooled; ``conv:16k5s2:40`` one of 5 x 5 in steps of two,
+and ``conv:16k5s2p:160`` the same pooled.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["Convolution", "build_shape", "check_shape", "drawn_delays"]
 
 _N = r"[1-9]\d*"
-_CONVOLUTION = rf"{_N}(?:k{_N}s{_N})?"
+_CONVOLUTION = rf"{_N}(?:k{_N}s{_N}p?)?"
 _SHAPE = re.compile(rf"(?:conv:({_CONVOLUTION}(?:-{_CONVOLUTION})*):)?({_N}(?:-{_N})*)")
 
 
 class Convolution(NamedTuple):
-    """A convolution of a network's word; one that names no kernel is of 3 x 3, and pooled."""
+    """A convolution of a network's word, pooled by 2 x 2 or not."""
 
     channels: int
     kernel: int = 3
@@ -53,7 +54,7 @@ def _convolution(part: str) -> Convolution:
     if len(numbers) == 1:
         return Convolution(numbers[0])
     channels, kernel, stride = numbers
-    return Convolution(channels, kernel, stride, pooled=False)
+    return Convolution(channels, kernel, stride, pooled=part.endswith("p"))
 
 
 def build_shape(
@@ -67,11 +68,11 @@ def build_shape(
 ) -> nn.Sequential:
     """Build the network, which maps one time step, from the seed alone.
 
-    A convolution is 3 x 3 with its LIF neurons, then 2 x 2 average pooling; or, not pooled, of the
-    kernel and stride that its word says, with half a kernel of zeros around. Dropout stands before
-    every layer but the first. With ``lags``, every input of a layer arrives later by one of these
-    numbers of time steps, drawn at random: neurons then see what was at one place beside what is at
-    another, and with it motion.
+    A convolution is 3 x 3 with its LIF neurons, then 2 x 2 average pooling; or of the kernel and
+    stride that its word says, with half a kernel of zeros around, and pooled if the word ends with
+    ``p``. Dropout stands before every layer but the first. With ``lags``, every input of a layer
+    arrives later by one of these numbers of time steps, drawn at random: neurons then see what was
+    at one place beside what is at another, and with it motion.
 
     Raises
     ------

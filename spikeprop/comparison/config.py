@@ -29,7 +29,7 @@ class CompareConfig:
 
     networks: tuple[str, ...] = ("256-256",)
     """Networks: sizes of spiking layers (256-256), or with convolutions in front: conv:8-16:128
-    (3 x 3, each pooled), conv:16k5s2:40 (kernel 5 x 5, stride 2)."""
+    (3 x 3, each pooled), conv:16k5s2:40 (kernel 5 x 5, stride 2), conv:16k5s2p:40 (and pooled)."""
 
     datasets: tuple[DatasetName, ...] = ("saccade-digits",)
     """Data sets: `spikeprop data list` shows all of them."""

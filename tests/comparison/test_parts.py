@@ -40,22 +40,23 @@ CELL = Cell(
 def test_networks_are_read_from_a_word() -> None:
     assert check_shape("256-128") == ([], [256, 128])
     assert check_shape("conv:8-16:64") == ([Convolution(8), Convolution(16)], [64])
-    assert check_shape("conv:8k5s2-16:64") == (
-        [Convolution(8, 5, 2, pooled=False), Convolution(16)], [64],
-    )  # fmt: skip
+    assert check_shape("conv:8k5s2-16-9k4s1p:64") == (
+        [Convolution(8, 5, 2, pooled=False), Convolution(16), Convolution(9, 4, 1, pooled=True)],
+        [64],
+    )
     net = build_shape("conv:3-4:5", (2, 8, 12), beta=0.9, dropout=0.0, seed=0)
     assert [type(m).__name__ for m in net] == [
         "Conv2d", "LIF", "AvgPool2d", "Conv2d", "LIF", "AvgPool2d", "Flatten", "Linear", "LIF",
     ]  # fmt: skip
     assert net(torch.zeros(1, 2, 8, 12)).shape == (1, 5)
-    strided = build_shape("conv:3k5s2-4k4s3:5", (2, 9, 12), beta=0.9, dropout=0.0, seed=0)
+    strided = build_shape("conv:3k5s2-4k4s2p:5", (2, 9, 12), beta=0.9, dropout=0.0, seed=0)
     assert [type(m).__name__ for m in strided] == [
-        "Conv2d", "LIF", "Conv2d", "LIF", "Flatten", "Linear", "LIF",
+        "Conv2d", "LIF", "Conv2d", "LIF", "AvgPool2d", "Flatten", "Linear", "LIF",
     ]  # fmt: skip
     assert strided(torch.zeros(1, 2, 9, 12)).shape == (1, 5)
     dropping = build_shape("6-5-4", (2, 3, 3), beta=0.9, dropout=0.2, seed=0)
     assert sum(isinstance(m, nn.Dropout) for m in dropping) == 2
-    for word in ("", "256-", "conv:8", "conv::4", "0", "a-b", "conv:8k5:4", "8k5s2"):
+    for word in ("", "256-", "conv:8", "conv::4", "0", "a-b", "conv:8k5:4", "conv:8p:4", "8k5s2"):
         with pytest.raises(ValueError, match="network must be sizes"):
             check_shape(word)
     with pytest.raises(ValueError, match="pools pictures more often"):
