@@ -92,20 +92,20 @@ def build_shape(
         if convolutions:
             inputs, *side = shape
             for outputs, kernel, stride, pooled in convolutions:
-                if len(side) != 2 or min(side) < 2:
-                    raise ValueError(
-                        f"network {word!r} pools pictures more often than inputs of shape "
-                        f"{tuple(input_shape)} allow"
-                    )
-                margin = kernel // 2
                 layers += _dropout(dropout, layers)
                 layers += drawn_delays(lags, (inputs, *side))
+                margin = kernel // 2
                 layers.append(nn.Conv2d(inputs, outputs, kernel, stride, padding=margin))
                 layers.append(LIF(beta, init_hidden=True))
                 side = [(n + 2 * margin - kernel) // stride + 1 for n in side]
                 if pooled:
                     layers.append(nn.AvgPool2d(2))
                     side = [n // 2 for n in side]
+                if len(side) != 2 or min(side) < 1:
+                    raise ValueError(
+                        f"network {word!r} needs larger pictures than inputs of shape "
+                        f"{tuple(input_shape)}"
+                    )
                 inputs = outputs
             shape = (inputs, *side)
         layers.append(nn.Flatten())

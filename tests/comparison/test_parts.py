@@ -59,8 +59,12 @@ def test_networks_are_read_from_a_word() -> None:
     for word in ("", "256-", "conv:8", "conv::4", "0", "a-b", "conv:8k5:4", "conv:8p:4", "8k5s2"):
         with pytest.raises(ValueError, match="network must be sizes"):
             check_shape(word)
-    with pytest.raises(ValueError, match="pools pictures more often"):
-        build_shape("conv:2-2-2:4", (2, 4, 4), beta=0.9, dropout=0.0, seed=0)
+    small: list[tuple[str, tuple[int, ...]]] = [
+        ("conv:2-2-2:4", (2, 4, 4)), ("conv:2k5s2p:4", (2, 2, 9)), ("conv:2:4", (9,)),
+    ]  # fmt: skip
+    for word, shape in small:
+        with pytest.raises(ValueError, match="needs larger pictures than inputs of shape"):
+            build_shape(word, shape, beta=0.9, dropout=0.0, seed=0)
 
 
 def test_lags_are_drawn_from_the_seed() -> None:
