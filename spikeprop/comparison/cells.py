@@ -186,8 +186,7 @@ def build_learner(cell: Cell, data: Data) -> ForwardLearner:
     learner.to(device(cell.device))
     if cell.freeze:
         # A rule with a readout of its own trains that alone; else the last block is the readout.
-        learned = learner.rule.learned(learner.bound().tensors)
-        has_readout = any(name != "projection" for name in learned)
+        has_readout = learner.bound().learns_outputs
         for block in learner.blocks if has_readout else learner.blocks[:-1]:
             learner.optimizers[block.index] = torch.optim.SGD(block.parameters, lr=0.0)
     return learner

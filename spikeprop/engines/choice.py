@@ -146,8 +146,6 @@ def choose_for_stream(
         links = _links(reference)
         rule = reference.rule
         assert isinstance(rule, LocalRule), "the links were refused else"
-        if reference.own_optimizer is not None:
-            raise NotAChain(f"{type(rule).__name__} learns its signal")
         _check_live(reference, links, rule, optimizers, update_every)
     except NotAChain as error:
         return StreamChoice("reference", f"a stream, and {error}", reference)
@@ -164,6 +162,8 @@ def _check_live(
     optimizers: Sequence[torch.optim.Optimizer | None],
     update_every: int,
 ) -> None:
+    if reference.own_optimizer is not None:
+        raise NotAChain(f"{type(rule).__name__} learns its signal")
     if not kernels.available():
         raise NotAChain("numba is absent")
     if reference.device.type != "cpu":
@@ -195,7 +195,7 @@ def _links(reference: StepwiseEngine) -> list[Link]:
         raise NotAChain(f"{type(reference.rule).__name__} steps through time with all blocks")
     if reference.rule.unwindowed is not None:
         raise NotAChain(f"{type(reference.rule).__name__} {reference.rule.unwindowed}")
-    if any(name != "projection" for name in reference.rule.learned(reference.tensors)):
+    if reference.learns_outputs:
         raise NotAChain(f"{type(reference.rule).__name__} learns an output layer of its own")
     if reference.time_inside:
         raise NotAChain("the network loops over time itself")

@@ -64,6 +64,11 @@ class StepwiseEngine(ABC):
         device: torch.device = weight.device
         return device
 
+    @property
+    def learns_outputs(self) -> bool:
+        """Whether the rule learns more of its own than the signal: output layers."""
+        return any(name != "projection" for name in self.rule.learned(self.tensors))
+
     def lay_out(self, optimizers: Sequence[torch.optim.Optimizer | None]) -> None:
         """Leave weights in memory as they are."""
         return
