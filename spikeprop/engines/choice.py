@@ -116,14 +116,12 @@ def choose(
         if update_every == 1 and not fast:
             return Choice("reference", f"{where}, an update at every step", reference)
         return _chunked(reference, links, where)
-    if any(link.flat for link in links[1:]) or (links[0].flat and density <= CROSSOVER):
-        if kernels.available():
-            return _event(reference, links, density, shown)
+    if not kernels.available():
         if update_every == 1:
             return Choice("reference", "numba is absent, an update at every step", reference)
         return _chunked(reference, links, "numba is absent")
-    if update_every == 1:
-        return Choice("reference", f"{shown}, an update at every step", reference)
+    if any(link.flat for link in links[1:]) or (links[0].flat and density <= CROSSOVER):
+        return _event(reference, links, density, shown)
     return _chunked(reference, links, shown)
 
 
