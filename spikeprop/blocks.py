@@ -36,12 +36,15 @@ class Site:
     inside : bool
         Whether the neuron itself calls it, as a recurrent one does: its current then joins behind
         the point where the class signal enters.
+    inputs : torch.Size
+        Shape of its input without the row dimension; empty where nobody saw it.
     """
 
     name: str
     module: nn.Module
     chain: list[tuple[nn.Module, torch.Size]]
     inside: bool = False
+    inputs: torch.Size = torch.Size()  # noqa: RUF009 - it is a tuple
 
     @property
     def trained(self) -> bool:
@@ -226,7 +229,7 @@ class _Walk:
                 break
             synapse = synapse_of(call.module)
             if synapse is not None and not isinstance(call.module, NORMS):
-                self.found.append(Site(call.name, call.module, chain))
+                self.found.append(Site(call.name, call.module, chain, inputs=call.source.shape[1:]))
                 return
             if transpose_of(call.module) is None:
                 raise ValueError(

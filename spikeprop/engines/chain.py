@@ -68,6 +68,21 @@ class Link:
         )
 
     @property
+    def gathers(self) -> bool:
+        """Whether the synapse is a plain ``Conv2d`` that events can run through one by one."""
+        module: Any = self.block.synapse
+        inputs = self.block.sites[0].inputs
+        return (
+            type(module) is nn.Conv2d
+            and module.groups == 1
+            and module.dilation == (1, 1)
+            and len(inputs) == 3
+            and all(isinstance(module, PASSED) for module in self.before)
+            and all(module.delay.numel() in (1, inputs.numel()) for module in self.delays)
+            and all(isinstance(module, RESHAPING) for module, _ in self.block.chain)
+        )
+
+    @property
     def delays(self) -> list[Delay]:
         """The delays among the modules in front."""
         return [module for module in self.before if isinstance(module, Delay)]

@@ -28,7 +28,8 @@ __all__ = ["ENGINES", "Choice", "StreamChoice", "choose", "choose_for_stream", "
 ENGINES = ("auto", "reference", "chunked", "event")
 
 #: Share of active inputs up to which a gather over events beats a dense product (measured on
-#: 2,312 x 512 in float32; "experiments/benchmarks" has the table).
+#: 2,312 x 512 in float32, and on convolutions of five shapes; "experiments/benchmarks" has the
+#: tables).
 CROSSOVER = 0.2
 
 
@@ -120,7 +121,7 @@ def choose(
         if update_every == 1:
             return Choice("reference", "numba is absent, an update at every step", reference)
         return _chunked(reference, links, "numba is absent")
-    if any(link.flat for link in links[1:]) or (links[0].flat and density <= CROSSOVER):
+    if any(link.flat for link in links[1:]) or _takes_events(links[0], density):
         return _event(reference, links, density, shown)
     return _chunked(reference, links, shown)
 
@@ -217,19 +218,26 @@ def _every_step_is_fast(
     )
 
 
+def _takes_events(first: Link, density: float) -> bool:
+    """Tell whether a gather over events is the faster product of the inputs."""
+    return (first.flat or first.gathers) and density <= CROSSOVER
+
+
 def _event(reference: StepwiseEngine, links: list[Link], density: float, reason: str) -> Choice:
     if reference.device.type != "cpu":
         raise NotAChain("the event engine runs on the CPU")
-    if not any(link.flat for link in links):
-        raise NotAChain("it has no Linear synapse on plain vectors")
+    if not any(link.flat for link in links) and not links[0].gathers:
+        raise NotAChain(
+            "it has no Linear synapse on plain vectors, nor begins with a Conv2d that events can "
+            "run through"
+        )
     if not kernels.available():
         # The same numbers by torch's own dense products.
         return _windowed(
             "event", f"{reason}; numba is absent, dense products", reference, links, [], False
         )
-    sparse = [link.flat for link in links]
-    if density > CROSSOVER:
-        sparse[0] = False
+    sparse = [_takes_events(links[0], density), *[link.flat for link in links[1:]]]
+    if not sparse[0]:
         reason += ", a dense product for them"
     return _windowed("event", reason, reference, links, sparse, True)
 

@@ -30,7 +30,7 @@ from spikeprop.neurons import Delay
 from spikeprop.synapses import Synapse, pull_back, synapse_of
 from spikeprop.threads import kernel_threads
 
-__all__ = ["Backward", "DenseProduct", "Product", "SparseProduct", "constant"]
+__all__ = ["Backward", "DenseProduct", "Product", "RowsProduct", "SparseProduct", "constant"]
 
 
 #: Bytes from which weights are read in packed tiles. Rows a power of two apart share a few sets of
@@ -314,45 +314,38 @@ def _once(x: Tensor, modules: tuple[nn.Module, ...]) -> Tensor:
     return one.expand(len(x), *one.shape[1:])
 
 
-class SparseProduct(Product):
-    """A ``Linear`` synapse on sparse rows, compiled; its weight is kept input-major.
+class RowsProduct(Product):
+    """A synapse on sparse rows, with traces of its inputs.
 
-    ``Linear.weight`` stays a tensor ``(outputs, inputs)``, but lies in memory column by column, so
-    that one input's weights are contiguous: see :func:`spikeprop.engines.layout.input_major`.
+    ``inputs`` is the number of inputs, flattened; other arguments as :class:`Product`.
     """
 
     takes_rows = True
-    tile = sparse.TILE
 
     def __init__(
-        self, link: Link, n_rows: int, filters: int, buffers: Buffers, *, learns: bool
+        self,
+        link: Link,
+        n_rows: int,
+        filters: int,
+        buffers: Buffers,
+        inputs: int,
+        *,
+        learns: bool,
     ) -> None:
-        self._buffers = buffers
         super().__init__(link, n_rows, filters, learns=learns)
-        self.inputs, self.outputs = self.module.in_features, self.module.out_features
-        self._weights: Tensor = self.module.weight.detach().t()
+        self.inputs, self._buffers = inputs, buffers
         self._carried: Tensor | None = None
-        self._after: Tensor | None = None
-        self._steps = delays_of(link.before, self.inputs)
+        self._steps = delays_of(link.before, inputs)
         self._delays: dict[int, SparseDelay] = {}
-        self.share_among(1)
-
-    def _take_sums(self, workers: int) -> Tensor:
-        # Fresh pages for every batch would cost as much as a pass over them.
-        shape = (workers, *self.module.weight.shape[::-1])
-        return self._buffers.take(f"gradient.{self.block.index}", shape, self.dtype)
 
     def share_among(self, workers: int) -> None:
         """Prepare for so many workers at a time, before anything is learned.
 
-        Each has its own recordings, and so its own delay lines and its own sum of gradients; the
-        delay lines of class signals are those of worker -1.
+        Each has its own recordings, and so its own delay lines; those of class signals are worker
+        -1's.
         """
         if self._steps is not None:
             self._delays = {worker: SparseDelay(self._steps) for worker in range(-1, workers)}
-        if self.learns:
-            self._sums = self._take_sums(workers)
-            self.gradient = self._sums[0].t()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -363,6 +356,57 @@ class SparseProduct(Product):
     def arrive(self, x: Rows, first_step: int) -> Rows:
         """Put events where they arrive; ``x`` has all rows."""
         return self._delays[0].window(x, first_step) if self._delays else x
+
+    def _traces(self) -> Tensor:
+        """Return the carried values, zeros before the first window ends."""
+        if self._carried is None:
+            self._carried = self._take_traces("carried").zero_()
+        return self._carried
+
+    def _take_traces(self, name: str) -> Tensor:
+        shape = (1 + self.filters, self.n_rows, self.inputs)
+        return self._buffers.take(f"{name}.{self.block.index}", shape, self.dtype)
+
+    def _carry(self, x: Rows, advance: Advance) -> None:
+        threads = kernel_threads()
+        carried = self._traces().numpy()
+        calls = [
+            (*x, carried, *advance, 0, a, b)
+            for a, b in spans(self.n_rows, threads, worth(self.inputs))
+        ]
+        share(sparse.advance, calls, threads)
+
+
+class SparseProduct(RowsProduct):
+    """A ``Linear`` synapse on sparse rows, compiled; its weight is kept input-major.
+
+    ``Linear.weight`` stays a tensor ``(outputs, inputs)``, but lies in memory column by column, so
+    that one input's weights are contiguous: see :func:`spikeprop.engines.layout.input_major`.
+    """
+
+    tile = sparse.TILE
+
+    def __init__(
+        self, link: Link, n_rows: int, filters: int, buffers: Buffers, *, learns: bool
+    ) -> None:
+        module: Any = link.block.synapse
+        super().__init__(link, n_rows, filters, buffers, module.in_features, learns=learns)
+        self.outputs = module.out_features
+        self._weights: Tensor = module.weight.detach().t()
+        self._after: Tensor | None = None
+        self.share_among(1)
+
+    def _take_sums(self, workers: int) -> Tensor:
+        # Fresh pages for every batch would cost as much as a pass over them.
+        shape = (workers, *self.module.weight.shape[::-1])
+        return self._buffers.take(f"gradient.{self.block.index}", shape, self.dtype)
+
+    def share_among(self, workers: int) -> None:
+        """Prepare for workers, as :class:`RowsProduct`, each with a sum of gradients of its own."""
+        super().share_among(workers)
+        if self.learns:
+            self._sums = self._take_sums(workers)
+            self.gradient = self._sums[0].t()
 
     def arrive_in_group(self, x: Rows, first_row: int, first_step: int, worker: int) -> Rows:
         """Do the same for rows ``first_row, ...`` of ``x`` ``(R, L)``, a worker's."""
@@ -419,25 +463,6 @@ class SparseProduct(Product):
             gradient.t().add_(self._sums[worker])
         self._filled &= {0}
         return gradient
-
-    def _traces(self) -> Tensor:
-        """Return the carried values, zeros before the first window ends."""
-        if self._carried is None:
-            self._carried = self._take_traces("carried").zero_()
-        return self._carried
-
-    def _take_traces(self, name: str) -> Tensor:
-        shape = (1 + self.filters, self.n_rows, self.inputs)
-        return self._buffers.take(f"{name}.{self.block.index}", shape, self.dtype)
-
-    def _carry(self, x: Rows, advance: Advance) -> None:
-        threads = kernel_threads()
-        carried = self._traces().numpy()
-        calls = [
-            (*x, carried, *advance, 0, a, b)
-            for a, b in spans(self.n_rows, threads, worth(self.inputs))
-        ]
-        share(sparse.advance, calls, threads)
 
     def carry_rows(self, x: Rows, advance: Advance, shift: int) -> None:
         """Take the traces of rows ``shift, shift + 1, ...`` of ``x`` ``(R, L)`` over the window.

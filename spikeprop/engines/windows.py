@@ -26,6 +26,7 @@ from spikeprop.datasets import EventBatch
 from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, check_state, decay_of, is_compiled, membrane_of
+from spikeprop.engines.event_convolution import EventConvolution
 from spikeprop.engines.every_step import run_every_step
 from spikeprop.engines.filters import advance_over, weights_of
 from spikeprop.engines.grouped import GroupedRun
@@ -171,7 +172,8 @@ class WindowedEngine:
     tensors : dict of str to Tensor
         What the rule drew.
     sparse : list of bool
-        Which synapses take sparse rows (flat ``Linear`` ones only, and compiled kernels).
+        Which synapses take sparse rows (flat ``Linear`` ones and convolutions that gather, and
+        compiled kernels).
     compiled : bool
         Whether neurons run in compiled loops, where they can.
     own_optimizer : Optimizer, optional
@@ -198,7 +200,7 @@ class WindowedEngine:
     @property
     def in_kernels(self) -> bool:
         """Whether next to everything runs in compiled kernels, and next to nothing in torch."""
-        return self.compiled and all(self.sparse)
+        return self.compiled and all(self.sparse) and all(link.flat for link in self.links)
 
     def lay_out(self, optimizers: Sequence[torch.optim.Optimizer | None]) -> None:
         """Lay weights in memory as sparse products read them, before anything is computed.
@@ -207,7 +209,7 @@ class WindowedEngine:
         memory is another order of sums, and a run that goes on has to have it from the same place.
         """
         for link, is_sparse, optimizer in zip(self.links, self.sparse, optimizers, strict=True):
-            if is_sparse:
+            if is_sparse and link.flat:
                 module: Any = link.block.synapse
                 input_major(module, optimizer)
 
@@ -238,10 +240,12 @@ class WindowedEngine:
             learns = optimizer is not None and labels is not None
             k = len(filters)
             product: Product
-            if is_sparse:
+            if is_sparse and link.flat:
                 module: Any = link.block.synapse
                 input_major(module, optimizer)
                 product = SparseProduct(link, learning_rows, k, self._buffers, learns=learns)
+            elif is_sparse:
+                product = EventConvolution(link, learning_rows, k, self._buffers, learns=learns)
             elif in_halves(link):
                 product = HalvedProduct(link, learning_rows, k, self._buffers, learns=learns)
             else:

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spikeprop import ForwardLearner
 from spikeprop.datasets import EventBatch
+from spikeprop.engines import choice, event_convolution
 from spikeprop.evidence import Instantaneous, Leaky, RunningMean
 from spikeprop.losses import Cosine, Dot, LossValue, SquaredDistance
-from spikeprop.neurons import IF, LI, LIF
+from spikeprop.neurons import IF, LI, LIF, Delay
 from spikeprop.rules import SigProp, SPVoltage
 from spikeprop.time_codes import Phases
 
@@ -188,7 +189,8 @@ def test_convolutions_in_chunks(update_every: int, rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", ["default", "learned signal"])
-def test_convolution_and_events_in_one_network(rule: str) -> None:
+@pytest.mark.parametrize(("density", "by_events"), [(0.3, False), (0.1, True)])
+def test_convolution_and_events_in_one_network(rule: str, density: float, by_events: bool) -> None:
     torch.manual_seed(8)
     net = nn.Sequential(
         nn.Conv2d(2, 4, 3, stride=2),
@@ -199,11 +201,93 @@ def test_convolution_and_events_in_one_network(rule: str) -> None:
         nn.Linear(15, 9),
         LIF(beta=0.7, threshold=0.2, init_hidden=True),
     ).double()
-    x = events(7, 5, 128, 0.3, 0).view(7, 5, 2, 8, 8)
+    x = events(7, 5, 128, density, 0).view(7, 5, 2, 8, 8)
     batches: list[tuple[Any, Tensor]] = [(x, labels_of(5, turn)) for turn in range(3)]
     learner = compare(net, RULES[rule](), batches, "event", 4)
     assert learner.engine_choice is not None
-    assert learner.engine_choice.engine.sparse == [False, True, True]  # type: ignore[union-attr]
+    assert learner.engine_choice.engine.sparse == [by_events, True, True]  # type: ignore[union-attr]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    steps=st.integers(1, 7),
+    batch=st.integers(1, 4),
+    channels=st.integers(1, 3),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    outputs=st.integers(1, 19),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    padding=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    density=st.sampled_from([0.0, 0.02, 0.2, 0.6, 1.0]),
+    update_every=st.integers(1, 8),
+    rule=st.sampled_from(["default", "plain", "two filters", "learned signal"]),
+    bias=st.booleans(),
+    valued=st.booleans(),
+    delayed=st.booleans(),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 2**16),
+)
+def test_events_through_any_convolution(
+    steps: int,
+    batch: int,
+    channels: int,
+    size: tuple[int, int],
+    outputs: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    density: float,
+    update_every: int,
+    rule: str,
+    bias: bool,
+    valued: bool,
+    delayed: bool,
+    threads: int,
+    seed: int,
+) -> None:
+    assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
+    torch.manual_seed(seed)
+    features = (channels, *size)
+    x = events(steps, batch, channels * size[0] * size[1], density, seed)
+    x = x.view(steps, batch, *features)
+    if valued:
+        x *= 0.5 + torch.rand(x.shape, dtype=x.dtype)
+    net = nn.Sequential(
+        nn.Conv2d(channels, outputs, kernel, stride, padding, bias=bias),
+        LIF(beta=0.8, threshold=0.2, init_hidden=True),
+    ).double()
+    if delayed:
+        net.insert(0, Delay(torch.randint(3, features), init_hidden=True))
+    batches = [(x, labels_of(batch, seed)), (EventBatch.from_dense(x), labels_of(batch, seed + 1))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "CROSSOVER", 1.0)
+        patch.setattr(event_convolution, "kernel_threads", lambda: threads)
+        patch.setattr(event_convolution, "worth", lambda _: 1)
+        learner = compare(
+            net, RULES[rule](), batches, "event", update_every, partial(torch.optim.SGD, lr=0.05)
+        )
+    assert learner.engine_choice is not None
+    assert learner.engine_choice.engine.sparse == [True]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "synapse",
+    [
+        nn.Conv2d(2, 4, 3, groups=2),
+        nn.Conv2d(2, 4, 3, dilation=2),
+        nn.Sequential(nn.Conv2d(2, 4, 3), nn.AvgPool2d(2)),
+        nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(2, 4, 3)),
+    ],
+)
+def test_events_do_not_run_through_other_convolutions(synapse: nn.Module) -> None:
+    net = nn.Sequential(synapse, LIF(beta=0.8, init_hidden=True)).double()
+    x = events(3, 2, 128, 0.1, 0).view(3, 2, 2, 8, 8)
+    learner = ForwardLearner(net, RULES["default"](), engine="event")
+    with pytest.raises(ValueError, match="nor begins with a Conv2d"):
+        learner.update(x, labels_of(2, 0))
+    learner = ForwardLearner(net, RULES["default"]())
+    learner.update(x, labels_of(2, 0))
+    assert str(learner.engine_choice).startswith("chunked engine")
 
 
 @pytest.mark.parametrize("engine", ["event", "chunked"])

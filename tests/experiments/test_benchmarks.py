@@ -13,6 +13,7 @@ from torch import nn
 from spikeprop.experiments.benchmarks import __main__ as command
 from spikeprop.experiments.benchmarks import (
     cases,
+    convolutions,
     epochs,
     every_step,
     memory,
@@ -280,6 +281,26 @@ def test_updates_at_every_step_are_timed_beside_each_other(
         monkeypatch.setattr("sys.argv", ["every_step"])
         assert every_step.main() == 2
         assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_convolutions_of_events_are_timed_beside_dense_ones(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [
+        "--pixels", "9", "--outputs", "3", "--kernel", "3", "--steps", "4", "--batch", "2",
+        "--densities", "0.05", "--hidden", "5", "--rounds", "1",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["convolutions", *options])
+    assert convolutions.main() == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    for words in ("dense / events", "chunked engine / event engine", "every step", "5 %"):
+        assert words in printed
+    with pytest.raises(ValueError, match="kernel has to be at most 34"):
+        convolutions.ConvolutionConfig(kernel=35)
+    monkeypatch.setattr("sys.argv", ["convolutions", "--batch", "0"])
+    with pytest.raises(SystemExit):
+        convolutions.main()
+    assert "batch has to be at least 1, got 0" in capsys.readouterr().err
 
 
 def test_the_report_names_what_was_not_reached() -> None:

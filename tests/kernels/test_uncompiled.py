@@ -15,6 +15,7 @@ from spikeprop.evidence import Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.kernels import (
     adam,
+    convolution,
     cosine,
     deferred,
     every_step,
@@ -35,8 +36,8 @@ from spikeprop.rules import SigProp
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = (
-        adam, cosine, deferred, every_step, groups, lanes, live, meeting, neuron, recordings,
-        sparse, table,
+        adam, convolution, cosine, deferred, every_step, groups, lanes, live, meeting, neuron,
+        recordings, sparse, table,
     )  # fmt: skip
     for module in modules:
         for name, value in list(vars(module).items()):
@@ -117,5 +118,33 @@ def test_a_stream_in_plain_python(reset: str, signal: str, gain: float) -> None:
         assert learner.engine_choice.name == engine
         learner.flush()
         found.append([*learner.net.state_dict().values(), metrics.logits, metrics.loss])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("density", [0.02, 0.15])  # rows with hardly an event, and others
+def test_a_convolution_in_plain_python(every: int, density: float) -> None:
+    x = (torch.rand(5, 3, 2, 6, 7, generator=torch.Generator().manual_seed(1)) < density).double()
+    labels = torch.tensor([0, 1, 2])
+    torch.manual_seed(0)
+    start = nn.Sequential(
+        nn.Conv2d(2, 5, 3, stride=2, padding=1), LIF(beta=0.8, threshold=0.2, init_hidden=True)
+    ).double()
+    found = []
+    for engine in ("reference", "event"):
+        learner = ForwardLearner(
+            copy.deepcopy(start),
+            SigProp(3),
+            optimizer=partial(torch.optim.SGD, lr=0.05),
+            update_every=every,
+            engine=engine,
+        )
+        for _ in range(3):
+            learner.update(x, labels)
+        found.append([*learner.net.state_dict().values(), learner.logits(x)])
+    assert learner.engine_choice is not None
+    assert learner.engine_choice.engine.sparse == [True]  # type: ignore[union-attr]
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
