@@ -90,7 +90,7 @@ class PlainProgress(Callback):
 
     def __init__(self, epochs: int, console: Console | None = None) -> None:
         self.epochs = epochs
-        self.console = console or Console(soft_wrap=True, highlight=False)
+        self.console = console or Console(soft_wrap=True, highlight=False, markup=False)
 
     def on_epoch_end(self, learner: ForwardLearner, result: EpochResult) -> None:
         """Print the epoch's line."""

@@ -9,5 +9,5 @@ __all__ = ["table_console"]
 
 def table_console(width: int) -> Console:
     """Return the console; in a pipe, which has no width to fit into, one of ``width`` columns."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=width)
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=width)

@@ -70,7 +70,7 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
         After SIGTERM or Ctrl-C, once a checkpoint is written.
     """
     ranks = Ranks.present()
-    console = console or Console(soft_wrap=True, highlight=False)
+    console = console or Console(soft_wrap=True, highlight=False, markup=False)
     with Stopping() as stopping:
         if ranks is not None and not ranks.first:
             return follow(ranks, stopping, config.data_dir)

@@ -164,7 +164,7 @@ def run(config: DemoConfig, console: Console | None = None) -> None:
     console
         Where to draw; standard output if not given.
     """
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, markup=False)
     if config.threads > 0:
         torch.set_num_threads(config.threads)
     start = time.perf_counter()

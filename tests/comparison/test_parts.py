@@ -23,7 +23,7 @@ from spikeprop.comparison.cost import Cost
 from spikeprop.comparison.figures import _draw, write_figures
 from spikeprop.comparison.rows import Row, make_rows
 from spikeprop.comparison.search import defaults, prepare, search, space_of
-from spikeprop.comparison.tables import cells_of, write_tables
+from spikeprop.comparison.tables import cells_of, print_table, write_tables
 from spikeprop.comparison.work import Pair, _cell
 from spikeprop.evidence import Leaky, RunningMean
 from spikeprop.neurons import LIF, Delay
@@ -284,6 +284,11 @@ def test_tables_and_figures_show_the_rows(tmp_path: Path) -> None:
     (figure,) = write_figures(rows, tmp_path)
     assert figure.read_bytes()[:4] == b"\x89PNG"
     assert write_figures([row for row in rows if row.failure], tmp_path) == []
+
+
+def test_the_terminal_shows_what_a_variant_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([replace(_rows()[0], rule="sigprop[signal=learned,lr=2e-3]")])
+    assert "sigprop[signal=learned,lr=2e-3]" in capsys.readouterr().out
 
 
 def test_names_in_a_figure_do_not_cover_each_other() -> None:
