@@ -34,6 +34,7 @@ def trained(net: nn.Module, n: int = 3, **options: Any) -> ForwardLearner:
     rule = options.pop("rule", SigProp(CLASSES))
     learner = ForwardLearner(net, rule, optimizer=options.pop("optimizer", adam), **options)
     x, labels = recordings()
+    x = x.to(next(net.parameters()).dtype)
     for _ in range(n):
         learner.update(x, labels)
     return learner
@@ -114,6 +115,21 @@ def test_every_block_changes_and_a_frozen_one_does_not() -> None:
     assert torch.equal(net[0].weight, before["0.weight"])
     assert not torch.equal(net[2].weight, before["2.weight"])
     assert [b.trained for b in learner.blocks] == [False, True]
+
+
+@pytest.mark.parametrize("signal", ["propagated", "learned", "projection"])
+@pytest.mark.parametrize("update_every", [1, 100])
+@pytest.mark.parametrize("engine", ["reference", "auto"])
+def test_a_block_learns_the_same_whatever_stands_behind_it(
+    signal: str, update_every: int, engine: str
+) -> None:
+    whole = network().double()
+    alone = copy.deepcopy(whole[:2])
+    for net in (whole, alone):
+        rule = SigProp(CLASSES, signal=signal)
+        trained(net, rule=rule, update_every=update_every, engine=engine)
+    for key, value in alone.state_dict().items():
+        torch.testing.assert_close(whole.state_dict()[key], value, rtol=0, atol=1e-10)
 
 
 def test_a_frozen_bias_stays_and_its_weight_learns() -> None:
