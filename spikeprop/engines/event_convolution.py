@@ -64,8 +64,9 @@ class EventConvolution(RowsProduct):
         return out
 
     def _add_inputs(self, x: Rows, backward: Backward) -> None:
-        delta = backward.rows.view(len(x.starts), self.n_rows, -1).numpy()
-        parts = self._parts(self.n_rows, delta[:, 0].size)
+        steps, size = len(x.starts), self.block.features.numel()
+        delta = backward.rows.view(steps, self.n_rows, size).numpy()
+        parts = self._parts(self.n_rows, steps * size)
         calls = [
             (*x, delta, self._taps, room, self._sum_of(worker), a, b)
             for worker, (room, a, b) in enumerate(parts)

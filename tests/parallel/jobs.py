@@ -57,6 +57,18 @@ def normed() -> nn.Module:
     ).double()
 
 
+def convolution() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 4, 6)),
+        nn.Conv2d(1, 4, 3, padding=1),
+        LIF(0.9, threshold=0.3, init_hidden=True),
+        nn.Flatten(),
+        nn.Linear(96, 16),
+        LIF(0.9, init_hidden=True),
+    ).double()
+
+
 def learning_beta() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
@@ -96,14 +108,18 @@ def learner_of(name: str) -> tuple[ForwardLearner, bool]:
     elif name == "signal":
         rule = SigProp(num_classes=CLASSES, signal="learned")
         options.update(engine="chunked", update_every=3)
+    elif name == "convolution":
+        net = convolution
+        options.update(engine="event", update_every=3)
     else:
         assert name == "reference", name
-    return ForwardLearner(net(), rule, **options), name in ("event", "once", "grouped")
+    sparse = name in ("event", "once", "grouped", "convolution")
+    return ForwardLearner(net(), rule, **options), sparse
 
 
 CASES = (
     "reference", "event", "chunked", "once", "grouped",
-    "dropout", "normed", "beta", "projection", "learned", "signal",
+    "dropout", "normed", "beta", "projection", "learned", "signal", "convolution",
 )  # fmt: skip
 
 
@@ -111,7 +127,7 @@ def learn(name: str, updates: int, uneven: bool = True) -> dict[str, Tensor]:
     """Train in float64 and return the weights; under a process group on this rank's part."""
     learner, sparse = learner_of(name)
     x, labels = recordings(n=48, steps=STEPS)
-    if name == "grouped":  # of denser input the first product is a dense one
+    if name in ("grouped", "convolution"):  # of denser input the first product is a dense one
         x = x * (torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.4)
     ranks = Ranks.present()
     for update in range(updates):
