@@ -57,28 +57,27 @@ class Link:
     @property
     def flat(self) -> bool:
         """Whether the synapse is a ``Linear`` that sees and gives plain vectors."""
-        return (
-            type(self.block.synapse) is nn.Linear
-            and all(isinstance(module, PASSED) for module in self.before)
-            and all(
-                module.delay.numel() in (1, self.block.synapse.weight.shape[1])
-                for module in self.delays
-            )
-            and all(isinstance(module, RESHAPING) for module, _ in self.block.chain)
-        )
+        synapse: Any = self.block.synapse
+        return type(synapse) is nn.Linear and self._takes_events(synapse.in_features)
 
     @property
     def gathers(self) -> bool:
         """Whether the synapse is a plain ``Conv2d`` that events can run through one by one."""
-        module: Any = self.block.synapse
+        synapse: Any = self.block.synapse
         inputs = self.block.sites[0].inputs
         return (
-            type(module) is nn.Conv2d
-            and module.groups == 1
-            and module.dilation == (1, 1)
+            type(synapse) is nn.Conv2d
+            and synapse.groups == 1
+            and synapse.dilation == (1, 1)
             and len(inputs) == 3
-            and all(isinstance(module, PASSED) for module in self.before)
-            and all(module.delay.numel() in (1, inputs.numel()) for module in self.delays)
+            and self._takes_events(inputs.numel())
+        )
+
+    def _takes_events(self, inputs: int) -> bool:
+        """Tell whether events come to the synapse, and currents to the neuron, in their places."""
+        return (
+            all(isinstance(module, PASSED) for module in self.before)
+            and all(module.delay.numel() in (1, inputs) for module in self.delays)
             and all(isinstance(module, RESHAPING) for module, _ in self.block.chain)
         )
 

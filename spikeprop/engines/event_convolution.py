@@ -75,7 +75,7 @@ class EventConvolution(RowsProduct):
 
     def _add(self, delta: Tensor, k: int) -> None:
         traces, delta_rows = self._traces()[k].numpy(), delta.contiguous().numpy()
-        fixed = (traces, delta_rows, self._taps, tuple(self.module.padding))
+        fixed = (traces, delta_rows, self._taps)
         parts = self._parts(self.n_rows, traces.shape[1])
         calls = [
             (*fixed, room, self._sum_of(worker), a, b) for worker, (room, a, b) in enumerate(parts)
@@ -124,7 +124,7 @@ def _taps(
 ) -> Taps:
     reach = [_reach(*numbers) for numbers in zip(size, kernel, stride, padding, strict=True)]
     (rows, down), (columns, across) = reach
-    return Taps(rows, columns, kernel, stride, (down, across), outputs, wide)
+    return Taps(rows, columns, kernel, stride, padding, (down, across), outputs, wide)
 
 
 def _reach(size: int, kernel: int, stride: int, padding: int) -> tuple[NDArray[np.int64], int]:

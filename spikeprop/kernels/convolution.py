@@ -28,7 +28,7 @@ class Taps(NamedTuple):
     rows, columns : ndarray of int64, shape (3, H), (3, W)
         For each row (column) of the input: the last row of places that sees it, how many do, and
         the kernel's row at the last. The place before sees it a stride further into the kernel.
-    kernel, stride, places : tuple of int
+    kernel, stride, padding, places : tuple of int
         Rows and columns of each.
     outputs : int
         Channels that come out.
@@ -40,6 +40,7 @@ class Taps(NamedTuple):
     columns: Array
     kernel: tuple[int, int]
     stride: tuple[int, int]
+    padding: tuple[int, int]
     places: tuple[int, int]
     outputs: int
     wide: int
@@ -64,7 +65,6 @@ def convolve(
     ``bias`` is ``(wide,)``, ``room`` ``(places * wide,)``.
     """
     places, wide = taps.places[0] * taps.places[1], taps.wide
-    one = out.dtype.type(1)
     for step in range(starts.shape[0]):
         for r in range(first_row, last_row):
             row, begin, end = out[step, r], starts[step, r], ends[step, r]
@@ -77,20 +77,8 @@ def convolve(
                 for p in range(places):
                     for n in range(0, wide, lanes(room)):
                         store(room, p * wide + n, load(bias, n))
-            for i in range(begin, end):
-                v = values[i] if values.size > 0 else one
-                place, tap, y_count, x_count = find(channels[i], taps)
-                for j in range(y_count):
-                    p = place - j * taps.places[1]
-                    w = (tap + j * taps.stride[0] * taps.kernel[1]) * wide
-                    for _ in range(x_count):
-                        if few:
-                            for o in range(taps.outputs):
-                                row[o * places + p] += v * weights[w + o]
-                        else:
-                            add_vectors(room, p * wide, weights, w, v, wide)
-                        p -= 1
-                        w += taps.stride[1] * wide
+            at_places = row if few else room
+            meet(channels, values, begin, end, taps, few, at_places, weights, True)
             if not few:
                 for o in range(taps.outputs):
                     for p in range(places):
@@ -114,28 +102,67 @@ def sum_taps(
 
     Row ``(l, r)`` has row ``r`` of ``delta[l]`` ``(L, rows, outputs * places)``.
     """
-    places, wide = taps.places[0] * taps.places[1], taps.wide
-    one = out.dtype.type(1)
     for step in range(starts.shape[0]):
         for r in range(first_row, last_row):
             row, begin, end = delta[step, r], starts[step, r], ends[step, r]
             few = is_few(end - begin, taps)
             if not few:
                 turn(row, taps, room)
-            for i in range(begin, end):
-                v = values[i] if values.size > 0 else one
-                place, tap, y_count, x_count = find(channels[i], taps)
-                for j in range(y_count):
-                    p = place - j * taps.places[1]
-                    w = (tap + j * taps.stride[0] * taps.kernel[1]) * wide
-                    for _ in range(x_count):
-                        if few:
-                            for o in range(taps.outputs):
-                                out[w + o] += v * row[o * places + p]
-                        else:
-                            add_vectors(out, w, room, p * wide, v, wide)
-                        p -= 1
-                        w += taps.stride[1] * wide
+            at_places = row if few else room
+            meet(channels, values, begin, end, taps, few, at_places, out, False)
+
+
+@kernel
+def meet(
+    channels: Array,
+    values: Array,
+    begin: int,
+    end: int,
+    taps: Taps,
+    few: bool,
+    at_places: Array,
+    at_taps: Array,
+    forward: bool,
+) -> None:
+    """Let events carry the taps to the places that see them, or back what is at the places.
+
+    Parameters
+    ----------
+    channels, values : ndarray
+        The events ``begin`` to ``end`` (exclusive) of a row.
+    begin, end : int
+        See above.
+    taps : Taps
+        Which places see an event.
+    few : bool
+        Whether ``at_places`` is a row ``(outputs, places)``, or a turned one ``(places, wide)``.
+    at_places, at_taps : ndarray
+        The one is added to, multiples of the other.
+    forward : bool
+        Whether that is ``at_places``.
+    """
+    places, wide = taps.places[0] * taps.places[1], taps.wide
+    one = at_taps.dtype.type(1)
+    for i in range(begin, end):
+        v = values[i] if values.size > 0 else one
+        place, tap, y_count, x_count = find(channels[i], taps)
+        for j in range(y_count):
+            p = place - j * taps.places[1]
+            w = (tap + j * taps.stride[0] * taps.kernel[1]) * wide
+            for _ in range(x_count):
+                if not few:
+                    if forward:
+                        add_vectors(at_places, p * wide, at_taps, w, v, wide)
+                    else:
+                        add_vectors(at_taps, w, at_places, p * wide, v, wide)
+                elif forward:
+                    for o in range(taps.outputs):
+                        at_places[o * places + p] += v * at_taps[w + o]
+                else:
+                    for o in range(taps.outputs):
+                        at_taps[w + o] += v * at_places[o * places + p]
+                p -= 1
+                w += taps.stride[1] * wide
 
 
 @kernel
@@ -143,7 +170,6 @@ def correlate(
     traces: Array,
     delta: Array,
     taps: Taps,
-    padding: tuple[int, int],
     room: Array,
     out: Array,
     first_row: int,
@@ -162,10 +188,10 @@ def correlate(
         trace = traces[r]
         for c in range(trace.size // (rows * columns)):
             for ky in range(taps.kernel[0]):
-                top = ky - padding[0]
+                top = ky - taps.padding[0]
                 y_first, y_last = inside(top, taps.stride[0], rows, taps.places[0])
                 for kx in range(taps.kernel[1]):
-                    left = kx - padding[1]
+                    left = kx - taps.padding[1]
                     x_first, x_last = inside(left, taps.stride[1], columns, across)
                     w = ((c * taps.kernel[0] + ky) * taps.kernel[1] + kx) * wide
                     for n in range(0, wide, count):
