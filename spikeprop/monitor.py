@@ -25,6 +25,7 @@ from torch import Tensor
 
 from spikeprop.datasets.files import write_text
 from spikeprop.fit import Callback, EpochResult, Part
+from spikeprop.terminal import text_console
 
 if TYPE_CHECKING:
     from spikeprop.learner import ForwardLearner
@@ -90,7 +91,7 @@ class PlainProgress(Callback):
 
     def __init__(self, epochs: int, console: Console | None = None) -> None:
         self.epochs = epochs
-        self.console = console or Console(soft_wrap=True, highlight=False, markup=False)
+        self.console = console or text_console(soft_wrap=True)
 
     def on_epoch_end(self, learner: ForwardLearner, result: EpochResult) -> None:
         """Print the epoch's line."""

@@ -29,6 +29,7 @@ from spikeprop.resuming import Progress, go_on
 from spikeprop.rules.base import ONCE
 from spikeprop.runs import RunFolder
 from spikeprop.stopping import Stopping
+from spikeprop.terminal import text_console
 
 __all__ = ["count_backward_passes", "peak_memory_mib", "train"]
 
@@ -70,7 +71,7 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
         After SIGTERM or Ctrl-C, once a checkpoint is written.
     """
     ranks = Ranks.present()
-    console = console or Console(soft_wrap=True, highlight=False, markup=False)
+    console = console or text_console(soft_wrap=True)
     with Stopping() as stopping:
         if ranks is not None and not ranks.first:
             return follow(ranks, stopping, config.data_dir)

@@ -25,6 +25,7 @@ from spikeprop.demo.drawing import bar, blocks, braille, evidence_lines, letters
 from spikeprop.fit import Callback, EpochResult
 from spikeprop.learner import ForwardLearner, Metrics
 from spikeprop.report.behaviour import evidence_over_time
+from spikeprop.terminal import text_console
 from spikeprop.train import count_backward_passes
 
 __all__ = ["Show", "run"]
@@ -164,7 +165,7 @@ def run(config: DemoConfig, console: Console | None = None) -> None:
     console
         Where to draw; standard output if not given.
     """
-    console = console or Console(highlight=False, markup=False)
+    console = console or text_console()
     if config.threads > 0:
         torch.set_num_threads(config.threads)
     start = time.perf_counter()

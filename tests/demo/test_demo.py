@@ -86,7 +86,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         return real(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ForwardLearner, "update", update)
-    monkeypatch.setattr(show, "Console", lambda **options: console)
+    monkeypatch.setattr(show, "text_console", lambda **options: console)
     assert cli.main(["demo", "--quick"]) == cli.INTERRUPTED
     assert written(console).rindex("\x1b[?25h") > written(console).rindex("\x1b[?25l")
     assert capsys.readouterr().err == "spikeprop: interrupted\n"
