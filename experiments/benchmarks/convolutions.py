@@ -33,8 +33,8 @@ from spikeprop.evidence import Leaky
 from spikeprop.experiments.benchmarks.report import table
 from spikeprop.experiments.benchmarks.timing import interleave, use_threads
 from spikeprop.learner import ForwardLearner
-from spikeprop.neurons import LIF
 from spikeprop.rules import BPTT, Rule, SigProp
+from spikeprop.shapes import build_shape
 
 __all__ = ["ConvolutionConfig", "main", "measure", "measure_training"]
 
@@ -81,17 +81,16 @@ class ConvolutionConfig:
 def measure(config: ConvolutionConfig, density: float) -> dict[str, dict[str, float]]:
     """Return seconds of a batch of both products, for updates once a batch and at every step."""
     torch.manual_seed(0)
-    net = _convolution(config)
-    features = (2, config.pixels, config.pixels)
-    link = chain_of(net, find_blocks(net, torch.zeros(2, *features), whole_sequence=False))[0]
-    x = _drawn(config, density)
+    net, x = _network(config), _drawn(config, density)
+    link = chain_of(net, find_blocks(net, x[0, :2], whole_sequence=False))[0]
+    batch = as_events(x)
     delta = torch.randn(config.steps, config.batch, link.block.features.numel())
     events = EventConvolution(link, config.batch, 1, Buffers(), learns=True)
     dense = DenseProduct(link, config.batch, 1, learns=True)
     found = {}
     for name, length in _updates(config):
         spans = [(first, first + length) for first in range(0, config.steps, length)]
-        by_events = [Rows.of_window(as_events(x), *span, x.dtype) for span in spans]
+        by_events = [Rows.of_window(batch, *span, x.dtype) for span in spans]
         works = {
             "events": partial(_learn, events, by_events, delta, length),
             "dense": partial(_learn, dense, [x[a:b] for a, b in spans], delta, length),
@@ -106,13 +105,7 @@ def measure_training(config: ConvolutionConfig, density: float) -> dict[str, dic
     torch.manual_seed(0)
     x = EventBatch.from_dense(_drawn(config, density))
     label = torch.randint(CLASSES, (config.batch,))
-    places = (config.pixels + 2 * (config.kernel // 2) - config.kernel) // config.stride + 1
-    net = nn.Sequential(
-        _convolution(config),
-        nn.Flatten(),
-        nn.Linear(config.outputs * places**2, config.hidden),
-        LIF(BETA, init_hidden=True),
-    )
+    net = _network(config)
     found = {}
     for name, length in _updates(config):
 
@@ -139,9 +132,9 @@ def measure_training(config: ConvolutionConfig, density: float) -> dict[str, dic
     return found
 
 
-def _convolution(config: ConvolutionConfig) -> nn.Sequential:
-    shape = (2, config.outputs, config.kernel, config.stride, config.kernel // 2)
-    return nn.Sequential(nn.Conv2d(*shape), LIF(BETA, init_hidden=True))
+def _network(config: ConvolutionConfig) -> nn.Sequential:
+    word = f"conv:{config.outputs}k{config.kernel}s{config.stride}:{config.hidden}"
+    return build_shape(word, (2, config.pixels, config.pixels), beta=BETA, dropout=0.0, seed=0)
 
 
 def _drawn(config: ConvolutionConfig, density: float) -> Tensor:
