@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -133,7 +134,7 @@ class CompiledAdam:
             assert parameter.grad.stride() == parameter.stride(), "gradients lie as parameters do"
             gradient = _flat(parameter.grad).numpy()
             numbers = moments.begin()
-            arrays = (moments.weights, moments.first, moments.second, gradient)
+            arrays = (gradient[None], _ONE, moments.weights, moments.first, moments.second)
             parts = spans(gradient.size, threads, least=1 << 14)
             share(adam.step, [(*arrays, *numbers, a, b) for a, b in parts], threads)
 
@@ -153,18 +154,10 @@ class CompiledAdam:
         raise ValueError("the optimiser does not have this parameter")
 
     def arguments(self, weight: Tensor) -> tuple[Any, ...]:
-        """Begin a step of a weight that lies input-major.
-
-        Returns
-        -------
-        tuple
-            What :func:`spikeprop.kernels.adam.step_products` wants of the optimiser.
-        """
-        shape = weight.t().shape
+        """Begin a step of a weight; return it and its moments, flat, and the step's numbers."""
         for parameter, moments in self._moments:
             if parameter is weight:
-                arrays = (moments.weights, moments.first, moments.second)
-                return (*(array.reshape(shape) for array in arrays), *moments.begin())
+                return (moments.weights, moments.first, moments.second, *moments.begin())
         raise ValueError("the optimiser does not have this weight")
 
 
@@ -230,6 +223,7 @@ class DeviceAdam:
 
 
 _TYPES = (torch.float32, torch.float64)
+_ONE = np.zeros(1, np.int64)
 
 
 def _is_dense(tensor: Tensor) -> bool:

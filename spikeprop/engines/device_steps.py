@@ -20,7 +20,7 @@ from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.filters import as_tensor, weights_of
 from spikeprop.engines.plain_steps import Batch, Engine
 from spikeprop.engines.replays import RECORDED_ON, Replays
-from spikeprop.engines.signal_rows import put_signals
+from spikeprop.engines.signal_rows import put_signals, signals_of
 from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.losses import directions
 
@@ -65,8 +65,9 @@ class DeviceBlock(ABC):
         steps, count = len(x), scan.n_recordings
         currents = self.take("currents", (steps, scan.n_rows, scan.size))
         self.drive(x, currents)
-        if self.index == 0:
-            put_signals(rule, self._engine.tensors, first, currents[:, count:])
+        if self.index == 0 and scan.n_rows > count:
+            signals = signals_of(rule, self._engine.tensors, first, steps)
+            put_signals(signals, currents[:, count:])
         weights = weights_of(self._filters, first + 1, steps)
         passing = self.take("passing", weights.shape)
         passing.copy_(as_tensor(weights, passing))

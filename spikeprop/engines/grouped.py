@@ -10,8 +10,10 @@
                 its spikes are the next block's input
             with the last group an optimiser step
 
-With several threads each is a worker that takes its own recordings through all blocks, and they
-meet at the end of the window: to meet for every product would cost more than they share.
+With several threads each is a worker, who takes some signals and then some recordings of its own
+through all blocks, and turns what recordings say to its signals into their gradient. Workers meet
+where one needs what the others have made: after the signals, after the recordings, and for the
+optimiser's step. To meet for every product would cost more than they share.
 
 Where the loss of a recording depends on no other (:meth:`spikeprop.rules.LocalRule.comparison`) a
 batch need not go through time in step. Few recordings and many steps make as many rows in the cache
@@ -22,7 +24,6 @@ is a dense product. Memory holds one group, and of class signals one window.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,18 +36,17 @@ from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.filters import Advance, advance_over, weights_of
 from spikeprop.engines.passage import BlockRecord
-from spikeprop.engines.products import Backward, Product, Sorted, SparseProduct
+from spikeprop.engines.products import Backward, Product, SparseProduct
 from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer, Sharing
-from spikeprop.engines.signal_rows import put_signals
+from spikeprop.engines.signal_rows import put_signals, signals_of
 from spikeprop.evidence import Evidence
-from spikeprop.kernels import cosine, groups, recordings, share, spans, worth
+from spikeprop.kernels import adam, cosine, groups, recordings, share, spans
 from spikeprop.kernels.lanes import WIDE
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
 from spikeprop.rules import LocalRule
-from spikeprop.threads import kernel_threads
 
 __all__ = ["GroupedRun"]
 
@@ -58,6 +58,9 @@ GROUP_ROWS = 2240
 #: Rows (steps times signals) that are kept of class signals, of each block: what a window of a long
 #: sequence carries to the next costs a dense product, and the more rows the fewer of these.
 SIGNAL_ROWS = 1024
+#: Worker, and the first and (exclusive) last of the signals that it takes.
+Part = tuple[int, int, int]
+
 #: Processes that split a batch divide the products of class signals among them if these have so
 #: many numbers, and so many events a row: else two messages cost more.
 DIVIDED_NUMBERS, DIVIDED_EVENTS = 1 << 17, 100
@@ -128,6 +131,11 @@ class _Block:
             self.vectors = np.empty(fixed.shape, kind)
             cosine.directions(fixed, self.vectors, compare.smallest)
 
+    @property
+    def waits(self) -> bool:
+        """Whether a window leaves it something to learn once all recordings are through."""
+        return self.learns and (self.answers or self.product.started)
+
     def _take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
         return self._buffers.take(name, shape, dtype or self._dtype)
 
@@ -149,15 +157,21 @@ class _Block:
         self._passes = [bool(weights[0, 0] != 1.0)]
         self._p = self._take(f"p.{self.index}", (learning, self.size))
         self._q = self._take(f"q.{self.index}", (1, learning, self.size))
-        # Of every worker; the totals also of threads that answer signals.
-        self._total = np.zeros((max(workers, kernel_threads()), self.size), self.logits.dtype)
+        self._total = np.zeros((workers, self.size), self.logits.dtype)
         self._counts = np.zeros((workers, self.size), np.int64)
-        answering = (workers if self.answers else 0, steps, self.signals, self.size)
-        self._answers = self._take(f"answers.{self.index}", answering).zero_().numpy()
-        self._along = np.zeros((workers, steps, self.signals), self.logits.dtype)
+        if not self.signals:
+            return
+        sent = (steps, self.signals, self.size)
+        self.vectors = self._take(f"sent.directions.{self.index}", sent).numpy()
+        self._lengths = np.empty(sent[:2], self.logits.dtype)
+        self._sent = self._spikes(f"sent.spikes.{self.index}", self.signals, steps)
+        self._below: list[Rows | None] = [None] * workers
+        answering = (workers if self.answers else 0, *sent)
+        self._answers = self._take(f"answers.{self.index}", answering).numpy()
+        self._along = np.empty((workers, *sent[:2]), self.logits.dtype)
 
     def _currents(self, worker: int, rows: int, steps: int) -> Tensor:
-        """Return room for currents ``(rows, steps, N or more)``; signals take the first worker's.
+        """Return a worker's room for currents ``(rows, steps, N or more)``.
 
         Rows are no power of two apart: those would share a few sets of a cache.
         """
@@ -168,33 +182,33 @@ class _Block:
         spikes = self._take(name, (rows * steps * self.size,), torch.int32).numpy()
         return spikes, np.empty((rows, steps), np.int64), np.empty((rows, steps), np.int64)
 
-    def send(self, below: Rows | None, put: Callable[[Tensor], None], weights: Array) -> Rows:
-        """Run the class signals; ``put`` fills their currents ``(L, C, N)`` in the first block."""
-        steps, n, signals = weights.shape[1], self.scan.n_recordings, self.signals
-        x = self._currents(0, signals, steps)
-        if below is not None:
-            below = self.product.arrive_in_group(below, n, self._first_step, -1)
+    def send(
+        self, below: Rows | None, put: Callable[[Tensor], None], weights: Array, own: Part
+    ) -> Rows:
+        """Run a worker's class signals, ``below`` their rows; ``put`` fills currents ``(L, C, N)``.
+
+        That is in the first block, to which nothing is below.
+        """
+        steps, n, (worker, first, last) = weights.shape[1], self.scan.n_recordings, own
+        x = self._currents(worker, last - first, steps)
         if below is None:
             put(x[:, :, : self.size].transpose(0, 1))
         else:
+            below = self.product.arrive_in_group(below, n + first, self._first_step, -1 - worker)
             self._divided = self._divide(below)
             mine = self._mine(below)
-            self.product.fill(_some(below, mine), x[mine])
+            self.product.fill(_some(below, mine), x[mine], worker)
             if self._divided is not None:
                 self._divided.spread(x)
-        self._below = below
-        shape = (steps, signals, self.size)
-        self.vectors = self._take(f"sent.directions.{self.index}", shape).numpy()
-        self._lengths = np.empty(shape[:2], self.logits.dtype)
-        spikes, starts, ends = self._spikes(f"sent.spikes.{self.index}", signals, steps)
-        arguments = (
-            x.numpy(), *self._neurons(weights, n, n + signals), spikes, starts, ends,
-            self.compare.smallest, self.vectors, self._lengths,
+        self._below[worker] = below
+        self._answers[worker:][:1] = 0
+        self._along[worker] = 0
+        spikes, starts, ends = self._sent
+        recordings.send_signals(
+            x.numpy(), *self._neurons(weights, n, n + self.signals), spikes, starts, ends,
+            self.compare.smallest, self.vectors, self._lengths, first, last,
         )  # fmt: skip
-        threads = kernel_threads()
-        parts = spans(signals, threads, worth(self.size * steps))
-        share(recordings.send_signals, [(*arguments, a, b) for a, b in parts], threads)
-        return Rows(starts, ends, spikes, self.logits[:0, 0])
+        return Rows(starts[first:last], ends[first:last], spikes, self.logits[:0, 0])
 
     def _divide(self, below: Rows) -> Sharing | None:
         """Return the processes that each make some of the signals' products, if that pays."""
@@ -259,54 +273,66 @@ class _Block:
         answers = self._answers[worker] if self.answers else self._answers.reshape(0, 0, 0)
         return (*common, answers, self._along[worker], 0, last - first)
 
-    def finish(self, weights: Array, advance: Advance, span: Step) -> None:
-        """End a window: signals, bias, and the optimiser's step."""
-        self.scan.counts += self._counts.sum(axis=0)
+    def answer(
+        self, weights: Array, advance: Advance, span: Step, own: Part, rows: tuple[int, int]
+    ) -> None:
+        """Learn from a worker's signals, and from what its recordings ``rows`` carried here.
+
+        After all recordings, of all workers.
+        """
         if not self.learns:
             return
-        events, table = self.product.no_events(), self._currents(0, 0, 0).flatten(0, 1)
-        if self.answers:
-            events, table = self._answer(weights)
+        worker, first, last = own
+        n, learned = self.scan.n_recordings, [slice(*rows)]
+        if self.answers and last > first:
+            self._answer(weights, own)
+            learned.append(slice(n + first, n + last))
             if span.goes_on:
-                assert self._below is not None, "the first block's signals teach it nothing"
-                self.product.carry_rows(self._below, advance, self.scan.n_recordings)
-        self.product.learn_carried(self._backward())
-        at_once = self._at_once(span)
-        self.product.add(events, table.numpy()[None], at_once)
+                below = self._below[worker]
+                assert below is not None, "the first block's signals teach it nothing"
+                self.product.carry_rows(below, advance, n + first)
+        self.product.learn_rows(self._backward(), learned, worker)
+
+    def _answer(self, weights: Array, own: Part) -> None:
+        """Make a worker's signals' modulators, and add the gradient that they are for."""
+        steps, n, (worker, first, last) = weights.shape[1], self.scan.n_recordings, own
+        x, below = self._currents(worker, last - first, steps), self._below[worker]
+        assert below is not None, "the first block's signals teach it nothing"
+        recordings.answer_signals(
+            self.vectors, self._lengths, self._answers, self._along, x.numpy(), weights,
+            self.scan.membrane.beta, self._q[0, n:].numpy(), self._p[n:].numpy(),
+            self._total[worker], first, last,
+        )  # fmt: skip
+        if self._divided is not None:
+            self._divided.collect(x)
+        mine = self._mine(below)
+        below = _some(below, mine)
+        lists = self.product.room_to_sort(below, below.events, worker)
+        groups.teach(
+            (below.starts, below.ends, below.channels, below.values), x[mine].numpy(),
+            (lists.pointers, lists.rows, lists.values), *self.product.sum_of(worker),
+        )  # fmt: skip
+
+    def finish(self, advance: Advance, span: Step) -> list[tuple[Any, ...]]:
+        """End a window; return the calls that step on the weights, if an update ends it."""
+        self.scan.counts += self._counts.sum(axis=0)
+        if not self.learns:
+            return []
         if self.product.bias_gradient is not None:
             total = torch.from_numpy(self._total.sum(axis=0))
             self.product.learn_bias(total, self._backward())
         if span.goes_on:
             self.product.swap(advance)
             self.product.started = True
-        if at_once is not None:
-            if self.product.bias_gradient is not None:
-                self.product.module.bias.grad = self.product.bias_gradient
-            at_once.step(but=self.product.module.weight)
-            self.product.clear_gradients()
-        elif span.full:
-            self.stage.step()
-
-    def _answer(self, weights: Array) -> tuple[Sorted, Tensor]:
-        """Make the signals' modulators, and return the events that they are for, and them."""
-        steps, n, signals = weights.shape[1], self.scan.n_recordings, self.signals
-        x = self._currents(0, signals, steps)
-        threads = kernel_threads()
-        parts = spans(signals, threads, worth(self.size * steps))
-        arguments = (
-            self.vectors, self._lengths, self._answers, self._along, x.numpy(), weights,
-            self.scan.membrane.beta, self._q[0, n:].numpy(), self._p[n:].numpy(),
-        )  # fmt: skip
-        calls = [
-            (*arguments, total, a, b) for total, (a, b) in zip(self._total, parts, strict=False)
-        ]
-        share(recordings.answer_signals, calls, threads)
-        assert self._below is not None, "the first block's signals teach it nothing"
-        if self._divided is not None:
-            self._divided.collect(x)
-        mine = self._mine(self._below)
-        events = _flat(_some(self._below, mine))
-        return self.product.sort(events, events.starts.size), x[mine].flatten(0, 1)
+        at_once = self._at_once(span)
+        if at_once is None:
+            if span.full:
+                self.stage.step()
+            return []
+        if self.product.bias_gradient is not None:
+            self.product.module.bias.grad = self.product.bias_gradient
+        at_once.step(but=self.product.module.weight)
+        return self.product.step_sums(at_once, self.workers)
 
     def _at_once(self, span: Step) -> CompiledAdam | None:
         """Return the optimiser, if it can step on a gradient while that is being summed."""
@@ -371,6 +397,12 @@ class GroupedRun:
             _Block(stage, compare, labels.numpy(), classes, len(self._ranges), buffers, dtype)
             for stage, compare in zip(stages, comparisons, strict=True)
         ]
+        shared = any(isinstance(stage.optimizer, SharedOptimizer) for stage in stages)
+        # What processes divide among them, their first workers exchange.
+        parts = spans(self.signals, 1 if shared else len(self._ranges))
+        none = (self.signals, self.signals)
+        padded = [*parts, *[none] * (len(self._ranges) - len(parts))]
+        self._parts: list[Part] = [(k, first, last) for k, (first, last) in enumerate(padded)]
 
     def most_steps(self) -> int:
         """Return how many time steps a window of a sequence may have."""
@@ -385,13 +417,15 @@ class GroupedRun:
         """Learn from all recordings, window by window."""
         for span in windows:
             self.begin(span)
-            if self.signals:
-                self.send(None)
-            calls = [(x, worker) for worker in range(len(self._ranges))]
-            share(self._work, calls, len(calls))
-            if len(calls) > 1:
+            self._meet(self._send, self._parts if self.signals else [])
+            self._meet(self._work, [(x, worker) for worker in range(len(self._ranges))])
+            if len(self._ranges) > 1:
                 self._finish(self._blocks)
         self.report()
+
+    @staticmethod
+    def _meet(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
+        share(work, calls, len(calls))
 
     def _work(self, x: EventBatch, worker: int) -> None:
         for group in self.groups(worker):
@@ -403,17 +437,26 @@ class GroupedRun:
         self._span, steps = span, span.last - span.first
         self._weights = weights_of(self._filters, span.first + 1, steps)
         self._advances = [advance_over(b.stage.beta, self._weights) for b in self._blocks]
+        if self.signals:
+            self._entering = signals_of(self._rule, self._tensors, span.first, steps)
         for block in self._blocks:
             block.begin(span.first, self._weights)
             if span.goes_on and block.learns:
                 block.product.prepare_to_carry()
 
-    @torch.no_grad()
     def send(self, below: Rows | None) -> Rows:
         """Run the window's class signals; ``below`` are their spikes, None in the first block."""
-        put = partial(put_signals, self._rule, self._tensors, self._span.first)
+        return self._send(0, 0, self.signals, below)
+
+    @torch.no_grad()
+    def _send(self, worker: int, first: int, last: int, below: Rows | None = None) -> Rows:
+        own = (worker, first, last)
+
+        def put(currents: Tensor) -> None:
+            put_signals([signal[first:last] for signal in self._entering], currents)
+
         for block in self._blocks:
-            below = block.send(below, put, self._weights)
+            below = block.send(below, put, self._weights, own)
         assert below is not None, "there are blocks"
         return below
 
@@ -446,8 +489,20 @@ class GroupedRun:
 
     @torch.no_grad()
     def _finish(self, blocks: list[_Block]) -> None:
+        """End the window for some blocks: the signals' part, and the optimisers' steps."""
+        if any(block.waits for block in blocks):
+            self._meet(self._answer, [(blocks, part) for part in self._parts])
+        steps = [block.finish(self._advance(block), self._span) for block in blocks]
+        self._meet(_step, list(zip(*[own for own in steps if own], strict=True)))
+
+    @torch.no_grad()
+    def _answer(self, blocks: list[_Block], own: Part) -> None:
         for block in blocks:
-            block.finish(self._weights, self._advances[self._blocks.index(block)], self._span)
+            advance = self._advance(block)
+            block.answer(self._weights, advance, self._span, own, self._ranges[own[0]])
+
+    def _advance(self, block: _Block) -> Advance:
+        return self._advances[self._blocks.index(block)]
 
     @torch.no_grad()
     def report(self) -> None:
@@ -461,6 +516,7 @@ def _some(x: Rows, which: slice) -> Rows:
     return x._replace(starts=x.starts[which], ends=x.ends[which])
 
 
-def _flat(x: Rows) -> Rows:
-    """Return rows ``(A, B)`` as ``(1, A * B)``."""
-    return x._replace(starts=x.starts.reshape(1, -1), ends=x.ends.reshape(1, -1))
+def _step(*calls: tuple[Any, ...]) -> None:
+    """Make a worker's part of the blocks' steps."""
+    for arguments in calls:
+        adam.step(*arguments)

@@ -12,6 +12,8 @@ every time step"). A window of one step is one product with the ``e_k`` of that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +27,7 @@ from spikeprop.engines.delays import DenseDelay, SparseDelay, delays_of
 from spikeprop.engines.filters import Advance, as_tensor
 from spikeprop.engines.pools import Pool
 from spikeprop.engines.rows import Rows
-from spikeprop.kernels import adam, share, spans, sparse, worth
+from spikeprop.kernels import share, spans, sparse, worth
 from spikeprop.neurons import Delay
 from spikeprop.synapses import Synapse, pull_back, synapse_of
 from spikeprop.threads import kernel_threads
@@ -341,11 +343,11 @@ class RowsProduct(Product):
     def share_among(self, workers: int) -> None:
         """Prepare for so many workers at a time, before anything is learned.
 
-        Each has its own recordings, and so its own delay lines; those of class signals are worker
-        -1's.
+        Each has its own recordings, and so its own delay lines, and others for its class signals:
+        worker k's are those of -1 - k.
         """
         if self._steps is not None:
-            self._delays = {worker: SparseDelay(self._steps) for worker in range(-1, workers)}
+            self._delays = {worker: SparseDelay(self._steps) for worker in range(-workers, workers)}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -418,11 +420,11 @@ class SparseProduct(RowsProduct):
         out = self._buffers.take(
             f"currents.{self.block.index}", (steps, rows, self.outputs), self.dtype
         )
-        self.fill(x, out)
+        self._gather(x, out)
         return out
 
-    def fill(self, x: Rows, out: Tensor) -> None:
-        """Gather the weights of rows ``(A, B)`` into ``out`` ``(A, B or more, N or more)``."""
+    def _gather(self, x: Rows, out: Tensor) -> None:
+        """Gather the weights of rows ``(A, B)`` into ``out`` ``(A, B or more, N)``."""
         groups, listed = x.starts.shape
         weights, _, bias = self.synapse(x, 0)
         target, threads = out.numpy(), kernel_threads()
@@ -442,6 +444,12 @@ class SparseProduct(RowsProduct):
                 for a, b in spans(listed, threads, worth(groups * self.outputs))
             ]
         share(sparse.gather_tiles, calls, threads)
+
+    def fill(self, x: Rows, out: Tensor, worker: int) -> None:
+        """Gather the weights of a worker's rows ``(A, B)`` into ``out`` ``(A, B, N or more)``."""
+        sparse.gather_tiles(
+            *x, *self.synapse(x, worker), out.numpy(), 0, x.starts.shape[1], 0, self.outputs
+        )
 
     def synapse(self, x: Rows, worker: int) -> tuple[Any, Any, Any]:
         """Return weights, room for a tile of them if that pays, and bias, for compiled code.
@@ -497,42 +505,40 @@ class SparseProduct(RowsProduct):
         self._carried, self._after = self._after, self._carried
         self.carry_bias(advance)
 
-    def learn_carried(self, backward: Backward) -> None:
-        """Add the part of a window's gradient that comes from before the window, in one product."""
+    def learn_rows(self, backward: Backward, rows: Sequence[slice], worker: int) -> None:
+        """Do as :meth:`learn_carried` for some rows, into a worker's sum."""
         if not self.started:
             return
-        passing = [k for k in range(self.filters) if backward.passes[k]]
-        traces, delta = self._traces(), [backward.p, *[backward.q[k] for k in passing]]
-        if len(passing) < self.filters:
-            traces = traces[[0, *[k + 1 for k in passing]]]
-        self._add_product(traces.flatten(0, 1), torch.cat(delta))
+        found = [(0, backward.p)]
+        found += [(k + 1, backward.q[k]) for k in range(self.filters) if backward.passes[k]]
+        for k, delta in found:
+            for some in rows:
+                self._add_product(self._traces()[k, some], delta[some], worker)
 
     def _add(self, delta: Tensor, k: int) -> None:
-        self._add_product(self._traces()[k], delta)
+        self._add_product(self._traces()[k], delta, 0)
 
-    def _add_product(self, traces: Tensor, delta: Tensor) -> None:
-        """Add ``traces^T delta``."""
-        weight, threads = float(0 in self._filled), kernel_threads()
+    def _add_product(self, traces: Tensor, delta: Tensor, worker: int) -> None:
+        """Add ``traces^T delta`` to a worker's sum."""
+        weight, threads = float(worker in self._filled), kernel_threads()
         parts = spans(self.outputs, threads, worth(self.inputs * len(traces)))
 
         def work(a: int, b: int) -> None:
-            self._sums[0, :, a:b].addmm_(traces.t(), delta[:, a:b], beta=weight)
+            self._sums[worker, :, a:b].addmm_(traces.t(), delta[:, a:b], beta=weight)
 
         share(work, parts, threads)
-        self._filled.add(0)
+        self._filled.add(worker)
 
     def _add_inputs(self, x: Rows, backward: Backward) -> None:
-        self.add(self.sort(x, self.n_rows), backward.tiles.numpy())
-
-    def sort(self, x: Rows, n_rows: int) -> Sorted:
-        """Sort the events of rows ``(A, the first n_rows of B)`` by input; valid until the next.
-
-        Row ``(a, b)`` of them is row ``a * n_rows + b`` of the table of :meth:`add`.
-        """
-        count = int((x.ends[:, :n_rows] - x.starts[:, :n_rows]).sum())
-        found = self.room_to_sort(x, count, 0)
-        sparse.sort_events(*x, n_rows, *found)
-        return found
+        count = int((x.ends[:, : self.n_rows] - x.starts[:, : self.n_rows]).sum())
+        events = self.room_to_sort(x, count, 0)
+        sparse.sort_events(*x, self.n_rows, *events)
+        if not count and 0 in self._filled:
+            return
+        threads, table = kernel_threads(), backward.tiles.numpy()
+        out = self.sum_of(0)
+        calls = [(*events, table, *out, a, b) for a, b in sparse.columns(self.outputs, threads)]
+        share(sparse.sum_products, calls, threads)
 
     def room_to_sort(self, x: Rows, count: int, worker: int) -> Sorted:
         """Return what ``count`` events of ``x`` are sorted into."""
@@ -547,28 +553,17 @@ class SparseProduct(RowsProduct):
         self._filled.add(worker)
         return self._sums[worker].numpy(), fresh
 
-    def add(self, events: Sorted, tables: Any, optimizer: CompiledAdam | None = None) -> None:
-        """Add rows' inputs times what came out of the reverse filter, in ``tables``.
+    def step_sums(self, optimizer: CompiledAdam, parts: int) -> list[tuple[Any, ...]]:
+        """Return the calls of :func:`spikeprop.kernels.adam.step` on all workers' sums.
 
-        See :func:`spikeprop.kernels.sparse.sum_products`. Given an optimiser, step on the sum at
-        once, all workers' sums included: then the gradient was complete.
+        In so many parts, some of them perhaps of nothing; sums begin anew.
         """
-        threads = kernel_threads()
-        columns = sparse.columns(self.outputs, threads)
-        if optimizer is not None:
-            held = np.array(sorted(self._filled), dtype=np.int64)
-            arguments = (self._sums.numpy(), held, *optimizer.arguments(self.module.weight))
-            calls = [(*events, tables, *arguments, a, b) for a, b in columns]
-            share(adam.step_products, calls, threads)
-        elif len(events.rows) or 0 not in self._filled:
-            out = self.sum_of(0)
-            calls = [(*events, tables, *out, a, b) for a, b in columns]
-            share(sparse.sum_products, calls, threads)
-
-    def no_events(self) -> Sorted:
-        """Return an empty list, for a step on the sum as it is."""
-        nothing = np.empty(0, str(self.dtype).removeprefix("torch."))
-        return Sorted(np.zeros(self.inputs + 1, np.int64), np.empty(0, np.int32), nothing)
+        held = np.array(sorted(self._filled), dtype=np.int64)
+        self.clear_gradients()
+        flat = self._sums.flatten(1).numpy()
+        numbers, size = optimizer.arguments(self.module.weight), flat.shape[1]
+        edges = [size * k // parts for k in range(parts + 1)]
+        return [(flat, held, *numbers, a, b) for a, b in pairwise(edges)]
 
     def _add_bias(self, total: Tensor) -> None:
         assert self.bias_gradient is not None

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from spikeprop.rules import LocalRule
 
-__all__ = ["put_signals"]
+__all__ = ["put_signals", "signals_of"]
 
 
-def put_signals(rule: LocalRule, tensors: dict[str, Tensor], first: int, currents: Tensor) -> None:
-    """Fill the first block's currents ``(L, C, *features)`` of signal rows, from step ``first``."""
-    if not currents.shape[1]:
-        return
-    found = [rule.current(tensors, first + step + 1) for step in range(len(currents))]
-    if all(signal is found[0] for signal in found):  # they stand still, as most do
-        found = found[:1]
-    for step, signal in enumerate(found):
-        assert signal is not None, "signals travel, or there is no row of them"
-        currents[step if len(found) > 1 else slice(None)] = signal.flatten(1)
+def signals_of(rule: LocalRule, tensors: dict[str, Tensor], first: int, steps: int) -> list[Tensor]:
+    """Return the class signals of some time steps: of each, or one if they stand still."""
+    found: list[Tensor] = []
+    for step in range(steps):
+        signal = rule.current(tensors, first + step + 1)
+        assert signal is not None, "signals travel, or nobody asks for them"
+        found.append(signal)
+    return found[:1] if all(signal is found[0] for signal in found) else found
+
+
+def put_signals(signals: Sequence[Tensor], currents: Tensor) -> None:
+    """Fill the first block's currents ``(L, C, *features)`` of signal rows."""
+    for step, signal in enumerate(signals):
+        currents[step if len(signals) > 1 else slice(None)] = signal.flatten(1)

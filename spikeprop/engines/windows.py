@@ -41,7 +41,7 @@ from spikeprop.engines.replays import Replays
 from spikeprop.engines.rows import Rows, as_events
 from spikeprop.engines.scans import CompiledScan, Scan, TorchScan
 from spikeprop.engines.shared import SharedOptimizer
-from spikeprop.engines.signal_rows import put_signals
+from spikeprop.engines.signal_rows import put_signals, signals_of
 from spikeprop.engines.triton_scan import TritonScan
 from spikeprop.evidence import Evidence
 from spikeprop.losses import Comparison
@@ -448,8 +448,9 @@ class WindowedEngine:
         weights = weights_of(passage.filters, first + 1, last - first)
         x = product.arrive(x, first)
         currents = product.currents(x, scan.n_rows)
-        if block.index == 0:
-            put_signals(self.rule, self.tensors, first, currents[:, scan.n_recordings :])
+        if block.index == 0 and scan.n_rows > scan.n_recordings:
+            signals = signals_of(self.rule, self.tensors, first, last - first)
+            put_signals(signals, currents[:, scan.n_recordings :])
         evidence = scan.begin(currents, weights)
         chunk = max(1, CHUNK_ROWS // scan.n_rows) if currents.device.type == "cpu" else last - first
         for begin in range(0, last - first, chunk):

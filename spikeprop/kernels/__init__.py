@@ -13,12 +13,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeVar
 
 __all__ = [
     "available",
@@ -38,7 +38,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 #: Sums may be regrouped, which vector units need. NaN and infinity keep their meaning.
 _FAST_MATH = {"reassoc", "contract", "nsz", "arcp"}
 
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 _here = threading.local()
 
 
@@ -191,18 +190,68 @@ def free_threads(usual: int) -> int:
 def share(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], threads: int) -> list[Any]:
     """Run ``work(*arguments)`` for each of ``calls`` on up to ``threads`` threads.
 
-    The threads belong to the process that asks for them: a forked child makes its own.
+    If calls fail, the first one's error is raised, when all have ended. The threads belong to the
+    process that asks for them: a forked child makes its own.
     """
     if threads <= 1 or len(calls) <= 1:
         return [work(*arguments) for arguments in calls]
-    key = (os.getpid(), threads)
-    if key not in _pools:
-        _pools.clear()  # a forked child's copies of its parent's pools have no threads
-        _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="spikeprop")
-    rest = [_pools[key].submit(_shared, work, arguments) for arguments in calls[1:]]
-    return [_shared(work, calls[0]), *(item.result() for item in rest)]
+    helpers = _helpers_of(os.getpid())
+    helpers.grow_to(threads - 1)
+    ended: SimpleQueue[_Ended] = SimpleQueue()
+    for place, arguments in enumerate(calls[1:], 1):
+        helpers.calls.put((work, arguments, place, ended))
+    _run(work, calls[0], 0, ended)
+    found = sorted((ended.get() for _ in calls), key=lambda item: item.place)
+    for item in found:
+        if item.error is not None:
+            raise item.error
+    return [item.result for item in found]
 
 
-def _shared(work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    with crew(1):
-        return work(*arguments)
+class _Ended(NamedTuple):
+    """What has come of a call."""
+
+    place: int
+    result: Any
+    error: BaseException | None
+
+
+class _Helpers:
+    """Threads that wait for calls, and are never sent away.
+
+    ``ThreadPoolExecutor`` does the same, and takes a tenth of a millisecond more to begin and end.
+    """
+
+    def __init__(self) -> None:
+        self.calls: SimpleQueue[Any] = SimpleQueue()
+        self._count, self._growing = 0, threading.Lock()
+
+    def grow_to(self, count: int) -> None:
+        """Start what is missing of so many threads."""
+        with self._growing:
+            for _ in range(self._count, count):
+                threading.Thread(
+                    target=_help, args=(self.calls,), name="spikeprop", daemon=True
+                ).start()
+            self._count = max(self._count, count)
+
+
+@lru_cache(maxsize=1)
+def _helpers_of(process: int) -> _Helpers:
+    """Return a process's helpers: a forked child's copies of its parent's have no threads."""
+    return _Helpers()
+
+
+def _help(calls: SimpleQueue[Any]) -> None:
+    while True:
+        _run(*calls.get())
+
+
+def _run(
+    work: Callable[..., Any], arguments: tuple[Any, ...], place: int, ended: SimpleQueue[_Ended]
+) -> None:
+    try:
+        with crew(1):
+            ended.put(_Ended(place, work(*arguments), None))
+    except BaseException as error:
+        ended.put(_Ended(place, None, error))

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.adam import corrections
-from spikeprop.kernels.adam import step as adam_step
+from spikeprop.kernels.adam import corrections, step_row
 from spikeprop.kernels.cosine import ROWS, compare_step, directions
 from spikeprop.kernels.deferred import add_inputs, add_matrix
 from spikeprop.kernels.lanes import aligned, lanes, prefetch
@@ -236,10 +235,9 @@ def respond(
         scale = kind(constant[1])
         for n in range(size):
             total[n] *= scale
-        adam_step(
-            bias, first_of_bias, second_of_bias, total, numbers[0], numbers[1], numbers[2],
-            numbers[3], numbers[4] + step + 1, 0, size,
-        )  # fmt: skip
+        beta1, beta2, eps = numbers[1], numbers[2], numbers[3]
+        scaled, root = corrections(numbers[0], beta1, beta2, numbers[4] + step + 1)
+        step_row(bias, first_of_bias, second_of_bias, total, beta1, beta2, scaled, root, eps)
     return mean
 
 

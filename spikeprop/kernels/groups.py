@@ -16,7 +16,7 @@ from spikeprop.kernels.sparse import gather_tiles, sort_events, sum_products
 
 Array = NDArray[Any]
 
-__all__ = ["with_signals", "with_vectors"]
+__all__ = ["teach", "with_signals", "with_vectors"]
 
 
 @kernel
@@ -53,7 +53,7 @@ def with_vectors(
     x, rows, columns = learning[0], events[0].shape[1], synapse[0].shape[1]
     gather_tiles(*events, *synapse, x, 0, rows, 0, columns)
     loss = learn_with_vectors(*learning)
-    _teach(events, x, lists, out, fresh)
+    teach(events, x, lists, out, fresh)
     return loss
 
 
@@ -70,18 +70,19 @@ def with_signals(
     x, rows, columns = learning[0], events[0].shape[1], synapse[0].shape[1]
     gather_tiles(*events, *synapse, x, 0, rows, 0, columns)
     loss = learn_with_signals(*learning)
-    _teach(events, x, lists, out, fresh)
+    teach(events, x, lists, out, fresh)
     return loss
 
 
 @kernel
-def _teach(
+def teach(
     events: tuple[Array, Array, Array, Array],
     x: Array,
     lists: tuple[Array, Array, Array],
     out: Array,
     fresh: bool,
 ) -> None:
+    """Add rows' events times what came out of the reverse filter, ``x`` ``(R, L, N or more)``."""
     if out.size == 0:
         return
     starts, ends, channels, held = events

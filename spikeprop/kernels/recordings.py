@@ -136,7 +136,7 @@ def learn_with_vectors(
                 share[k] *= heat * inverse
             mix(a, directed, share, -along * inverse * inverse, rectify, spare, c)
         if learns:
-            _reverse(x, weights, decay, q, p, total, r)
+            _reverse(x[r], weights, decay, q[r], p[r], total)
     return loss
 
 
@@ -148,20 +148,18 @@ def _reverse(
     q: Array,
     p: Array,
     total: Array,
-    r: int,
 ) -> None:
     """Run one recording's modulators backwards, in place; see :func:`learn_with_vectors`."""
-    steps, size = x.shape[1], total.size
+    steps, size = x.shape[0], total.size
     kind = x.dtype.type
     present = keeps_nothing(weights)
-    pr, qr = p[r], q[r]
-    pr[:] = 0
-    qr[:] = 0
+    p[:] = 0
+    q[:] = 0
     for back in range(steps):
         step = steps - 1 - back
-        reverse_sum(x[r, step, :size], qr, pr, kind(weights[0, step]), decay, present, total)
+        reverse_sum(x[step, :size], q, p, kind(weights[0, step]), decay, present, total)
     for n in range(size):
-        pr[n] *= decay
+        p[n] *= decay
 
 
 @kernel
@@ -187,7 +185,9 @@ def send_signals(
 
     Parameters
     ----------
-    x, mem, free, evidence, threshold, beta, reset, weights, spikes, starts, ends
+    x : ndarray, shape (last - first, L, N or more)
+        Their currents.
+    mem, free, evidence, threshold, beta, reset, weights, spikes, starts, ends
         As in :func:`learn_with_vectors`, with C signals for recordings.
     smallest : float
         Norm below which a vector has no direction.
@@ -204,7 +204,7 @@ def send_signals(
         m, e = mem[r], evidence[r]
         u = free[r] if free.size else m
         for step in range(steps):
-            c = x[r, step, :size]
+            c = x[r - first, step, :size]
             fired = advance_row(
                 c, m, u, e, threshold, decay, kind(weights[0, step]), reset, free.size > 0,
                 spikes[at : at + size],
@@ -302,7 +302,7 @@ def learn_with_signals(
                     gather_signal(answers[step, i], a, share, i, block)
     if learns:
         for r in range(first, last):
-            _reverse(x, weights, decay, q, p, total, r)
+            _reverse(x[r], weights, decay, q[r], p[r], total)
     return loss
 
 
@@ -325,8 +325,8 @@ def answer_signals(
 
     And run them backwards.
 
-    ``x`` ``(C, L, N or more)`` is for their use; ``answers`` and ``along_signal`` may have several
-    parts, ``(parts, L, C, N)`` and ``(parts, L, C)``, and are used up.
+    ``x`` ``(last - first, L, N or more)`` is filled; ``answers`` and ``along_signal`` may have
+    several parts, ``(parts, L, C, N)`` and ``(parts, L, C)``, and are used up.
     """
     steps, _, size = vectors.shape
     kind = x.dtype.type
@@ -339,8 +339,8 @@ def answer_signals(
                 more = answers[part, step, c]
                 for n in range(size):
                     o[n] += more[n]
-            row = x[c, step, :size]
+            row = x[c - first, step, :size]
             for n in range(size):
                 row[n] = (o[n] - k * v[n]) * scale
     for c in range(first, last):
-        _reverse(x, weights, kind(beta), q, p, total, c)
+        _reverse(x[c - first], weights, kind(beta), q[c], p[c], total)
