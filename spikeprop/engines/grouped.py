@@ -58,12 +58,12 @@ GROUP_ROWS = 2240
 #: Rows (steps times signals) that are kept of class signals, of each block: what a window of a long
 #: sequence carries to the next costs a dense product, and the more rows the fewer of these.
 SIGNAL_ROWS = 1024
-#: Worker, and the first and (exclusive) last of the signals that it takes.
-Part = tuple[int, int, int]
-
 #: Processes that split a batch divide the products of class signals among them if these have so
 #: many numbers, and so many events a row: else two messages cost more.
 DIVIDED_NUMBERS, DIVIDED_EVENTS = 1 << 17, 100
+
+#: A worker, and the first and (exclusive) last of the signals that it takes.
+Part = tuple[int, int, int]
 
 
 class Step(Protocol):
@@ -335,7 +335,7 @@ class _Block:
         return self.product.step_sums(at_once, self.workers)
 
     def _at_once(self, span: Step) -> CompiledAdam | None:
-        """Return the optimiser, if it can step on a gradient while that is being summed."""
+        """Return the optimiser, if its step can sum what the workers have."""
         if not span.full or isinstance(self.stage.optimizer, SharedOptimizer):
             return None
         return self.stage.compiled_adam()

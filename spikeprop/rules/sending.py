@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -78,7 +79,7 @@ class SendingRule(LocalRule):
                 "labels='vectors' needs signal='propagated' or 'learned' and coding Constant()"
             )
 
-    @property
+    @cached_property
     def path(self) -> SignalPath:
         """The signal's way into the network."""
         return SignalPath(

@@ -159,13 +159,14 @@ def test_nobody_waits_for_a_thread_that_failed(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("n", [2, 7])
-def test_more_threads_than_recordings_or_cores_and_delays(
-    monkeypatch: pytest.MonkeyPatch, n: int
+@pytest.mark.parametrize("count", [3, 5])
+def test_more_threads_than_recordings_signals_or_cores_and_delays(
+    monkeypatch: pytest.MonkeyPatch, n: int, count: int
 ) -> None:
     monkeypatch.setattr(grouped, "GROUP_ROWS", 1)
     start = net()
     start.insert(2, Delay(torch.arange(140) % 3, init_hidden=True))
-    with on_threads(3):
+    with on_threads(count):
         both(SigProp(C), start, n=n, update_every=4)
 
 

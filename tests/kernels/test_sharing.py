@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -59,3 +60,18 @@ def test_kernels_have_torch_s_threads_while_torch_has_one() -> None:
     with pytest.raises(KeyError), for_kernels(True):
         raise KeyError
     assert torch.get_num_threads() == 2
+
+
+def test_the_first_error_is_raised_when_all_calls_have_ended() -> None:
+    ended = []
+
+    def work(number: int) -> None:
+        if number == 2:
+            time.sleep(0.05)
+            ended.append(number)
+        raise ValueError(f"call {number}")
+
+    with pytest.raises(ValueError, match="call 0"):
+        share(work, [(0,), (1,), (2,)], 3)
+    assert ended == [2]
+    assert share(lambda number: number, [(0,), (1,), (2,)], 3) == [0, 1, 2]
