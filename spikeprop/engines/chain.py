@@ -161,7 +161,7 @@ def check_state(net: nn.Module, links: list[Link], *, training: bool) -> None:
 def decay_of(block: Block) -> float:
     """Return the decay of a chain's neurons per time step."""
     neuron: Any = block.neuron
-    return float(neuron.beta.detach().clamp(0, 1))
+    return min(max(float(neuron.beta.detach()), 0.0), 1.0)
 
 
 def is_compiled(block: Block) -> bool:
@@ -172,7 +172,9 @@ def is_compiled(block: Block) -> bool:
     if neuron.inhibition or neuron.state_quant or not is_step(neuron.spike_grad):
         return False
     delayed = neuron.reset_delay or neuron.reset_mechanism == "none"
-    return bool(delayed and (neuron.graded_spikes_factor == 1).all())
+    factor = neuron.graded_spikes_factor
+    # Asked for several times a batch, and a comparison of tensors takes ten times as long.
+    return delayed and (float(factor) == 1 if factor.numel() == 1 else bool((factor == 1).all()))
 
 
 def membrane_of(block: Block) -> Membrane | None:
