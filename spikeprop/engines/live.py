@@ -45,12 +45,13 @@ from spikeprop.potentials import has_free_potential
 from spikeprop.rules import LocalRule
 from spikeprop.thresholds import thresholds_of
 
-__all__ = ["LiveBlock", "LiveEngine", "LivePassage", "plain_steps"]
+__all__ = ["LiveBlock", "LiveEngine", "LivePassage", "plain_steps", "steps_at_once"]
 
 Array = NDArray[Any]
 
-#: Steps that go through a block before the next one sees them.
-CHUNK = 64
+#: Steps that go through a block before the next one sees them, at most; and rows (steps times
+#: recordings and signals), which say how much memory that takes.
+CHUNK, CHUNK_ROWS = 64, 1024
 #: Steps of a window, at least and at most, and events, from which on it is full.
 SHORTEST, LONGEST, EVENTS = 8, 128, 16_384
 
@@ -82,6 +83,11 @@ def step_sizes(
             elif parameter is bias:
                 found[1] = float(group["lr"])
     return found[0], found[1]
+
+
+def steps_at_once(rows: int) -> int:
+    """Return how many steps of so many rows go through a block before the next one sees them."""
+    return max(1, min(CHUNK, CHUNK_ROWS // rows))
 
 
 class LiveBlock:
@@ -175,7 +181,7 @@ class LiveBlock:
         if self.compare is not None and self.compare.vectors is not None:
             fixed = self.compare.vectors.numpy().astype(self.kind)
             cosine.directions(fixed, self._vectors, self.compare.smallest)
-        self._shape, self.size = (rows, size), size
+        self._shape, self.rows, self.size = (rows, size), rows, size
         self._delay = StreamDelay(delays_of(link.before, inputs), self._driven, inputs, self.kind)
         self._room(1)
 
@@ -474,8 +480,9 @@ class LiveEngine:
         known: Array = labels if labels is not None else np.zeros(n, np.int64)
         for stage in stages:
             stage.check()
-        for first in range(0, x.time_steps, CHUNK):
-            steps = min(CHUNK, x.time_steps - first)
+        most = steps_at_once(stages[0].rows)
+        for first in range(0, x.time_steps, most):
+            steps = min(most, x.time_steps - first)
             rows = Rows.of_window(x, first, first + steps, passage.dtype)
             passing = weights_of(passage.filters, passage.steps + 1, steps)
             signal = self._signal(passage.steps + 1, steps, passage)

@@ -19,7 +19,13 @@ from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, membrane_of
 from spikeprop.engines.filters import weights_of
-from spikeprop.engines.live import CHUNK, LiveBlock, LiveEngine, LivePassage, plain_steps
+from spikeprop.engines.live import (
+    LiveBlock,
+    LiveEngine,
+    LivePassage,
+    plain_steps,
+    steps_at_once,
+)
 from spikeprop.engines.passage import BlockRecord
 from spikeprop.engines.products import Product
 from spikeprop.engines.rows import Rows
@@ -123,8 +129,9 @@ def run_adam_steps(
         _AdamBlock(stage, own, compare, batch, x.time_steps, engine.rule.num_classes, buffers)
         for stage, own, compare in zip(stages, adams, comparisons, strict=True)
     ]
-    for first in range(0, x.time_steps, CHUNK):
-        last = min(first + CHUNK, x.time_steps)
+    most = steps_at_once(stages[0].scan.n_rows)
+    for first in range(0, x.time_steps, most):
+        last = min(first + most, x.time_steps)
         rows = Rows.of_window(x, first, last, blocks[0].dtype)
         passing = weights_of(batch.filters, first + 1, last - first)
         found = [engine.rule.current(engine.tensors, t + 1) for t in range(first, last)]
