@@ -134,7 +134,7 @@ class CompiledAdam:
             assert parameter.grad.stride() == parameter.stride(), "gradients lie as parameters do"
             gradient = _flat(parameter.grad).numpy()
             numbers = moments.begin()
-            arrays = (gradient[None], _ONE, moments.weights, moments.first, moments.second)
+            arrays = (gradient[None], _FIRST, moments.weights, moments.first, moments.second)
             parts = spans(gradient.size, threads, least=1 << 14)
             share(adam.step, [(*arrays, *numbers, a, b) for a, b in parts], threads)
 
@@ -223,7 +223,7 @@ class DeviceAdam:
 
 
 _TYPES = (torch.float32, torch.float64)
-_ONE = np.zeros(1, np.int64)
+_FIRST = np.zeros(1, np.int64)
 
 
 def _is_dense(tensor: Tensor) -> bool:
