@@ -14,6 +14,7 @@ from matplotlib.transforms import Bbox
 
 from spikeprop.comparison.rows import BASELINE, Row
 from spikeprop.datasets.files import write_atomically
+from spikeprop.rules.names import split_variant
 
 __all__ = ["write_figures"]
 
@@ -51,7 +52,7 @@ def _draw(rows: Sequence[Row], title: str) -> Figure:
             xerr=0.0 if isnan(row.spread) else 100 * row.spread,
             fmt="o",
             capsize=3,
-            color="0.45" if row.rule == BASELINE else "tab:blue",
+            color="0.45" if split_variant(row.rule)[0] == BASELINE else "tab:blue",
         )
     axes[0].grid(axis="x", alpha=0.3)
     frozen = [(i, 100 * row.frozen_accuracy) for i, row in enumerate(rows) if row.frozen]

@@ -8,6 +8,8 @@ from math import nan, sqrt
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from spikeprop.rules.names import split_variant
+
 if TYPE_CHECKING:
     from spikeprop.comparison.cells import Result
     from spikeprop.comparison.cost import Cost
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["BASELINE", "Row", "make_rows"]
 
 BASELINE = "bptt"
-"""The rule that others are compared with."""
+"""The rule that others are compared with; or its only variant, where it is not there itself."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def make_rows(
         failures = [item for item in results if isinstance(item, str)]
         whole = [item for item in results if not isinstance(item, str)]
         frozen = [r for r in found.get((pair, True), ()) if not isinstance(r, str)]
-        against = pair._replace(rule=BASELINE)
+        against = _baseline(pair, pairs)
         difference, error = _paired(results, found.get((against, False), ()))
         rows.append(
             Row(
@@ -101,6 +103,14 @@ def make_rows(
         )
     order = {(pair.dataset, pair.network): i for i, pair in reversed(list(enumerate(pairs)))}
     return sorted(rows, key=lambda r: (order[r.dataset, r.network], -_number(r.accuracy)))
+
+
+def _baseline(pair: Pair, pairs: Sequence[Pair]) -> Pair:
+    """Return what a pair's figures are set against, which need not be there."""
+    itself = pair._replace(rule=BASELINE)
+    beside = [other for other in pairs if other._replace(rule=BASELINE) == itself]
+    variants = [other for other in beside if split_variant(other.rule)[0] == BASELINE]
+    return variants[0] if len(variants) == 1 and itself not in beside else itself
 
 
 def _paired(ours: Sequence[Any], other: Sequence[Any]) -> tuple[float, float]:

@@ -270,6 +270,22 @@ def test_rows_are_compared_by_seed_with_bptt() -> None:
     assert "it diverged" in cells_of(rows["broken"])[3]
 
 
+@pytest.mark.parametrize("variants", [1, 2])
+def test_the_only_variant_of_bptt_stands_for_it(variants: int) -> None:
+    rules = ["sigprop", "bptt[homeostasis=0.1]", "bptt[homeostasis=0.2]"][: 1 + variants]
+    pairs = [Pair("d", "4", rule) for rule in rules]
+    found = {(pair, False): [_result(0.5 + 0.1 * k), _result(0.5)] for k, pair in enumerate(pairs)}
+    costs = {pair: Cost(1.0 + k, 2.0) for k, pair in enumerate(pairs)}
+    rows = make_rows(pairs, {pair: {} for pair in pairs}, found, costs)
+    ours = next(row for row in rows if row.rule == "sigprop")
+    if variants == 1:
+        assert ours.difference == pytest.approx(-0.05)
+        assert ours.speed == pytest.approx(2.0)
+    else:
+        assert isnan(ours.difference)
+        assert isnan(ours.speed)
+
+
 def test_tables_and_figures_show_the_rows(tmp_path: Path) -> None:
     rows = _rows()
     markdown, latex, table = write_tables(rows, tmp_path, "A note.")
