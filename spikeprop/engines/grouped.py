@@ -190,6 +190,12 @@ class _Block:
         That is in the first block, to which nothing is below.
         """
         steps, n, (worker, first, last) = weights.shape[1], self.scan.n_recordings, own
+        self._answers[worker:][:1] = 0
+        self._along[worker] = 0
+        spikes, starts, ends = self._sent
+        out = Rows(starts[first:last], ends[first:last], spikes, self.logits[:0, 0])
+        if first == last:  # who has no signals has no message for other processes, either
+            return out
         x = self._currents(worker, last - first, steps)
         if below is None:
             put(x[:, :, : self.size].transpose(0, 1))
@@ -201,14 +207,11 @@ class _Block:
             if self._divided is not None:
                 self._divided.spread(x)
         self._below[worker] = below
-        self._answers[worker:][:1] = 0
-        self._along[worker] = 0
-        spikes, starts, ends = self._sent
         recordings.send_signals(
             x.numpy(), *self._neurons(weights, n, n + self.signals), spikes, starts, ends,
             self.compare.smallest, self.vectors, self._lengths, first, last,
         )  # fmt: skip
-        return Rows(starts[first:last], ends[first:last], spikes, self.logits[:0, 0])
+        return out
 
     def _divide(self, below: Rows) -> Sharing | None:
         """Return the processes that each make some of the signals' products, if that pays."""

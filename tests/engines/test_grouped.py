@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
@@ -17,6 +17,7 @@ from spikeprop import ForwardLearner, kernels
 from spikeprop.datasets import EventBatch
 from spikeprop.engines import grouped, live, plain_steps, scans, windows
 from spikeprop.engines.plain_steps import run_plain_steps
+from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Leaky, RunningMean
 from spikeprop.kernels import meeting
 from spikeprop.neurons import LIF, Delay
@@ -168,6 +169,45 @@ def test_more_threads_than_recordings_signals_or_cores_and_delays(
     start.insert(2, Delay(torch.arange(140) % 3, init_hidden=True))
     with on_threads(count):
         both(SigProp(C), start, n=n, update_every=4)
+
+
+class Alone:
+    """What processes that divide signals do for each other, where there is one."""
+
+    near = True
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, int]] = []
+
+    def reduce(self, gradients: Sequence[Tensor]) -> Callable[[], None]:
+        return lambda: None
+
+    def own(self, count: int) -> tuple[int, int]:
+        return 0, count
+
+    def spread(self, rows: Tensor) -> None:
+        self.messages.append(("spread", len(rows)))
+
+    def collect(self, rows: Tensor) -> None:
+        self.messages.append(("collect", len(rows)))
+
+
+def test_processes_with_several_threads_divide_signals(threads: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grouped, "DIVIDED_NUMBERS", 1)
+        patch.setattr(grouped, "DIVIDED_EVENTS", 0)
+        learner = ForwardLearner(net(), SigProp(C), engine="event", update_every=9)
+        x, labels = batch(0)
+        events = EventBatch.from_dense(x)
+        learner.update(events, labels)
+        engine = learner._chosen.engine
+        for _ in range(20):  # threads come in any order
+            sharing = Alone()
+            shared = [SharedOptimizer(item, sharing) for item in learner.optimizers]
+            passage = engine.begin(7, learner.rule.filters(9), labels, shared, 9)
+            engine.run(events, passage)
+            passage.settle()
+            assert sharing.messages == [("spread", C), ("collect", C)]
 
 
 def test_a_schedule_sees_the_steps(recwarn: pytest.WarningsRecorder) -> None:
