@@ -146,19 +146,21 @@ class CompiledAdam:
         tuple
             First and second moment, rate, betas, eps, count.
         """
-        for own, moments in self._moments:
-            if own is parameter:
-                shape = parameter.t().shape if parameter.dim() == 2 else parameter.shape
-                first, second = moments.first.reshape(shape), moments.second.reshape(shape)
-                return (first, second, *moments.begin(steps))
-        raise ValueError("the optimiser does not have this parameter")
+        moments = self._moments_of(parameter)
+        shape = parameter.t().shape if parameter.dim() == 2 else parameter.shape
+        first, second = moments.first.reshape(shape), moments.second.reshape(shape)
+        return (first, second, *moments.begin(steps))
 
     def arguments(self, weight: Tensor) -> tuple[Any, ...]:
         """Begin a step of a weight; return it and its moments, flat, and the step's numbers."""
-        for parameter, moments in self._moments:
-            if parameter is weight:
-                return (moments.weights, moments.first, moments.second, *moments.begin())
-        raise ValueError("the optimiser does not have this weight")
+        moments = self._moments_of(weight)
+        return (moments.weights, moments.first, moments.second, *moments.begin())
+
+    def _moments_of(self, parameter: Tensor) -> _Moments:
+        for own, moments in self._moments:
+            if own is parameter:
+                return moments
+        raise ValueError("the optimiser does not have this parameter")
 
 
 class Steps(NamedTuple):
