@@ -8,6 +8,7 @@ Adam has to (:mod:`spikeprop.kernels.every_step`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,7 +33,8 @@ from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Evidence
-from spikeprop.kernels import every_step, meeting, share, spans, sparse
+from spikeprop.kernels import every_step, meeting, share, spans
+from spikeprop.kernels.lanes import WIDE
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
 from spikeprop.rules import LocalRule
@@ -174,7 +176,8 @@ class _AdamBlock:
             self._moments = _begun(own, module.weight, steps)
             if stage.product.bias_gradient is not None:
                 self._of_bias = _begun(own, module.bias, steps)
-        shape = (2, len(self._weights) if own is not None else 0, driven)
+        lane = WIDE // kind.itemsize
+        shape = (2, len(self._weights) if own is not None else 0, -(-driven // lane) * lane)
         self._carried = buffers.take(f"by input.{index}", shape, self.dtype).zero_().numpy()
         self._constant = np.zeros(2)
         self._fixed = none
@@ -190,48 +193,84 @@ class _AdamBlock:
         scan, compare = self._scan, self._compare
         rows = self._product.arrive(below, first)
         size = (passing.shape[1], scan.n_rows)
-        currents = self._buffers.take("currents", (1, scan.n_rows, scan.size), self.dtype).numpy()
         shape = (*size, scan.size + 1)
         spikes = self._buffers.take(f"spikes.{scan.block.index}", shape, torch.int32).numpy()
         starts, ends = np.empty(size, np.int64), np.empty(size, np.int64)
         # Plain tuples, for one compilation.
         synapse = (self._weights, self._bias, *self._moments)
         neurons = (
-            scan.mem, scan.free_mem, scan.evidence, scan.threshold, scan.membrane.beta,
-            RESETS[scan.membrane.reset], passing,
+            scan.mem, scan.free_mem, scan.evidence, scan.threshold, RESETS[scan.membrane.reset]
         )  # fmt: skip
         loss = (
             self._labels, self._fixed, compare.tau, compare.rectify, compare.smallest,
             self._logits[0], self._logits[1],
         )  # fmt: skip
-        room, asleep = every_step.prepare(synapse, loss)
         found = (spikes, starts, ends, scan.counts)
-        self._loss += self._run(
-            (tuple(rows), synapse, currents, (self._carried, self._constant), asleep),
-            (signal, neurons, loss, found, self._of_bias, room),
-        )
+        self._loss += self._run(rows, synapse, passing, loss, (signal, neurons, loss, found))
         self._moments[2][4] += size[0]
         self._of_bias[2][4] += size[0]
         return Rows(starts, ends, spikes.reshape(-1), self._bias[:0])
 
-    def _run(self, common: tuple[Any, ...], own: tuple[Any, ...]) -> float:
+    def _run(
+        self, rows: Rows, synapse: Any, passing: Any, loss: Any, own: tuple[Any, ...]
+    ) -> float:
         """Run the steps, in several threads where that pays; ``own`` is for the first alone."""
-        threads, rows, (inputs, size) = kernel_threads(), common[0][0].shape[1], common[1][0].shape
-        least = -(-PARTED // (sparse.TILE * inputs * rows))
-        tiles = spans(-(-size // sparse.TILE), threads if len(self._moments[0]) else 1, least)
-        parts = np.array([(a * sparse.TILE, min(b * sparse.TILE, size)) for a, b in tiles])
+        threads, scan = kernel_threads(), self._scan
+        inputs, driven = len(self._weights), rows.starts.shape[1]
+        room, asleep, deltas = every_step.prepare(synapse, loss, driven)
+        arrivals = _sort(rows, inputs, threads)
+        parts = np.array([[0, inputs]])
+        if len(asleep):
+            worth = inputs * driven * scan.size // PARTED
+            parts = _divide(~asleep | _comes(arrivals[0]), max(1, min(threads, worth)))
+        shape = (len(parts), scan.n_rows, scan.size)
+        currents = self._buffers.take("currents", shape, self.dtype).numpy()
         posts = meeting.board(len(parts))
-        meet = (*common, parts, posts)
-        calls: list[tuple[Any, ...]] = [(posts, 0, every_step.learn, *meet, *own)]
+        filters = (scan.membrane.beta, passing)
+        meet: tuple[Any, ...] = (
+            arrivals, synapse, currents, (self._carried, self._constant), filters, asleep, deltas,
+            parts, posts,
+        )  # fmt: skip
+        calls: list[tuple[Any, ...]] = [
+            (posts, 0, every_step.learn, *meet, *own, self._of_bias, room)
+        ]
         calls += [(posts, k, every_step.help_learning, *meet, k) for k in range(1, len(parts))]
-        loss: float = share(_attend, calls, threads)[0]
-        return loss
+        losses: float = share(_attend, calls, threads)[0]
+        return losses
 
     def report(self) -> None:
         """Say what has been measured."""
         record, logits = self._stage.record, torch.from_numpy(self._logits)
         record.logits_sum, record.logits = logits[0], logits[1]
         record.loss_sum = logits.new_tensor(self._loss)
+
+
+def _sort(rows: Rows, inputs: int, threads: int) -> tuple[Any, Any, Any]:
+    """Return a window's events by step and input: where each's are, their rows, and values."""
+    steps = len(rows.starts)
+    offsets = np.zeros(steps + 1, np.int64)
+    np.cumsum((rows.ends - rows.starts).sum(1), out=offsets[1:])
+    pointers = np.empty((steps, inputs + 1), np.int64)
+    found = np.empty(offsets[-1], np.int32)
+    values = np.empty(offsets[-1] if rows.values.size else 0, rows.values.dtype)
+    calls = [
+        (*rows, offsets, first, last, pointers, found, values)
+        for first, last in spans(steps, threads)
+    ]
+    share(every_step.sort_steps, calls, threads)
+    return pointers, found, values
+
+
+def _comes(pointers: Any) -> Any:
+    """Tell which inputs are active at any step."""
+    return (pointers[:, 1:] > pointers[:, :-1]).any(0)
+
+
+def _divide(awake: Any, threads: int) -> Any:
+    """Cut the inputs into runs, one a thread, that have as many awake among them."""
+    counts = np.cumsum(awake)
+    inner = np.searchsorted(counts, [counts[-1] * k / threads for k in range(1, threads)], "right")
+    return np.array(list(pairwise([0, *inner, len(awake)])))
 
 
 def _attend(posts: Any, k: int, work: Callable[..., Any], *arguments: Any) -> Any:

@@ -42,19 +42,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.lanes import REGISTERS, lanes, load, spread, store, whole
+from spikeprop.kernels.blocks import add_matrix
+from spikeprop.kernels.lanes import lanes, load, spread, store, whole
 from spikeprop.kernels.vector import TILE, add_rows, add_scaled
 
 Array = NDArray[Any]
 
-__all__ = ["add_inputs", "add_matrix", "keep", "pay", "remember", "settle", "weigh"]
+__all__ = ["add_inputs", "keep", "pay", "remember", "settle", "weigh"]
 
 #: Bytes of weights from which they come from far away: then whole rows, several at once.
 FAR = 1 << 21
 #: Rows from which products with their traces are made as those of matrices.
 MATRIX = 16
-#: Vectors of columns that four rows take at a time, each a sum in registers.
-ABREAST = 4 if REGISTERS >= 32 else 1
 #: A trace below this has no influence on anything; left alone it would become denormal.
 SILENT = 1e-30
 
@@ -280,117 +279,6 @@ def pay(currents: Array, kappa: Array, deltas: Array, first: int, last: int, n_r
             part[:width] = row
             add_scaled(deltas[tile], 0, index, factors[r], 0, last - first, part, 0, part)
             row[:] = part[:width]
-
-
-@kernel
-def add_matrix(factors: Array, table: Array, out: Array, begin: int, end: int) -> None:
-    """``out[r, begin:end] += sum over m of factors[r, m] * table[m]``.
-
-    Four rows at a time and as many columns as sums stay in registers: 64 or 16 (float64: 32 or 8);
-    and 64 rows of the table in the first-level cache while all rows pass.
-    """
-    rows, terms = factors.shape
-    wide = ABREAST * lanes(out)
-    for first in range(0, terms, 64):
-        last = min(first + 64, terms)
-        n = begin
-        while n + wide <= end:
-            r = 0
-            while r + 4 <= rows:
-                if ABREAST > 1:
-                    _add_block(factors, table, out, r, n, n - begin, first, last)
-                else:
-                    _add_column(factors, table, out, r, n, n - begin, first, last)
-                r += 4
-            while r < rows:
-                _add_part(factors, table, out, r, n, n + wide, begin, first, last)
-                r += 1
-            n += wide
-        for r in range(rows):
-            _add_part(factors, table, out, r, n, end, begin, first, last)
-
-
-@kernel
-def _add_part(
-    factors: Array,
-    table: Array,
-    out: Array,
-    r: int,
-    n: int,
-    end: int,
-    begin: int,
-    first: int,
-    last: int,
-) -> None:
-    """Do some columns of one row."""
-    row = out[r]
-    for m in range(first, last):
-        t, f = table[m], factors[r, m]
-        for i in range(n, end):
-            row[i] += f * t[i - begin]
-
-
-@kernel
-def _add_column(
-    factors: Array, table: Array, out: Array, r: int, n: int, c: int, first: int, last: int
-) -> None:
-    """Do one vector of columns from ``n`` on, ``c`` in the table, of rows ``r`` to ``r + 3``."""
-    o0, o1, o2, o3 = out[r], out[r + 1], out[r + 2], out[r + 3]
-    f0, f1, f2, f3 = factors[r], factors[r + 1], factors[r + 2], factors[r + 3]
-    p, q, s, v = load(o0, n), load(o1, n), load(o2, n), load(o3, n)
-    for m in range(first, last):
-        t = load(table[m], c)
-        p = p + spread(f0[m]) * t
-        q = q + spread(f1[m]) * t
-        s = s + spread(f2[m]) * t
-        v = v + spread(f3[m]) * t
-    store(o0, n, p)
-    store(o1, n, q)
-    store(o2, n, s)
-    store(o3, n, v)
-
-
-@kernel
-def _add_block(
-    factors: Array, table: Array, out: Array, r: int, n: int, c: int, first: int, last: int
-) -> None:
-    """Do four vectors of columns from ``n`` on, ``c`` in the table, of rows ``r`` to ``r + 3``."""
-    lane = lanes(out)
-    n1, n2, n3 = n + lane, n + 2 * lane, n + 3 * lane
-    c1, c2, c3 = c + lane, c + 2 * lane, c + 3 * lane
-    o0, o1, o2, o3 = out[r], out[r + 1], out[r + 2], out[r + 3]
-    f0, f1, f2, f3 = factors[r], factors[r + 1], factors[r + 2], factors[r + 3]
-    p0, p1, p2, p3 = load(o0, n), load(o0, n1), load(o0, n2), load(o0, n3)
-    q0, q1, q2, q3 = load(o1, n), load(o1, n1), load(o1, n2), load(o1, n3)
-    s0, s1, s2, s3 = load(o2, n), load(o2, n1), load(o2, n2), load(o2, n3)
-    v0, v1, v2, v3 = load(o3, n), load(o3, n1), load(o3, n2), load(o3, n3)
-    for m in range(first, last):
-        t = table[m]
-        t0, t1, t2, t3 = load(t, c), load(t, c1), load(t, c2), load(t, c3)
-        f = spread(f0[m])
-        p0, p1, p2, p3 = p0 + f * t0, p1 + f * t1, p2 + f * t2, p3 + f * t3
-        f = spread(f1[m])
-        q0, q1, q2, q3 = q0 + f * t0, q1 + f * t1, q2 + f * t2, q3 + f * t3
-        f = spread(f2[m])
-        s0, s1, s2, s3 = s0 + f * t0, s1 + f * t1, s2 + f * t2, s3 + f * t3
-        f = spread(f3[m])
-        v0, v1, v2, v3 = v0 + f * t0, v1 + f * t1, v2 + f * t2, v3 + f * t3
-    store(o0, n, p0)
-    store(o0, n1, p1)
-    store(o0, n2, p2)
-    store(o0, n3, p3)
-    store(o1, n, q0)
-    store(o1, n1, q1)
-    store(o1, n2, q2)
-    store(o1, n3, q3)
-    store(o2, n, s0)
-    store(o2, n1, s1)
-    store(o2, n2, s2)
-    store(o2, n3, s3)
-    store(o3, n, v0)
-    store(o3, n1, v1)
-    store(o3, n2, v2)
-    store(o3, n3, v3)
 
 
 @kernel

@@ -31,6 +31,7 @@ __all__ = [
     "list_above",
     "load",
     "prefetch",
+    "root",
     "spread",
     "store",
     "total",
@@ -76,8 +77,8 @@ def load(row: Any, n: int) -> Any:
 
 
 def store(row: Any, n: int, vector: Any) -> None:
-    """Put a vector into ``row`` from ``n`` on."""
-    row[n : n + len(vector)] = vector
+    """Put a vector into ``row`` from ``n`` on, or into a matrix as :func:`load` takes it out."""
+    row.reshape(-1)[n : n + len(vector)] = vector
 
 
 def spread(number: Any) -> Any:
@@ -88,6 +89,11 @@ def spread(number: Any) -> Any:
 def above(a: Any, b: Any, yes: Any, no: Any) -> Any:
     """Return ``yes`` where ``a > b``, and ``no`` elsewhere (also where either is NaN)."""
     return np.where(a > b, yes, no)
+
+
+def root(vector: Any) -> Any:
+    """Return the square roots of a vector."""
+    return np.sqrt(vector)
 
 
 def total(vector: Any) -> Any:
@@ -117,6 +123,7 @@ PLAIN = {
     "store": store,
     "spread": spread,
     "above": above,
+    "root": root,
     "total": total,
     "list_above": list_above,
     "prefetch": prefetch,
@@ -203,6 +210,17 @@ def _compiled() -> dict[str, Any]:  # pragma: no cover - machine code
             return builder.select(found, arguments[2], arguments[3])
 
         return a(a, b, yes, no), generate
+
+    @intrinsic
+    def _root(typing: Any, vector: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            many = context.get_value_type(vector)
+            name = f"llvm.sqrt.v{vector.lanes}f{vector.dtype.bitwidth}"
+            kind = ir.FunctionType(many, [many])
+            function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+            return builder.call(function, arguments)
+
+        return vector(vector), generate
 
     @intrinsic
     def _total(typing: Any, vector: Any) -> Any:
@@ -305,11 +323,15 @@ def _compiled() -> dict[str, Any]:  # pragma: no cover - machine code
                 return lambda a, b: both(a, b)
             return None
 
-    for operation, name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    names = {
+        operator.add: "fadd", operator.sub: "fsub", operator.mul: "fmul", operator.truediv: "fdiv"
+    }  # fmt: skip
+    for operation, name in names.items():
         arithmetic(operation, name)
     return {
         "lanes": _lanes, "whole": _whole, "load": _load, "store": _store, "spread": _spread,
-        "above": _above, "total": _total, "list_above": _list_above, "prefetch": _prefetch,
+        "above": _above, "root": _root, "total": _total, "list_above": _list_above,
+        "prefetch": _prefetch,
     }  # fmt: skip
 
 
@@ -317,8 +339,8 @@ if available():
     _found = _compiled()
     lanes, whole = _found["lanes"], _found["whole"]
     load, store, spread = (_found[k] for k in ("load", "store", "spread"))
-    above, total, list_above = (_found[k] for k in ("above", "total", "list_above"))
-    prefetch = _found["prefetch"]
+    above, root, total = (_found[k] for k in ("above", "root", "total"))
+    list_above, prefetch = _found["list_above"], _found["prefetch"]
 
 
 @kernel

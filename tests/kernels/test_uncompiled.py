@@ -15,6 +15,7 @@ from spikeprop.evidence import Leaky, RunningMean
 from spikeprop.homeostasis import Homeostasis
 from spikeprop.kernels import (
     adam,
+    blocks,
     convolution,
     cosine,
     deferred,
@@ -36,18 +37,19 @@ from spikeprop.rules import SigProp
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = (
-        adam, convolution, cosine, deferred, every_step, groups, lanes, live, meeting, neuron,
-        recordings, sparse, table,
+        adam, blocks, convolution, cosine, deferred, every_step, groups, lanes, live, meeting,
+        neuron, recordings, sparse, table,
     )  # fmt: skip
     for module in modules:
         for name, value in list(vars(module).items()):
             if hasattr(value, "py_func"):
                 monkeypatch.setattr(module, name, value.py_func)
     monkeypatch.setattr(table, "array_at", table.plain_array_at)
-    for name, plainly in (*lanes.PLAIN.items(), *meeting.PLAIN.items(), *vector.PLAIN.items()):
-        for module in modules:
-            if name in vars(module):
-                monkeypatch.setattr(module, name, plainly)
+    for written in (blocks, lanes, meeting, vector):
+        for name, plainly in written.PLAIN.items():
+            for module in modules:
+                if name in vars(module):
+                    monkeypatch.setattr(module, name, plainly)
 
 
 def net(reset: str) -> nn.Sequential:
