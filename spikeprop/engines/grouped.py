@@ -155,8 +155,8 @@ class _Block:
         self._first_step, steps = first_step, weights.shape[1]
         workers, learning = self.workers, self.product.n_rows if self.learns else 0
         self._passes = [bool(weights[0, 0] != 1.0)]
-        self._p = self._take(f"p.{self.index}", (learning, self.size))
-        self._q = self._take(f"q.{self.index}", (1, learning, self.size))
+        self._cotangents = self._take(f"cotangents.{self.index}", (2, learning, self.size))
+        self._p, self._q = self._cotangents[0], self._cotangents[1:]
         self._total = np.zeros((workers, self.size), self.logits.dtype)
         self._counts = np.zeros((workers, self.size), np.int64)
         if not self.signals:
@@ -279,22 +279,25 @@ class _Block:
     def answer(
         self, weights: Array, advance: Advance, span: Step, own: Part, rows: tuple[int, int]
     ) -> None:
-        """Learn from a worker's signals, and from what its recordings ``rows`` carried here.
+        """Learn from a worker's signals, and its part of what recordings carried here.
 
-        After all recordings, of all workers.
+        After all recordings, of all workers; ``rows`` are its own.
         """
         if not self.learns:
             return
         worker, first, last = own
-        n, learned = self.scan.n_recordings, [slice(*rows)]
-        if self.answers and last > first:
+        n, learned, columns = self.scan.n_recordings, [slice(*rows)], (0, self.size)
+        if not self.answers:  # all that is carried is there: who takes columns passes over fewer
+            learned = [slice(0, n)]
+            columns = self.size * worker // self.workers, self.size * (worker + 1) // self.workers
+        elif last > first:
             self._answer(weights, own)
             learned.append(slice(n + first, n + last))
             if span.goes_on:
                 below = self._below[worker]
                 assert below is not None, "the first block's signals teach it nothing"
                 self.product.carry_rows(below, advance, n + first)
-        self.product.learn_rows(self._backward(), learned, worker)
+        self.product.learn_rows(self._cotangents, self._passes, learned, columns, worker)
 
     def _answer(self, weights: Array, own: Part) -> None:
         """Make a worker's signals' modulators, and add the gradient that they are for."""

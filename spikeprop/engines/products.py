@@ -373,7 +373,7 @@ class RowsProduct(Product):
         threads = kernel_threads()
         carried = self._traces().numpy()
         calls = [
-            (*x, carried, *advance, 0, a, b)
+            (*x, carried, carried, *advance, 0, a, b)
             for a, b in spans(self.n_rows, threads, worth(self.inputs))
         ]
         share(sparse.advance, calls, threads)
@@ -480,16 +480,12 @@ class SparseProduct(RowsProduct):
         before = self._traces()
         assert self._after is not None, "prepare_to_carry came first"
         count = len(x.starts)
-        # Not torch's copy, which may wake threads of its own, in each of several workers.
-        rows = slice(shift, shift + count)
-        self._after.numpy()[:, rows] = before.numpy()[:, rows]
         by_step = x._replace(
             starts=np.ascontiguousarray(x.starts.T), ends=np.ascontiguousarray(x.ends.T)
         )
-        threads = kernel_threads()
-        after = self._after.numpy()
+        threads, carried = kernel_threads(), (before.numpy(), self._after.numpy())
         calls = [
-            (*by_step, after, *advance, shift, a, b)
+            (*by_step, *carried, *advance, shift, a, b)
             for a, b in spans(count, threads, worth(self.inputs))
         ]
         share(sparse.advance, calls, threads)
@@ -505,29 +501,46 @@ class SparseProduct(RowsProduct):
         self._carried, self._after = self._after, self._carried
         self.carry_bias(advance)
 
-    def learn_rows(self, backward: Backward, rows: Sequence[slice], worker: int) -> None:
-        """Do as :meth:`learn_carried` for some rows, into a worker's sum."""
+    def learn_rows(
+        self,
+        cotangents: Tensor,
+        passes: Sequence[bool],
+        rows: Sequence[slice],
+        columns: tuple[int, int],
+        worker: int,
+    ) -> None:
+        """Do as :meth:`learn_carried` for some rows and columns, into a worker's sum.
+
+        ``cotangents`` are :class:`Backward`'s ``p`` and ``q``, ``(1 + filters, n_rows, N)``.
+        """
         if not self.started:
             return
-        found = [(0, backward.p)]
-        found += [(k + 1, backward.q[k]) for k in range(self.filters) if backward.passes[k]]
-        for k, delta in found:
+        if worker not in self._filled:
+            self._sums[worker].zero_()
+            self._filled.add(worker)
+        traces, cotangents = self._traces(), cotangents[:, :, slice(*columns)]
+        out = self._sums[worker, :, slice(*columns)]
+        if all(passes) and sum(some.stop - some.start for some in rows) == self.n_rows:
+            # One product passes over the gradient once.
+            self._add_product(traces.flatten(0, 1), cotangents.flatten(0, 1), out)
+            return
+        for k in [0, *(k + 1 for k in range(self.filters) if passes[k])]:
             for some in rows:
-                self._add_product(self._traces()[k, some], delta[some], worker)
+                self._add_product(traces[k, some], cotangents[k, some], out)
 
     def _add(self, delta: Tensor, k: int) -> None:
-        self._add_product(self._traces()[k], delta, 0)
+        self._add_product(self._traces()[k], delta, self._sums[0], float(0 in self._filled))
+        self._filled.add(0)
 
-    def _add_product(self, traces: Tensor, delta: Tensor, worker: int) -> None:
-        """Add ``traces^T delta`` to a worker's sum."""
-        weight, threads = float(worker in self._filled), kernel_threads()
-        parts = spans(self.outputs, threads, worth(self.inputs * len(traces)))
+    def _add_product(self, traces: Tensor, delta: Tensor, out: Tensor, weight: float = 1.0) -> None:
+        """Add ``traces^T delta`` to what is in ``out``, that times a weight."""
+        threads = kernel_threads()
+        parts = spans(delta.shape[1], threads, worth(self.inputs * len(traces)))
 
         def work(a: int, b: int) -> None:
-            self._sums[worker, :, a:b].addmm_(traces.t(), delta[:, a:b], beta=weight)
+            out[:, a:b].addmm_(traces.t(), delta[:, a:b], beta=weight)
 
         share(work, parts, threads)
-        self._filled.add(worker)
 
     def _add_inputs(self, x: Rows, backward: Backward) -> None:
         count = int((x.ends[:, : self.n_rows] - x.starts[:, : self.n_rows]).sum())

@@ -290,7 +290,8 @@ def advance(
     ends: Array,
     channels: Array,
     values: Array,
-    carried: Array,
+    before: Array,
+    after: Array,
     from_self: Array,
     from_trace: Array,
     from_input: Array,
@@ -300,34 +301,38 @@ def advance(
 ) -> None:
     """Take trace and filtered traces over a window at once: they are linear in what came before.
 
-    ``carried`` is ``(1 + filters, rows, inputs)``, the trace first;
+    ``before`` and ``after``, which may be the same, are ``(1 + filters, rows, inputs)``, the trace
+    first;
 
         filtered <- from_self * filtered + from_trace * trace + sum of from_input[step] * x
 
     Row ``r`` of the events is row ``r + shift`` of what is carried.
     """
-    steps = starts.shape[0]
+    kind = after.dtype.type
     for r in range(first_row, last_row):
-        trace = carried[0, r + shift]
-        for k in range(1, carried.shape[0]):
-            e = carried[k, r + shift]
-            a = carried.dtype.type(from_self[k])
-            b = carried.dtype.type(from_trace[k])
+        trace, follows = before[0, r + shift], after[0, r + shift]
+        for k in range(1, before.shape[0]):
+            e, new = before[k, r + shift], after[k, r + shift]
+            a, b = kind(from_self[k]), kind(from_trace[k])
             for j in range(e.size):
-                e[j] = a * e[j] + b * trace[j]
-        a = carried.dtype.type(from_trace[0])
+                new[j] = a * e[j] + b * trace[j]
+        a = kind(from_trace[0])
         for j in range(trace.size):
-            trace[j] *= a
-        for k in range(carried.shape[0]):
-            e = carried[k, r + shift]
-            for step in range(steps):
-                c = carried.dtype.type(from_input[k, step])
-                if values.size > 0:
-                    for i in range(starts[step, r], ends[step, r]):
-                        e[channels[i]] += c * values[i]
-                else:
-                    for i in range(starts[step, r], ends[step, r]):
-                        e[channels[i]] += c
+            follows[j] = a * trace[j]
+        filtered = after[1, r + shift]
+        for step in range(starts.shape[0]):
+            a, b = kind(from_input[0, step]), kind(from_input[1, step])
+            for i in range(starts[step, r], ends[step, r]):
+                j = channels[i]
+                v = values[i] if values.size > 0 else kind(1)
+                follows[j] += a * v
+                filtered[j] += b * v
+        for k in range(2, after.shape[0]):
+            filtered = after[k, r + shift]
+            for step in range(starts.shape[0]):
+                b = kind(from_input[k, step])
+                for i in range(starts[step, r], ends[step, r]):
+                    filtered[channels[i]] += b * (values[i] if values.size > 0 else kind(1))
 
 
 @kernel
