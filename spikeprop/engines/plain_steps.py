@@ -7,7 +7,7 @@ Adam has to (:mod:`spikeprop.kernels.every_step`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -205,38 +205,48 @@ class _AdamBlock:
             self._labels, self._fixed, compare.tau, compare.rectify, compare.smallest,
             self._logits[0], self._logits[1],
         )  # fmt: skip
-        found = (spikes, starts, ends, scan.counts)
-        self._loss += self._run(rows, synapse, passing, loss, (signal, neurons, loss, found))
+        self._loss += self._run(
+            rows, synapse, neurons, loss, passing, signal, (spikes, starts, ends)
+        )
         self._moments[2][4] += size[0]
         self._of_bias[2][4] += size[0]
         return Rows(starts, ends, spikes.reshape(-1), self._bias[:0])
 
     def _run(
-        self, rows: Rows, synapse: Any, passing: Any, loss: Any, own: tuple[Any, ...]
+        self,
+        rows: Rows,
+        synapse: Any,
+        neurons: Any,
+        loss: Any,
+        passing: Any,
+        signal: Any,
+        listed: tuple[Any, ...],
     ) -> float:
-        """Run the steps, in several threads where that pays; ``own`` is for the first alone."""
+        """Run the steps, in several threads where that pays; return the mean loss, summed."""
         threads, scan = kernel_threads(), self._scan
         inputs, driven = len(self._weights), rows.starts.shape[1]
-        room, asleep, deltas = every_step.prepare(synapse, loss, driven)
+        worth = inputs * driven * scan.size // PARTED
+        threads = max(1, min(threads, worth)) if len(self._moments[0]) else 1
+        room = every_step.prepare(synapse, loss, driven, threads)
         arrivals = _sort(rows, inputs, threads)
-        parts = np.array([[0, inputs]])
-        if len(asleep):
-            worth = inputs * driven * scan.size // PARTED
-            parts = _divide(~asleep | _comes(arrivals[0]), max(1, min(threads, worth)))
-        shape = (len(parts), scan.n_rows, scan.size)
+        awake = _comes(arrivals[0])
+        if len(room[0]):
+            awake |= ~room[0]
+        n = len(self._labels)
+        own = (_divide(awake, threads), _equal(n, threads), _equal(scan.n_rows - n, threads))
+        parts = np.stack(own, axis=1)
+        shape = (threads, scan.n_rows, scan.size)
         currents = self._buffers.take("currents", shape, self.dtype).numpy()
-        posts = meeting.board(len(parts))
-        filters = (scan.membrane.beta, passing)
-        meet: tuple[Any, ...] = (
-            arrivals, synapse, currents, (self._carried, self._constant), filters, asleep, deltas,
-            parts, posts,
+        counts = np.zeros((threads, scan.size), np.int64)
+        posts = meeting.board(threads)
+        given = (
+            arrivals, synapse, currents, (self._carried, self._constant),
+            (scan.membrane.beta, passing), signal, neurons, loss, (*listed, counts),
+            self._of_bias, room, parts, posts,
         )  # fmt: skip
-        calls: list[tuple[Any, ...]] = [
-            (posts, 0, every_step.learn, *meet, *own, self._of_bias, room)
-        ]
-        calls += [(posts, k, every_step.help_learning, *meet, k) for k in range(1, len(parts))]
-        losses: float = share(_attend, calls, threads)[0]
-        return losses
+        losses = share(_attend, [(posts, *given, k) for k in range(threads)], threads)
+        scan.counts += counts.sum(axis=0)
+        return float(sum(losses))
 
     def report(self) -> None:
         """Say what has been measured."""
@@ -273,12 +283,17 @@ def _divide(awake: Any, threads: int) -> Any:
     return np.array(list(pairwise([0, *inner, len(awake)])))
 
 
-def _attend(posts: Any, k: int, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Do thread ``k``'s work; the others do not wait for it if that fails."""
+def _equal(n: int, threads: int) -> Any:
+    """Cut ``range(n)`` into runs of nearly equal length, some of them perhaps empty."""
+    return np.array(list(pairwise(n * k // threads for k in range(threads + 1))))
+
+
+def _attend(posts: Any, *given: Any) -> float:
+    """Do the work of a thread, the last argument; the others do not wait for it if that fails."""
     try:
-        return work(*arguments)
+        return every_step.learn(*given)
     except BaseException:
-        posts[k * meeting.LINE] = meeting.GONE
+        posts[given[-1] * meeting.LINE] = meeting.GONE
         raise
 
 

@@ -16,11 +16,14 @@ Array = NDArray[Any]
 __all__ = [
     "ROWS",
     "compare",
+    "compare_rows",
     "compare_step",
     "cross_entropy",
     "direct",
     "directions",
+    "follow",
     "gather_signal",
+    "lead",
     "mix",
     "project",
 ]
@@ -101,49 +104,92 @@ def compare_step(
     their directions where not. Without ``learns`` there are scores alone, ``z`` keeps its
     recordings, and ``labels`` count.
     """
-    n_recordings, size = len(labels), z.shape[1]
-    classes = logits.shape[1]
-    kind = z.dtype.type
+    signals = z[len(labels) :] if follows else z[:0]
+    if follows:
+        lead(signals, vectors, lengths, smallest)
+        signals[:] = 0
+        along_signal[:] = 0
+    loss = compare_rows(
+        z, labels, 0, len(labels), learns, tau, rectify, smallest, logits, a, d, vectors, signals,
+        along_signal,
+    )  # fmt: skip
+    if follows and learns:
+        follow(signals, along_signal, vectors, lengths)
+    return loss
+
+
+@kernel
+def lead(signals: Array, vectors: Array, lengths: Array, smallest: float) -> None:
+    """Fill ``vectors`` with the directions of ``signals``, both ``(C, F)``, and ``lengths``.
+
+    The latter ``(C,)`` are one over norms.
+    """
+    for c in range(lengths.size):
+        lengths[c] = direct(signals[c], vectors[c], False, smallest)
+        for i in range(vectors.shape[1]):
+            vectors[c, i] *= lengths[c]
+
+
+@kernel
+def compare_rows(
+    z: Array,
+    labels: Array,
+    first: int,
+    last: int,
+    learns: bool,
+    tau: float,
+    rectify: bool,
+    smallest: float,
+    logits: Array,
+    a: Array,
+    d: Array,
+    vectors: Array,
+    said: Array,
+    along_signal: Array,
+) -> float:
+    """Compare recordings ``first`` to ``last`` with class vectors; return their part of the loss.
+
+    What they say to signals is added to ``said`` ``(C, F)``, or not if that is empty, and to
+    ``along_signal`` ``(C,)``. Others as in :func:`compare_step`.
+    """
+    classes, kind = logits.shape[1], z.dtype.type
     zero, one = kind(0), kind(1)
     heat = one / kind(tau)
-    each = one / kind(n_recordings)
+    each = one / kind(len(labels))
     spare = a[a.shape[0] - 1]
-    if follows:
-        for c in range(classes):
-            lengths[c] = direct(z[n_recordings + c], vectors[c], False, smallest)
-            z[n_recordings + c] = 0
-            along_signal[c] = zero
-            for i in range(size):
-                vectors[c, i] *= lengths[c]
-    mean_loss = zero
-    for first in range(0, n_recordings, a.shape[0] - 1):
-        block = min(a.shape[0] - 1, n_recordings - first)
+    loss = zero
+    for begin in range(first, last, a.shape[0] - 1):
+        block = min(a.shape[0] - 1, last - begin)
         for k in range(block):
-            row, score, share = z[first + k], logits[first + k], d[k]
+            row, score, share = z[begin + k], logits[begin + k], d[k]
             inverse = direct(row, a[k], rectify, smallest)
             project(a[k], vectors, score)
             for c in range(classes):
                 score[c] *= inverse * heat
             if not learns:
                 continue
-            mean_loss += cross_entropy(score, labels[first + k], each, share)
+            loss += cross_entropy(score, labels[begin + k], each, share)
             along = zero
             for c in range(classes):
                 along += share[c] * score[c]
                 along_signal[c] += share[c] * score[c]
                 share[c] *= heat * inverse
             mix(a[k], vectors, share, -along * inverse * inverse, rectify, spare, row)
-        if follows and learns:  # dLoss/dz of a signal: the same with the roles changed
+        if said.size > 0 and learns:  # dLoss/dz of a signal: the same with the roles changed
             for c in range(classes):
-                gather_signal(z[n_recordings + c], a, d, c, block)
-    if follows and learns:
-        for c in range(classes):
-            o, v = z[n_recordings + c], vectors[c]
-            k, scale = along_signal[c], lengths[c]
-            for i in range(size):
-                o[i] = (o[i] - k * v[i]) * scale
-    loss: float = mean_loss
-    return loss
+                gather_signal(said[c], a, d, c, block)
+    found: float = loss
+    return found
+
+
+@kernel
+def follow(said: Array, along_signal: Array, vectors: Array, lengths: Array) -> None:
+    """Make signals' modulators of what recordings ``said`` to them ``(C, F)``, in place."""
+    for c in range(lengths.size):
+        o, v = said[c], vectors[c]
+        k, scale = along_signal[c], lengths[c]
+        for i in range(v.size):
+            o[i] = (o[i] - k * v[i]) * scale
 
 
 @kernel

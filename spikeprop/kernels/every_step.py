@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spikeprop.kernels import kernel
 from spikeprop.kernels.adam import corrections, step_row
 from spikeprop.kernels.blocks import ABREAST, HEIGHT, add_block
-from spikeprop.kernels.cosine import ROWS, compare_step, directions
+from spikeprop.kernels.cosine import ROWS, compare_rows, directions, follow, lead
 from spikeprop.kernels.lanes import aligned, lanes, load, root, spread, store
 from spikeprop.kernels.meeting import GONE, LINE, post, wait
 from spikeprop.kernels.neuron import integrate
@@ -25,7 +25,7 @@ from spikeprop.kernels.sparse import sort_events
 
 Array = NDArray[Any]
 
-__all__ = ["help_learning", "learn", "prepare", "sort_steps"]
+__all__ = ["learn", "prepare", "sort_steps"]
 
 
 @kernel
@@ -65,18 +65,17 @@ def learn(
     currents: Array,
     traces: tuple[Array, Array],
     filters: tuple[float, Array],
-    asleep: Array,
-    deltas: Array,
-    parts: Array,
-    posts: Array,
     signal: Array,
     neurons: Any,
     loss: Any,
     found: Any,
     of_bias: tuple[Array, Array, Array],
     room: Any,
+    parts: Array,
+    posts: Array,
+    k: int,
 ) -> float:
-    """Learn from some steps of sequences, and list the block's spikes.
+    """Learn from some steps of sequences, and list the block's spikes, as thread ``k`` of some.
 
     Parameters
     ----------
@@ -94,13 +93,6 @@ def learn(
         from where they are, and the same ``(2,)`` of the bias, a synapse from a constant 1.
     filters : tuple
         The neurons' decay, and the weights ``(1, L)`` of the evidence filter.
-    asleep, deltas : ndarray
-        See :func:`prepare`.
-    parts : ndarray of int64, shape (threads, 2)
-        First input of each thread, and the one behind its last. This is the first thread; each
-        other one is in :func:`help_learning` meanwhile.
-    posts : ndarray of int64
-        Where they meet: :func:`spikeprop.kernels.meeting.board`.
     signal : ndarray, shape (L, C, N)
         Currents of the rows behind the driven ones, which come in by no synapse.
     neurons : tuple
@@ -111,72 +103,75 @@ def learn(
         scores ``(B, C)``: their sum, to which is added, and those of the last step.
     found : tuple
         ``spikes, starts, ends, counts``, which are filled: see
-        :func:`spikeprop.kernels.neuron.integrate`.
+        :func:`spikeprop.kernels.neuron.integrate`; ``counts`` ``(threads, N)``.
     of_bias : tuple
         Moments ``(N,)``, or ``(0,)`` for a bias that is not trained, and numbers.
     room : tuple
-        To work in: see :func:`prepare`.
+        What threads work in together: see :func:`prepare`.
+    parts : ndarray of int64, shape (threads, 3, 2)
+        First input, recording and signal of each thread, and those behind its last.
+    posts : ndarray of int64
+        Where threads meet: :func:`spikeprop.kernels.meeting.board`.
 
     Returns
     -------
     float
-        Mean loss, summed over time.
+        This thread's part of the mean loss, summed over time.
     """
-    steps, total = arrivals[0].shape[0], 0.0
+    steps, total, threads = arrivals[0].shape[0], 0.0, len(parts)
+    weights, rows, classes = synapse[0], min(ROWS, len(loss[0])), loss[6].shape[1]
+    scratch = aligned(rows + 1, weights.shape[1], weights), np.empty((rows, classes), weights.dtype)
     for step in range(steps + 1):
-        post(posts, 0, step + 1)
-        turn(
-            step, arrivals, synapse, currents[0], synapse[1], traces[0], filters, asleep, deltas,
-            parts[0, 0], parts[0, 1],
-        )  # fmt: skip
-        for k in range(1, len(parts)):
-            wait(posts, k * LINE, step + 1)
-        if step < steps:
-            total += respond(
-                step, signal, synapse, neurons, filters, currents, traces[1], deltas, loss, found,
-                of_bias, room,
-            )  # fmt: skip
+        turn(step, arrivals, synapse, currents[k], traces[0], filters, room, parts[k, 0], k == 0)
+        if step == steps or not meet(posts, k, threads, 4 * step + 1):
+            break
+        fire(step, signal, neurons, filters, currents, loss, found, room, parts[k], k)
+        if not meet(posts, k, threads, 4 * step + 2):
+            break
+        total += respond(currents[0], loss, room, scratch, parts[k, 1], k)
+        if not meet(posts, k, threads, 4 * step + 3):
+            break
+        if k == 0:
+            conclude(step, synapse, filters, currents[0], traces[1], loss, of_bias, room)
+        if not meet(posts, k, threads, 4 * step + 4):
+            break
     return total
 
 
 @kernel
-def help_learning(
-    arrivals: Any,
-    synapse: Any,
-    currents: Array,
-    traces: tuple[Array, Array],
-    filters: tuple[float, Array],
-    asleep: Array,
-    deltas: Array,
-    parts: Array,
-    posts: Array,
-    k: int,
-) -> None:
-    """Do thread ``k``'s part of :func:`learn`."""
-    for step in range(arrivals[0].shape[0] + 1):
-        if wait(posts, 0, step + 1) == GONE:
-            return
-        turn(
-            step, arrivals, synapse, currents[k], synapse[1][:0], traces[0], filters, asleep,
-            deltas, parts[k, 0], parts[k, 1],
-        )  # fmt: skip
-        post(posts, k * LINE, step + 1)
+def meet(posts: Array, k: int, threads: int, number: int) -> bool:
+    """Wait until all threads are here; return whether none has gone."""
+    post(posts, k * LINE, number)
+    all_here = True
+    for other in range(threads):
+        all_here &= wait(posts, other * LINE, number) != GONE
+    return all_here
 
 
 @kernel
-def prepare(synapse: Any, loss: Any, driven: int) -> tuple[Any, Array, Array]:
-    """Return room for :func:`respond` to work in, ``asleep``, and ``deltas``.
+def prepare(synapse: Any, loss: Any, driven: int, threads: int) -> Any:
+    """Return what threads work in together.
 
-    ``asleep`` ``(I,)`` are the inputs whose weights have no moments. ``deltas`` ``(tiles, driven
-    rows, W)`` are a step's modulators, cut into tiles of as many columns as a product takes at a
-    time, the last one's others zero.
+    Returns
+    -------
+    asleep : ndarray of bool, shape (I,)
+        Inputs whose weights have no moments.
+    deltas : ndarray, shape (tiles, driven rows, W)
+        A step's modulators, cut into tiles of as many columns as a product takes at a time, the
+        last one's others zero.
+    vectors, lengths : ndarray, shape (C, N) and (C,)
+        Directions of class vectors, and what signals' norms are divided by.
+    said, along : ndarray, shape (threads, C, N) and (threads, C)
+        What recordings say to signals; the former is ``(threads, 0, N)`` if these teach nothing.
+    totals : ndarray, shape (threads, N)
+        Modulators, summed over recordings.
     """
     weights, _, first_moment, second_moment, _ = synapse
     fixed, smallest, logits = loss[1], loss[4], loss[6]
     size, classes, wide = weights.shape[1], logits.shape[1], ABREAST * lanes(weights)
-    a, d = aligned(ROWS + 1, size, weights), np.empty((ROWS, classes), weights.dtype)
-    vectors = aligned(classes, size, weights)
-    lengths, along = np.empty(classes, weights.dtype), np.zeros(classes, weights.dtype)
+    vectors, lengths = aligned(classes, size, weights), np.empty(classes, weights.dtype)
+    answers = fixed.size == 0 and driven > len(loss[0])
+    said = aligned(threads * classes if answers else 0, size, weights)
     if fixed.size > 0:
         directions(fixed, vectors, smallest)
     asleep = np.zeros(weights.shape[0] if first_moment.size else 0, np.bool_)
@@ -184,7 +179,11 @@ def prepare(synapse: Any, loss: Any, driven: int) -> tuple[Any, Array, Array]:
     tiles = (size + wide - 1) // wide
     deltas = aligned(tiles * driven, wide, weights)
     deltas[:] = 0
-    return (a, d, vectors, lengths, along), asleep, deltas.reshape(tiles, driven, wide)
+    return (
+        asleep, deltas.reshape(tiles, driven, wide), vectors, lengths,
+        said.reshape(threads, len(said) // threads, size),
+        np.zeros((threads, classes), weights.dtype), np.empty((threads, size), weights.dtype),
+    )  # fmt: skip
 
 
 @kernel
@@ -193,20 +192,21 @@ def turn(
     arrivals: Any,
     synapse: Any,
     sums: Array,
-    bias: Array,
     traces: Array,
     filters: tuple[float, Array],
-    asleep: Array,
-    deltas: Array,
-    first: int,
-    last: int,
+    room: Any,
+    part: Array,
+    first_thread: bool,
 ) -> None:
-    """Go from one step to the next, for inputs ``first`` to ``last``.
+    """Go from one step to the next, for a thread's inputs.
 
-    That is to step on the gradient of the one before ``step``, traces by ``deltas``, and to put
-    into ``sums`` ``(R, N)`` what the inputs make of the currents of ``step``, and the bias unless
-    it is empty. Before the first there is no gradient, behind the last there are no currents.
+    That is to step on the gradient of the one before ``step``, traces by modulators, and to put
+    into ``sums`` ``(R, N)`` what the inputs make of the currents of ``step``, and the first thread
+    the bias. Before the first step there is no gradient, behind the last there are no currents.
     """
+    asleep, deltas = room[0], room[1]
+    first, last = part
+    bias = synapse[1] if first_thread else synapse[1][:0]
     weights, _, first_moment, second_moment, numbers = synapse
     driven, goes_on = deltas.shape[1], step < arrivals[0].shape[0]
     if goes_on:
@@ -249,75 +249,129 @@ def turn(
 
 
 @kernel
-def respond(
+def fire(
     step: int,
     signal: Array,
-    synapse: Any,
     neurons: Any,
     filters: tuple[float, Array],
     currents: Array,
-    constant: Array,
-    deltas: Array,
     loss: Any,
     found: Any,
+    room: Any,
+    part: Array,
+    k: int,
+) -> None:
+    """Let a thread's rows of neurons take a step's currents, which become their evidence."""
+    mem, free, evidence, threshold, reset = neurons
+    labels, fixed, smallest = loss[0], loss[1], loss[4]
+    spikes, starts, ends, counts = found
+    deltas, vectors, lengths, said, along = room[1:6]
+    beta, weights = filters[0], filters[1][:, step : step + 1].copy()
+    driven, n, size = deltas.shape[1], len(labels), threshold.size
+    in_place = np.empty((0, 0, 0), currents.dtype)
+    skipped = step * spikes.shape[1] * spikes.shape[2]
+    for shift, (first, last) in ((0, part[1]), (n, part[2])):  # recordings, and signals
+        first, last = first + shift, last + shift
+        for r in range(first, last):
+            if r >= driven:
+                currents[0, r] = signal[step, r - driven]
+                continue
+            for other in range(1, len(currents)):
+                for i in range(size):
+                    currents[0, r, i] += currents[other, r, i]
+        integrate(
+            currents[:1], mem, free, threshold, beta, reset, weights, evidence, in_place,
+            spikes[step : step + 1], starts[step : step + 1], ends[step : step + 1], counts[k], n,
+            0, 1, first, last,
+        )  # fmt: skip
+        for r in range(first, last):
+            starts[step, r] += skipped
+            ends[step, r] += skipped
+    if fixed.size == 0:
+        first, last = part[2]
+        lead(currents[0, n + first : n + last], vectors[first:last], lengths[first:last], smallest)
+        said[k] = 0
+        along[k] = 0
+
+
+@kernel
+def respond(
+    z: Array, loss: Any, room: Any, scratch: tuple[Array, Array], part: Array, k: int
+) -> float:
+    """Make modulators of a thread's recordings; return their part of the mean loss."""
+    labels, _, tau, rectify, smallest, logits_sum, logits = loss
+    _, deltas, vectors, _, said, along, totals = room
+    first, last = part
+    found = compare_rows(
+        z, labels, first, last, True, tau, rectify, smallest, logits, *scratch, vectors, said[k],
+        along[k],
+    )  # fmt: skip
+    total = totals[k]
+    total[:] = 0
+    for r in range(first, last):
+        for c in range(logits.shape[1]):
+            logits_sum[r, c] += logits[r, c]
+        row = z[r]
+        for n in range(row.size):
+            total[n] += row[n]
+        _cut(row, r, deltas)
+    return found
+
+
+@kernel
+def conclude(
+    step: int,
+    synapse: Any,
+    filters: tuple[float, Array],
+    z: Array,
+    constant: Array,
+    loss: Any,
     of_bias: tuple[Array, Array, Array],
     room: Any,
-) -> float:
-    """Let neurons take a step's currents, make modulators of these, and move the bias."""
-    bias, first_moment = synapse[1], synapse[2]
-    mem, free, evidence, threshold, reset = neurons
-    beta, passing = filters
-    labels, fixed, tau, rectify, smallest, logits_sum, logits = loss
-    spikes, starts, ends, counts = found
+) -> None:
+    """Make modulators of signals, and move the bias."""
+    bias, learns = synapse[1], synapse[2].size > 0
+    labels = loss[0]
     first_of_bias, second_of_bias, numbers = of_bias
-    a, d, vectors, lengths, along = room
-    driven, size = deltas.shape[1], threshold.size
-    in_place = np.empty((0, 0, 0), bias.dtype)
-    for k in range(1, len(currents)):
-        for r in range(driven):
-            for n in range(size):
-                currents[0, r, n] += currents[k, r, n]
-    for r in range(driven, currents.shape[1]):
-        currents[0, r] = signal[step, r - driven]
-    integrate(
-        currents[:1], mem, free, threshold, beta, reset, passing[:, step : step + 1].copy(),
-        evidence, in_place, spikes[step : step + 1], starts[step : step + 1],
-        ends[step : step + 1], counts, labels.size, 0, 1, 0, currents.shape[1],
-    )  # fmt: skip
-    skipped = step * spikes.shape[1] * spikes.shape[2]
-    for r in range(currents.shape[1]):
-        starts[step, r] += skipped
-        ends[step, r] += skipped
-    mean = compare_step(
-        currents[0], labels, fixed.size == 0, True, tau, rectify, smallest, logits, a, d, vectors,
-        lengths, along,
-    )  # fmt: skip
-    logits_sum += logits
-    w = passing[0, step]
+    _, deltas, vectors, lengths, said, along, totals = room
+    beta, w = filters[0], filters[1][0, step]
     constant[0] = beta * constant[0] + 1.0
     constant[1] += w * (constant[0] - constant[1])
-    if first_moment.size == 0:
-        return mean
-    wide = deltas.shape[2]
-    for tile in range(deltas.shape[0]):
-        begin = tile * wide
-        for r in range(driven):
-            for n in range(min(wide, size - begin)):
-                deltas[tile, r, n] = currents[0, r, begin + n]
+    if not learns:
+        return
+    total, n = totals[0], len(labels)
+    for k in range(1, len(totals)):
+        for i in range(total.size):
+            total[i] += totals[k, i]
+    if said.size > 0:
+        for k in range(1, len(said)):
+            for c in range(lengths.size):
+                along[0, c] += along[k, c]
+                for i in range(total.size):
+                    said[0, c, i] += said[k, c, i]
+        follow(said[0], along[0], vectors, lengths)
+        for c in range(lengths.size):
+            row = said[0, c]
+            for i in range(total.size):
+                total[i] += row[i]
+            _cut(row, n + c, deltas)
     if first_of_bias.size:
-        total = a[0]
-        total[:] = 0
-        for r in range(driven):
-            row = currents[0, r]
-            for n in range(size):
-                total[n] += row[n]
         scale = bias.dtype.type(constant[1])
-        for n in range(size):
-            total[n] *= scale
+        for i in range(total.size):
+            total[i] *= scale
         beta1, beta2, eps = numbers[1], numbers[2], numbers[3]
         scaled, over = corrections(numbers[0], beta1, beta2, numbers[4] + step + 1)
         step_row(bias, first_of_bias, second_of_bias, total, beta1, beta2, scaled, over, eps)
-    return mean
+
+
+@kernel
+def _cut(row: Array, r: int, deltas: Array) -> None:
+    """Put a row of modulators into its place in ``deltas``."""
+    wide = deltas.shape[2]
+    for tile in range(deltas.shape[0]):
+        begin = tile * wide
+        for n in range(min(wide, row.size - begin)):
+            deltas[tile, r, n] = row[begin + n]
 
 
 @kernel
