@@ -156,7 +156,7 @@ class _Block:
         workers, learning = self.workers, self.product.n_rows if self.learns else 0
         self._passes = [bool(weights[0, 0] != 1.0)]
         self._cotangents = self._take(f"cotangents.{self.index}", (2, learning, self.size))
-        self._p, self._q = self._cotangents[0], self._cotangents[1:]
+        self._p, self._q = self._cotangents[0].numpy(), self._cotangents[1].numpy()
         self._total = np.zeros((workers, self.size), self.logits.dtype)
         self._counts = np.zeros((workers, self.size), np.int64)
         if not self.signals:
@@ -169,6 +169,8 @@ class _Block:
         answering = (workers if self.answers else 0, *sent)
         self._answers = self._take(f"answers.{self.index}", answering).numpy()
         self._along = np.empty((workers, *sent[:2]), self.logits.dtype)
+        #: Workers whose recordings have said something to the signals in this window.
+        self._answered: set[int] = set()
 
     def _currents(self, worker: int, rows: int, steps: int) -> Tensor:
         """Return a worker's room for currents ``(rows, steps, N or more)``.
@@ -190,8 +192,6 @@ class _Block:
         That is in the first block, to which nothing is below.
         """
         steps, n, (worker, first, last) = weights.shape[1], self.scan.n_recordings, own
-        self._answers[worker:][:1] = 0
-        self._along[worker] = 0
         spikes, starts, ends = self._sent
         out = Rows(starts[first:last], ends[first:last], spikes, self.logits[:0, 0])
         if first == last:  # who has no signals has no message for other processes, either
@@ -241,14 +241,15 @@ class _Block:
         below = self.product.arrive_in_group(below, group[0], span.first, worker)
         x = self._currents(worker, count, steps)
         found = self._spikes(f"spikes.{self.index % 2}.{worker}", count, steps)
-        lists = self.product.room_to_sort(below, below.events if self.learns else 0, worker)
+        events = below.events
+        lists = self.product.room_to_sort(below, events if self.learns else 0, worker)
         out = self.product.sum_of(worker) if self.learns else self._no_sum
         learning = self._learning(x.numpy(), group, weights, found, worker)
         work = groups.with_signals if self.signals else groups.with_vectors
-        synapse = self.product.synapse(below, worker)
-        events = (below.starts, below.ends, below.channels, below.values)
+        synapse = self.product.synapse(events, worker)
+        given = (below.starts, below.ends, below.channels, below.values)
         room = (lists.pointers, lists.rows, lists.values)  # plain tuples, for one compilation
-        self._losses[worker] += work(events, synapse, learning, room, *out)
+        self._losses[worker] += work(given, synapse, learning, room, *out)
         if self.learns and span.goes_on:
             self.product.carry_rows(below, advance, group[0])
         spikes, starts, ends = found
@@ -269,12 +270,14 @@ class _Block:
             x, *self._neurons(weights, first, last), *found, self._counts[worker],
             self.labels[first:last], self.vectors, compare.tau, compare.rectify, compare.smallest,
             1.0 / self.scan.n_recordings, self.logits_sum[first:last], self.logits[first:last],
-            self.learns, self._q[0, rows].numpy(), self._p[rows].numpy(), self._total[worker],
+            self.learns, self._q[rows], self._p[rows], self._total[worker],
         )  # fmt: skip
         if not self.signals:
             return (*common, 0, last - first)
         answers = self._answers[worker] if self.answers else self._answers.reshape(0, 0, 0)
-        return (*common, answers, self._along[worker], 0, last - first)
+        fresh = worker not in self._answered
+        self._answered.add(worker)
+        return (*common, answers, self._along[worker], fresh, 0, last - first)
 
     def answer(
         self, weights: Array, advance: Advance, span: Step, own: Part, rows: tuple[int, int]
@@ -306,8 +309,7 @@ class _Block:
         assert below is not None, "the first block's signals teach it nothing"
         recordings.answer_signals(
             self.vectors, self._lengths, self._answers, self._along, x.numpy(), weights,
-            self.scan.membrane.beta, self._q[0, n:].numpy(), self._p[n:].numpy(),
-            self._total[worker], first, last,
+            self.scan.membrane.beta, self._q[n:], self._p[n:], self._total[worker], first, last,
         )  # fmt: skip
         if self._divided is not None:
             self._divided.collect(x)
@@ -347,7 +349,8 @@ class _Block:
         return self.stage.compiled_adam()
 
     def _backward(self) -> Backward:
-        return Backward(self._q[:0], self._q, self._p, self._passes)
+        p, q = self._cotangents[0], self._cotangents[1:]
+        return Backward(q[:0], q, p, self._passes)
 
     def report(self) -> None:
         """Say what has been measured."""

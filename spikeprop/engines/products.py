@@ -394,7 +394,9 @@ class SparseProduct(RowsProduct):
         module: Any = link.block.synapse
         super().__init__(link, n_rows, filters, buffers, module.in_features, learns=learns)
         self.outputs = module.out_features
-        self._weights: Tensor = module.weight.detach().t()
+        self._weights = module.weight.detach().t().numpy()
+        no_bias = np.empty(0, dtype=self._weights.dtype)
+        self._offset = no_bias if module.bias is None else module.bias.detach().numpy()
         self._after: Tensor | None = None
         self.share_among(1)
 
@@ -426,10 +428,11 @@ class SparseProduct(RowsProduct):
     def _gather(self, x: Rows, out: Tensor) -> None:
         """Gather the weights of rows ``(A, B)`` into ``out`` ``(A, B or more, N)``."""
         groups, listed = x.starts.shape
-        weights, _, bias = self.synapse(x, 0)
+        events = x.events
+        weights, _, bias = self.synapse(events, 0)
         target, threads = out.numpy(), kernel_threads()
         calls: list[tuple[Any, ...]]
-        if self._packs(x):
+        if self._packs(events):
             # A thread keeps its tile in its own cache.
             parts = sparse.columns(self.outputs, threads)
             shape = (len(parts), self.inputs, self.tile)
@@ -448,22 +451,20 @@ class SparseProduct(RowsProduct):
     def fill(self, x: Rows, out: Tensor, worker: int) -> None:
         """Gather the weights of a worker's rows ``(A, B)`` into ``out`` ``(A, B, N or more)``."""
         sparse.gather_tiles(
-            *x, *self.synapse(x, worker), out.numpy(), 0, x.starts.shape[1], 0, self.outputs
+            *x, *self.synapse(x.events, worker), out.numpy(), 0, x.starts.shape[1], 0, self.outputs
         )
 
-    def synapse(self, x: Rows, worker: int) -> tuple[Any, Any, Any]:
+    def synapse(self, events: int, worker: int) -> tuple[Any, Any, Any]:
         """Return weights, room for a tile of them if that pays, and bias, for compiled code.
 
         Every worker has room of its own.
         """
-        bias = self.module.bias
-        offset = np.empty(0, dtype=x.values.dtype) if bias is None else bias.detach().numpy()
-        shape = (self.inputs if self._packs(x) else 0, self.tile)
+        shape = (self.inputs if self._packs(events) else 0, self.tile)
         tile = self._buffers.take(f"tile.{worker}", shape, self.dtype)
-        return self._weights.numpy(), tile.numpy(), offset
+        return self._weights, tile.numpy(), self._offset
 
-    def _packs(self, x: Rows) -> bool:
-        return self._weights.nbytes > PACKED_FROM and x.events > PACKED_AFTER * self.inputs
+    def _packs(self, events: int) -> bool:
+        return self._weights.nbytes > PACKED_FROM and events > PACKED_AFTER * self.inputs
 
     def _fill_zeros(self) -> Tensor:
         gradient = super()._fill_zeros()

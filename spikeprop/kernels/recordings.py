@@ -247,13 +247,14 @@ def learn_with_signals(
     total: Array,
     answers: Array,
     along_signal: Array,
+    fresh: bool,
     first: int,
     last: int,
 ) -> float:
     """Do as :func:`learn_with_vectors` against signals, ``vectors`` ``(L, C, N)`` of each step.
 
     What recordings say to them is added to ``answers`` ``(L, C, N)``, or not if that is empty, and
-    ``along_signal`` ``(L, C)``; zeros before the first recording.
+    ``along_signal`` ``(L, C)``; if these are ``fresh``, whatever is in them counts as zero.
     """
     steps, size, classes = x.shape[1], threshold.size, vectors.shape[1]
     kind = x.dtype.type
@@ -265,6 +266,10 @@ def learn_with_signals(
     at = first * steps * size
     for step in range(steps):
         w = kind(weights[0, step])
+        if fresh:  # here, where they are near for the first to be added
+            along_signal[step] = 0
+            if answers.size:
+                answers[step] = 0
         for begin in range(first, last, rows):
             block = min(rows, last - begin)
             for k in range(block):
