@@ -168,7 +168,8 @@ class _Block:
         self._below: list[Rows | None] = [None] * workers
         answering = (workers if self.answers else 0, *sent)
         self._answers = self._take(f"answers.{self.index}", answering).numpy()
-        self._along = np.empty((workers, *sent[:2]), self.logits.dtype)
+        classes = cosine.padded(self.signals, self.logits)
+        self._along = np.empty((workers, steps, classes), self.logits.dtype)
         #: Workers whose recordings have said something to the signals in this window.
         self._answered: set[int] = set()
 

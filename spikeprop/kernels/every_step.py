@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spikeprop.kernels import kernel
 from spikeprop.kernels.adam import corrections, step_row
 from spikeprop.kernels.blocks import ABREAST, HEIGHT, add_block
-from spikeprop.kernels.cosine import ROWS, compare_rows, directions, follow, lead
+from spikeprop.kernels.cosine import compare_rows, directions, follow, lead, padded, scratch
 from spikeprop.kernels.lanes import aligned, lanes, load, root, spread, store
 from spikeprop.kernels.meeting import GONE, LINE, post, wait
 from spikeprop.kernels.neuron import integrate
@@ -119,8 +119,7 @@ def learn(
         This thread's part of the mean loss, summed over time.
     """
     steps, total, threads = arrivals[0].shape[0], 0.0, len(parts)
-    weights, rows, classes = synapse[0], min(ROWS, len(loss[0])), loss[6].shape[1]
-    scratch = aligned(rows + 1, weights.shape[1], weights), np.empty((rows, classes), weights.dtype)
+    to_compare = scratch(len(loss[0]), synapse[0].shape[1], loss[6].shape[1], synapse[0])
     for step in range(steps + 1):
         turn(step, arrivals, synapse, currents[k], traces[0], filters, room, parts[k, 0], k == 0)
         if step == steps or not meet(posts, k, threads, 4 * step + 1):
@@ -128,7 +127,7 @@ def learn(
         fire(step, signal, neurons, filters, currents, loss, found, room, parts[k], k)
         if not meet(posts, k, threads, 4 * step + 2):
             break
-        total += respond(currents[0], loss, room, scratch, parts[k, 1], k)
+        total += respond(currents[0], loss, room, to_compare, parts[k, 1], k)
         if not meet(posts, k, threads, 4 * step + 3):
             break
         if k == 0:
@@ -161,7 +160,7 @@ def prepare(synapse: Any, loss: Any, driven: int, threads: int) -> Any:
         last one's others zero.
     vectors, lengths : ndarray, shape (C, N) and (C,)
         Directions of class vectors, and what signals' norms are divided by.
-    said, along : ndarray, shape (threads, C, N) and (threads, C)
+    said, along : ndarray, shape (threads, C, N) and (threads, padded C)
         What recordings say to signals; the former is ``(threads, 0, N)`` if these teach nothing.
     totals : ndarray, shape (threads, N)
         Modulators, summed over recordings.
@@ -182,7 +181,8 @@ def prepare(synapse: Any, loss: Any, driven: int, threads: int) -> Any:
     return (
         asleep, deltas.reshape(tiles, driven, wide), vectors, lengths,
         said.reshape(threads, len(said) // threads, size),
-        np.zeros((threads, classes), weights.dtype), np.empty((threads, size), weights.dtype),
+        np.zeros((threads, padded(classes, weights)), weights.dtype),
+        np.empty((threads, size), weights.dtype),
     )  # fmt: skip
 
 
@@ -295,15 +295,13 @@ def fire(
 
 
 @kernel
-def respond(
-    z: Array, loss: Any, room: Any, scratch: tuple[Array, Array], part: Array, k: int
-) -> float:
+def respond(z: Array, loss: Any, room: Any, to_compare: Any, part: Array, k: int) -> float:
     """Make modulators of a thread's recordings; return their part of the mean loss."""
     labels, _, tau, rectify, smallest, logits_sum, logits = loss
     _, deltas, vectors, _, said, along, totals = room
     first, last = part
     found = compare_rows(
-        z, labels, first, last, True, tau, rectify, smallest, logits, *scratch, vectors, said[k],
+        z, labels, first, last, True, tau, rectify, smallest, logits, to_compare, vectors, said[k],
         along[k],
     )  # fmt: skip
     total = totals[k]

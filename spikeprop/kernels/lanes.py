@@ -27,6 +27,8 @@ __all__ = [
     "WIDE",
     "above",
     "aligned",
+    "exponential",
+    "greatest",
     "lanes",
     "list_above",
     "load",
@@ -40,6 +42,9 @@ __all__ = [
 
 #: Bytes of a vector.
 WIDE = 64
+#: Between which :func:`exponential` works, by a number's bytes. Less would soon become denormal in
+#: products, each of which takes a processor as long as a hundred others.
+EXPONENTS = {4: (-60.0, 88.0), 8: (-600.0, 709.0)}
 
 
 def _registers() -> int:
@@ -96,6 +101,20 @@ def root(vector: Any) -> Any:
     return np.sqrt(vector)
 
 
+def exponential(vector: Any) -> Any:
+    """Return e to the power of each entry, which is taken to be between ``EXPONENTS``.
+
+    NaN stays NaN. Compiled: ``2^n e^r`` with whole ``n`` and ``|r| <= log(2) / 2``, for which the
+    powers of ``r`` up to the 7th (float64: 13th) make as many digits as the type has.
+    """
+    return np.exp(np.clip(vector, *EXPONENTS[vector.itemsize]))
+
+
+def greatest(vector: Any) -> Any:
+    """Return the greatest entry of a vector without NaN."""
+    return vector.max()
+
+
 def total(vector: Any) -> Any:
     """Return the sum of a vector."""
     return vector.sum()
@@ -124,6 +143,8 @@ PLAIN = {
     "spread": spread,
     "above": above,
     "root": root,
+    "exponential": exponential,
+    "greatest": greatest,
     "total": total,
     "list_above": list_above,
     "prefetch": prefetch,
@@ -131,6 +152,7 @@ PLAIN = {
 
 
 def _compiled() -> dict[str, Any]:  # pragma: no cover - machine code
+    import math
     import operator
 
     from llvmlite import ir
@@ -211,31 +233,87 @@ def _compiled() -> dict[str, Any]:  # pragma: no cover - machine code
 
         return a(a, b, yes, no), generate
 
+    def of_each(name: str, vector: Any, context: Any, builder: Any, value: Any) -> Any:
+        """Call LLVM's own function of a vector's entries."""
+        many = context.get_value_type(vector)
+        name = f"llvm.{name}.v{vector.lanes}f{vector.dtype.bitwidth}"
+        kind = ir.FunctionType(many, [many])
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        return builder.call(function, [value])
+
     @intrinsic
     def _root(typing: Any, vector: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            many = context.get_value_type(vector)
-            name = f"llvm.sqrt.v{vector.lanes}f{vector.dtype.bitwidth}"
-            kind = ir.FunctionType(many, [many])
-            function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-            return builder.call(function, arguments)
+            return of_each("sqrt", vector, context, builder, arguments[0])
 
         return vector(vector), generate
 
     @intrinsic
+    def _exponential(typing: Any, vector: Any) -> Any:
+        single = vector.dtype.bitwidth == 32
+        # log(2) in two parts, the first of so few digits that its products with n are exact.
+        high, low = (0.693359375, -2.12194440e-4) if single else (
+            6.93145751953125e-1, 1.42860682030941723212e-6
+        )  # fmt: skip
+        powers, fraction, bias = (7, 23, 127) if single else (13, 52, 1023)
+        least, most = EXPONENTS[vector.dtype.bitwidth // 8]
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            many, (x,) = context.get_value_type(vector), arguments
+            whole_numbers = ir.VectorType(ir.IntType(vector.dtype.bitwidth), vector.lanes)
+
+            def all_of(number: Any, kind: Any = many) -> Any:
+                return ir.Constant(kind, [number] * vector.lanes)
+
+            def add(a: Any, b: Any, c: Any) -> Any:
+                return builder.fadd(a, builder.fmul(b, c, flags=("contract",)), flags=("contract",))
+
+            for limit, beyond in ((least, "<"), (most, ">")):
+                outside = builder.fcmp_ordered(beyond, x, all_of(limit))
+                x = builder.select(outside, all_of(limit), x)
+            n = builder.fmul(x, all_of(1.0 / math.log(2.0)))
+            n = of_each("nearbyint", vector, context, builder, n)
+            r = add(add(x, n, all_of(-high)), n, all_of(-low))
+            value = all_of(1.0 / math.factorial(powers))
+            for k in reversed(range(powers)):
+                value = add(all_of(1.0 / math.factorial(k)), value, r)
+            exponent = builder.add(builder.fptosi(n, whole_numbers), all_of(bias, whole_numbers))
+            exponent = builder.shl(exponent, all_of(fraction, whole_numbers))
+            return builder.fmul(value, builder.bitcast(exponent, many))
+
+        return vector(vector), generate
+
+    def folded(vector: Any, builder: Any, value: Any, join: Any) -> Any:
+        """Fold one half onto the other until one entry is left."""
+        lanes = vector.lanes
+        while lanes > 1:
+            lanes //= 2
+            halves = [
+                builder.shuffle_vector(
+                    value, value, ir.Constant(ir.VectorType(index, lanes), list(range(a, b)))
+                )
+                for a, b in ((0, lanes), (lanes, 2 * lanes))
+            ]
+            value = join(*halves)
+        return builder.extract_element(value, ir.Constant(index, 0))
+
+    @intrinsic
     def _total(typing: Any, vector: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            value, lanes = arguments[0], vector.lanes
-            while lanes > 1:  # fold one half onto the other
-                lanes //= 2
-                halves = [
-                    builder.shuffle_vector(
-                        value, value, ir.Constant(ir.VectorType(index, lanes), list(range(a, b)))
-                    )
-                    for a, b in ((0, lanes), (lanes, 2 * lanes))
-                ]
-                value = builder.fadd(*halves, flags=flags)
-            return builder.extract_element(value, ir.Constant(index, 0))
+            def join(a: Any, b: Any) -> Any:
+                return builder.fadd(a, b, flags=flags)
+
+            return folded(vector, builder, arguments[0], join)
+
+        return vector.dtype(vector), generate
+
+    @intrinsic
+    def _greatest(typing: Any, vector: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def join(a: Any, b: Any) -> Any:
+                return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+            return folded(vector, builder, arguments[0], join)
 
         return vector.dtype(vector), generate
 
@@ -330,8 +408,8 @@ def _compiled() -> dict[str, Any]:  # pragma: no cover - machine code
         arithmetic(operation, name)
     return {
         "lanes": _lanes, "whole": _whole, "load": _load, "store": _store, "spread": _spread,
-        "above": _above, "root": _root, "total": _total, "list_above": _list_above,
-        "prefetch": _prefetch,
+        "above": _above, "root": _root, "exponential": _exponential, "greatest": _greatest,
+        "total": _total, "list_above": _list_above, "prefetch": _prefetch,
     }  # fmt: skip
 
 
@@ -340,6 +418,7 @@ if available():
     lanes, whole = _found["lanes"], _found["whole"]
     load, store, spread = (_found[k] for k in ("load", "store", "spread"))
     above, root, total = (_found[k] for k in ("above", "root", "total"))
+    exponential, greatest = _found["exponential"], _found["greatest"]
     list_above, prefetch = _found["list_above"], _found["prefetch"]
 
 

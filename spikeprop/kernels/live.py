@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.cosine import ROWS, compare_step
+from spikeprop.kernels.cosine import compare_step, padded, scratch
 from spikeprop.kernels.deferred import MATRIX, add_inputs, keep, pay, remember, settle, weigh
 from spikeprop.kernels.delays import arrive, pass_on
 from spikeprop.kernels.neuron import integrate
@@ -327,10 +327,8 @@ def advance(
         Is filled with the number of the recordings' spikes.
     """
     n_rows, n_recordings, classes = carried.shape[2], labels.size, logits.shape[2]
-    a = np.empty((min(ROWS, n_recordings) + 1, threshold.size), mem.dtype)
-    d = np.empty((min(ROWS, n_recordings), classes), mem.dtype)
-    scratch = np.empty((2, classes), mem.dtype)
-    lengths, along = scratch[0], scratch[1]
+    room = scratch(n_recordings, threshold.size, classes, mem)
+    lengths, along = np.empty(classes, mem.dtype), np.empty(padded(classes, mem), mem.dtype)
     in_place = np.empty((0, 0, 0), mem.dtype)
     counts = np.empty(threshold.size, np.int64)
     filled = 0
@@ -350,7 +348,7 @@ def advance(
             fired[step] += spans[1, step, r] - spans[0, step, r]
         losses[step] = compare_step(
             currents[step], labels, follows, labelled, tau, rectify, smallest, logits[step],
-            a, d, vectors, lengths, along,
+            room, vectors, lengths, along,
         )  # fmt: skip
         leave(
             step, n_rows, labelled, size, bias_size, bias, beta, passing, currents, deltas, at,

@@ -68,112 +68,125 @@ def integrate(
     ``spikes[l, r]`` (at least ``N + 1`` places), from ``starts`` to ``ends`` of the flattened list,
     and counted into ``counts`` ``(N,)`` for recordings.
     """
-    n_neurons = x.shape[2]
+    n_rows, n_neurons = x.shape[1], x.shape[2]
     filters = evidence.shape[0]
     kind = mem.dtype.type
-    decay = kind(beta)
+    decay, apart = kind(beta), free.size > 0
     in_place = out.size == 0
+    c, m, e, places = x.reshape(-1), mem.reshape(-1), evidence.reshape(-1), spikes.reshape(-1)
+    u, o = free.reshape(-1) if apart else m, out.reshape(-1)
     for r in range(first_row, last_row):
-        m = mem[r]
-        u = free[r] if free.size else m
+        j = r * n_neurons
         for step in range(first_step, last_step):
-            c = x[step, r]
-            places = spikes[step, r]
-            e = evidence[0, r]
-            w = kind(weights[0, step])
+            i, start = step * n_rows + r, (step * spikes.shape[1] + r) * spikes.shape[2]
             if in_place:
-                fired = advance_row(c, m, u, e, threshold, decay, w, reset, free.size > 0, places)
+                w = kind(weights[0, step])
+                fired = advance_row(
+                    c, i * n_neurons, m, u, e, j, threshold, decay, w, reset, apart, places, start
+                )
             else:
-                fired = _fire(c, m, u, threshold, decay, reset, free.size > 0, places)
+                fired = _fire(
+                    c, i * n_neurons, m, u, j, threshold, decay, reset, apart, places, start
+                )
                 for k in range(filters):
-                    e = evidence[k, r]
+                    to, of = (i * filters + k) * n_neurons, (k * mem.shape[0] + r) * n_neurons
                     w = kind(weights[k, step])
-                    o = out[step, r, k * n_neurons : (k + 1) * n_neurons]
                     for n in range(n_neurons):
-                        value = e[n] + w * (u[n] - e[n])
-                        e[n] = value
-                        o[n] = value
-            start = (step * spikes.shape[1] + r) * spikes.shape[2]
+                        value = e[of + n] + w * (u[j + n] - e[of + n])
+                        e[of + n] = value
+                        o[to + n] = value
             starts[step, r] = start
             ends[step, r] = start + fired
             if r < n_recordings:
-                for i in range(fired):
-                    counts[places[i]] += 1
+                for k in range(start, start + fired):
+                    counts[places[k]] += 1
 
 
 @kernel
 def advance_row(
     c: Array,
+    i: int,
     m: Array,
     u: Array,
     e: Array,
+    j: int,
     threshold: Array,
     decay: Any,
     w: Any,
     reset: int,
     apart: bool,
     places: Array,
+    k: int,
 ) -> int:
-    """Do one row's step with one filter, whose value takes the current's place in ``c`` ``(N,)``.
+    """Do one row's step with one filter, whose value takes the place of the current.
 
-    List what fired in ``places`` (``N`` of them at least) and return how many did; ``apart`` says
-    that ``u`` is the free potential and not the voltage ``m`` itself.
+    Arrays are flat, since to take a row out of a matrix costs as much as a tenth of this: currents
+    ``c`` from ``i`` on, voltage ``m``, potential ``u`` and evidence ``e`` from ``j`` on. What fired
+    is listed in ``places`` from ``k`` on, where there is room for ``N``; return how many did.
+    ``apart`` says that ``u`` is the free potential and not the voltage ``m`` itself.
     """
-    kind = c.dtype.type
+    kind, size, lane = c.dtype.type, threshold.size, lanes(c)
     zero, falls, passes = kind(0), spread(decay), spread(w)
     zeros = spread(zero)
     present = w == kind(1)
-    fired, n, wide = 0, 0, whole(c)
+    fired, n, wide = k, 0, whole(threshold)
     while n < wide:
-        now, old, limit = load(c, n), load(m, n), load(threshold, n)
+        # All loads come first: one whose address is a multiple of 4096 from a store's would wait.
+        now, old, limit = load(c, i + n), load(m, j + n), load(threshold, n)
+        potential, before = load(u, j + n), load(e, j + n)
         if reset == 1:
             new = falls * old + now - above(old, limit, limit, zeros)
         elif reset == 2:
             new = falls * above(old, limit, zeros, old) + now
         else:
             new = falls * old + now
-        store(m, n, new)
+        store(m, j + n, new)
         fired = list_above(new, limit, n, places, fired)
         if apart:
-            new = falls * load(u, n) + now
-            store(u, n, new)
+            new = falls * potential + now
+            store(u, j + n, new)
         if not present:
-            new = load(e, n) + passes * (new - load(e, n))
-        store(e, n, new)
-        store(c, n, new)
-        n += lanes(c)
-    while n < c.size:
-        fired = _fire_one(c, m, u, threshold, decay, reset, apart, places, n, fired)
-        value = e[n] + w * (u[n] - e[n])
-        e[n] = value
-        c[n] = value
+            new = before + passes * (new - before)
+        store(e, j + n, new)
+        store(c, i + n, new)
+        n += lane
+    while n < size:
+        fired = _fire_one(c, i, m, u, j, threshold, decay, reset, apart, places, n, fired)
+        value = e[j + n] + w * (u[j + n] - e[j + n])
+        e[j + n] = value
+        c[i + n] = value
         n += 1
-    return fired
+    return fired - k
 
 
 @kernel
 def _fire(
     c: Array,
+    i: int,
     m: Array,
     u: Array,
+    j: int,
     threshold: Array,
     decay: Any,
     reset: int,
     apart: bool,
     places: Array,
+    k: int,
 ) -> int:
     """Do as :func:`advance_row` without a filter."""
-    fired = 0
-    for n in range(c.size):
-        fired = _fire_one(c, m, u, threshold, decay, reset, apart, places, n, fired)
-    return fired
+    fired = k
+    for n in range(threshold.size):
+        fired = _fire_one(c, i, m, u, j, threshold, decay, reset, apart, places, n, fired)
+    return fired - k
 
 
 @kernel
 def _fire_one(
     c: Array,
+    i: int,
     m: Array,
     u: Array,
+    j: int,
     threshold: Array,
     decay: Any,
     reset: int,
@@ -183,18 +196,18 @@ def _fire_one(
     fired: int,
 ) -> int:
     """Do one neuron's step; the equation that vectors follow."""
-    zero = c.dtype.type(0)
-    old = m[n]
+    zero, now, old, limit = c.dtype.type(0), c[i + n], m[j + n], threshold[n]
     if apart:
-        u[n] = decay * u[n] + c[n]
+        u[j + n] = decay * u[j + n] + now
     if reset == 1:
-        m[n] = decay * old + c[n] - (threshold[n] if old > threshold[n] else zero)
+        new = decay * old + now - (limit if old > limit else zero)
     elif reset == 2:
-        m[n] = decay * (zero if old > threshold[n] else old) + c[n]
+        new = decay * (zero if old > limit else old) + now
     else:
-        m[n] = decay * old + c[n]
+        new = decay * old + now
+    m[j + n] = new
     places[fired] = n
-    return fired + (1 if m[n] > threshold[n] else 0)
+    return fired + (1 if new > limit else 0)
 
 
 @kernel
@@ -276,27 +289,30 @@ def reverse_row(d: Array, q: Array, p: Array, w: Any, keep: Any, present: bool) 
 
 @kernel
 def reverse_sum(
-    d: Array, q: Array, p: Array, w: Any, keep: Any, present: bool, total: Array
+    d: Array, i: int, q: Array, p: Array, w: Any, keep: Any, present: bool, total: Array
 ) -> None:
-    """Do as :func:`reverse_row`; the new ``p`` takes the place of ``d``, too, and adds to total."""
+    """Do as :func:`reverse_row` with ``d`` from ``i`` on, where the new ``p`` is put, too.
+
+    And added to ``total``.
+    """
     kind = p.dtype.type
     rest = kind(1) - w
     falls, passes, rests = spread(keep), spread(w), spread(rest)
     n, wide = 0, whole(p)
     while n < wide:
-        value = load(d, n)
+        value = load(d, i + n)
         if not present:
             value = value + load(q, n)
             store(q, n, rests * value)
         value = falls * load(p, n) + passes * value
         store(p, n, value)
-        store(d, n, value)
+        store(d, i + n, value)
         store(total, n, load(total, n) + value)
         n += lanes(p)
     while n < p.size:
-        last = q[n] + d[n]
+        last = q[n] + d[i + n]
         p[n] = keep * p[n] + w * last
-        d[n] = p[n]
+        d[i + n] = p[n]
         total[n] += p[n]
         q[n] = rest * last
         n += 1

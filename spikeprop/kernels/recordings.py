@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.cosine import ROWS, cross_entropy, direct, gather_signal, mix, project
+from spikeprop.kernels.cosine import direct, gather_signals, judge, mix, project, scratch
 from spikeprop.kernels.lanes import aligned
 from spikeprop.kernels.neuron import advance_row, keeps_nothing, reverse_sum
 
@@ -99,65 +99,75 @@ def learn_with_vectors(
     steps, size, classes = x.shape[1], threshold.size, vectors.shape[0]
     kind = x.dtype.type
     heat, part, decay = kind(1) / kind(tau), kind(each), kind(beta)
-    scratch = aligned(2, size, x)
-    a, spare = scratch[0], scratch[1]
+    a, scores, shares, shut = scratch(2, size, classes, x)
     directed = aligned(classes, size, x)
     directed[:] = vectors
-    scores = np.empty((2, classes), x.dtype)
-    score, share = scores[0], scores[1]
+    unused = np.zeros(scores.shape[1], x.dtype)
+    inverse, factor = np.empty(2, x.dtype), np.empty(2, x.dtype)
+    flat, ways, m, e = x.reshape(-1), directed.reshape(-1), mem.reshape(-1), evidence.reshape(-1)
+    apart, wide = free.size > 0, x.shape[2]
+    u = free.reshape(-1) if apart else m
     loss = 0.0
     at = first * steps * size
     for r in range(first, last):
-        m, e = mem[r], evidence[r]
-        u = free[r] if free.size else m
-        for step in range(steps):
-            c = x[r, step, :size]
-            fired = advance_row(
-                c, m, u, e, threshold, decay, kind(weights[0, step]), reset, free.size > 0,
-                spikes[at : at + size],
-            )  # fmt: skip
-            starts[r, step] = at
-            for i in range(at, at + fired):
-                counts[spikes[i]] += 1
-            at += fired
-            ends[r, step] = at
-            inverse = direct(c, a, rectify, smallest)
-            project(a, directed, score)
-            for k in range(classes):
-                score[k] *= inverse * heat
-                logits_sum[r, k] += score[k]
-                logits[r, k] = score[k]
-            loss += cross_entropy(score, labels[r], part, share)
-            if not learns:
-                continue
-            along = kind(0)
-            for k in range(classes):
-                along += share[k] * score[k]
-                share[k] *= heat * inverse
-            mix(a, directed, share, -along * inverse * inverse, rectify, spare, c)
+        for begin in range(0, steps, 2):  # two at a time, for the products
+            two, row = min(2, steps - begin), (r * steps + begin) * wide
+            for i in range(two):
+                step = begin + i
+                w = kind(weights[0, step])
+                fired = advance_row(
+                    flat, row + i * wide, m, u, e, r * size, threshold, decay, w, reset, apart,
+                    spikes, at,
+                )  # fmt: skip
+                starts[r, step] = at
+                for k in range(at, at + fired):
+                    counts[spikes[k]] += 1
+                at += fired
+                ends[r, step] = at
+                inverse[i] = direct(flat, row + i * wide, size, a, i, rectify, smallest)
+            project(a, 0, two - 1, ways, 0, classes, scores)
+            for i in range(two):
+                more, factor[i] = judge(
+                    scores, i, shut, inverse[i], heat, labels[r], part, shares, unused, 0
+                )
+                loss += more
+                for k in range(classes):
+                    logits_sum[r, k] += scores[i, k]
+                    logits[r, k] = scores[i, k]
+            if learns:
+                mix(
+                    a, 0, two - 1, ways, 0, classes, shares, factor[0], factor[two - 1], rectify,
+                    flat, row, row + (two - 1) * wide,
+                )  # fmt: skip
         if learns:
-            _reverse(x[r], weights, decay, q[r], p[r], total)
+            _reverse(flat, r * steps * wide, steps, wide, weights, decay, q[r], p[r], total)
     return loss
 
 
 @kernel
 def _reverse(
     x: Array,
+    first: int,
+    steps: int,
+    wide: int,
     weights: Array,
     decay: Any,
     q: Array,
     p: Array,
     total: Array,
 ) -> None:
-    """Run one recording's modulators backwards, in place; see :func:`learn_with_vectors`."""
-    steps, size = x.shape[0], total.size
-    kind = x.dtype.type
+    """Run one recording's modulators backwards, in place; see :func:`learn_with_vectors`.
+
+    They are ``steps`` rows of a flat array, ``wide`` numbers apart, from ``first`` on.
+    """
+    size, kind = total.size, x.dtype.type
     present = keeps_nothing(weights)
     p[:] = 0
     q[:] = 0
     for back in range(steps):
         step = steps - 1 - back
-        reverse_sum(x[step, :size], q, p, kind(weights[0, step]), decay, present, total)
+        row, w = first + step * wide, kind(weights[0, step])
+        reverse_sum(x, row, q, p, w, decay, present, total)
     for n in range(size):
         p[n] *= decay
 
@@ -199,24 +209,24 @@ def send_signals(
     steps, size = x.shape[1], threshold.size
     kind = x.dtype.type
     decay = kind(beta)
+    flat, m, e = x.reshape(-1), mem.reshape(-1), evidence.reshape(-1)
+    apart, wide, ways = free.size > 0, x.shape[2], vectors.reshape(-1, size)
+    u = free.reshape(-1) if apart else m
     at = first * steps * size
     for r in range(first, last):
-        m, e = mem[r], evidence[r]
-        u = free[r] if free.size else m
         for step in range(steps):
-            c = x[r - first, step, :size]
+            row, k = ((r - first) * steps + step) * wide, step * vectors.shape[1] + r
             fired = advance_row(
-                c, m, u, e, threshold, decay, kind(weights[0, step]), reset, free.size > 0,
-                spikes[at : at + size],
+                flat, row, m, u, e, r * size, threshold, decay, kind(weights[0, step]), reset,
+                apart, spikes, at,
             )  # fmt: skip
             starts[r, step] = at
             at += fired
             ends[r, step] = at
-            v = vectors[step, r]
-            inverse = direct(c, v, False, smallest)
+            inverse = direct(flat, row, size, ways, k, False, smallest)
             lengths[step, r] = inverse
             for n in range(size):
-                v[n] *= inverse
+                ways[k, n] *= inverse
 
 
 @kernel
@@ -254,17 +264,22 @@ def learn_with_signals(
     """Do as :func:`learn_with_vectors` against signals, ``vectors`` ``(L, C, N)`` of each step.
 
     What recordings say to them is added to ``answers`` ``(L, C, N)``, or not if that is empty, and
-    ``along_signal`` ``(L, C)``; if these are ``fresh``, whatever is in them counts as zero.
+    ``along_signal`` ``(L, padded C)``; if these are ``fresh``, whatever is in them counts as zero.
     """
     steps, size, classes = x.shape[1], threshold.size, vectors.shape[1]
     kind = x.dtype.type
     heat, part, decay = kind(1) / kind(tau), kind(each), kind(beta)
-    rows = min(ROWS, last - first)
-    a = aligned(rows + 1, size, x)
-    share, score = np.empty((rows, classes), x.dtype), np.empty(classes, x.dtype)
+    a, scores, shares, shut = scratch(last - first, size, classes, x)
+    rows = len(scores)
+    inverse, factor = np.empty(rows, x.dtype), np.empty(rows, x.dtype)
+    flat, ways, m, e = x.reshape(-1), vectors.reshape(-1), mem.reshape(-1), evidence.reshape(-1)
+    said, alongs = answers.reshape(-1), along_signal.reshape(-1)
+    apart, wide, padding = free.size > 0, x.shape[2], along_signal.shape[1]
+    u = free.reshape(-1) if apart else m
     loss = 0.0
     at = first * steps * size
     for step in range(steps):
+        of_step = step * classes * size
         w = kind(weights[0, step])
         if fresh:  # here, where they are near for the first to be added
             along_signal[step] = 0
@@ -272,42 +287,43 @@ def learn_with_signals(
                 answers[step] = 0
         for begin in range(first, last, rows):
             block = min(rows, last - begin)
-            for k in range(block):
-                r = begin + k
-                c, m = x[r, step, :size], mem[r]
-                u = free[r] if free.size else m
-                fired = advance_row(
-                    c, m, u, evidence[r], threshold, decay, w, reset, free.size > 0,
-                    spikes[at : at + size],
-                )  # fmt: skip
-                starts[r, step] = at
-                for i in range(at, at + fired):
-                    counts[spikes[i]] += 1
-                at += fired
-                ends[r, step] = at
-                inverse = direct(c, a[k], rectify, smallest)
-                project(a[k], vectors[step], score)
-                for i in range(classes):
-                    score[i] *= inverse * heat
-                    logits_sum[r, i] += score[i]
-                    logits[r, i] = score[i]
-                loss += cross_entropy(score, labels[r], part, share[k])
-                along = kind(0)
-                for i in range(classes):
-                    along += share[k, i] * score[i]
-                    along_signal[step, i] += share[k, i] * score[i]
-                    share[k, i] *= heat * inverse
+            for i in range(0, block, 2):  # two at a time, for the products
+                j = min(i + 1, block - 1)
+                row = ((begin + i) * steps + step) * wide
+                other = row + (j - i) * steps * wide
+                for k in range(i, j + 1):
+                    r, here = begin + k, row if k == i else other
+                    fired = advance_row(
+                        flat, here, m, u, e, r * size, threshold, decay, w, reset, apart, spikes,
+                        at,
+                    )  # fmt: skip
+                    starts[r, step] = at
+                    for n in range(at, at + fired):
+                        counts[spikes[n]] += 1
+                    at += fired
+                    ends[r, step] = at
+                    inverse[k] = direct(flat, here, size, a, k, rectify, smallest)
+                project(a, i, j, ways, of_step, classes, scores)
+                for k in range(i, j + 1):
+                    r = begin + k
+                    more, factor[k] = judge(
+                        scores, k, shut, inverse[k], heat, labels[r], part, shares,
+                        alongs, step * padding,
+                    )  # fmt: skip
+                    loss += more
+                    for n in range(classes):
+                        logits_sum[r, n] += scores[k, n]
+                        logits[r, n] = scores[k, n]
                 if learns:
                     mix(
-                        a[k], vectors[step], share[k], -along * inverse * inverse, rectify,
-                        a[rows], c,
+                        a, i, j, ways, of_step, classes, shares, factor[i], factor[j], rectify,
+                        flat, row, other,
                     )  # fmt: skip
             if learns and answers.size:
-                for i in range(classes):
-                    gather_signal(answers[step, i], a, share, i, block)
+                gather_signals(said, of_step, classes, a, shares, block)
     if learns:
         for r in range(first, last):
-            _reverse(x[r], weights, decay, q[r], p[r], total)
+            _reverse(flat, r * steps * wide, steps, wide, weights, decay, q[r], p[r], total)
     return loss
 
 
@@ -331,7 +347,7 @@ def answer_signals(
     And run them backwards.
 
     ``x`` ``(last - first, L, N or more)`` is filled; ``answers`` and ``along_signal`` may have
-    several parts, ``(parts, L, C, N)`` and ``(parts, L, C)``, and are used up.
+    several parts, ``(parts, L, C, N)`` and ``(parts, L, padded C)``, and are used up.
     """
     steps, _, size = vectors.shape
     kind = x.dtype.type
@@ -347,5 +363,7 @@ def answer_signals(
             row = x[c - first, step, :size]
             for n in range(size):
                 row[n] = (o[n] - k * v[n]) * scale
+    flat, decay, wide = x.reshape(-1), kind(beta), x.shape[2]
     for c in range(first, last):
-        _reverse(x[c - first], weights, kind(beta), q[c], p[c], total)
+        row = (c - first) * steps * wide
+        _reverse(flat, row, steps, wide, weights, decay, q[c], p[c], total)

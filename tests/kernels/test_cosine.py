@@ -13,12 +13,13 @@ from spikeprop.losses import SMALLEST_NORM, Cosine
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
 
 
-@pytest.mark.parametrize("classes", [2, 3, 5, 10])
+@pytest.mark.parametrize("classes", [2, 3, 5, 10, 11])
+@pytest.mark.parametrize("batch", [1, 4, 11])
 @pytest.mark.parametrize("rectify", [False, True])
 @pytest.mark.parametrize("follows", [False, True])
-def test_compare_is_the_cosine_loss(classes: int, rectify: bool, follows: bool) -> None:
+def test_compare_is_the_cosine_loss(classes: int, batch: int, rectify: bool, follows: bool) -> None:
     torch.manual_seed(0)
-    steps, batch, size = 3, 4, 33
+    steps, size = 3, 33
     z = torch.randn(steps, batch + (classes if follows else 0), size, dtype=torch.float64)
     z[0, 0] = 0.0  # no direction
     if follows:

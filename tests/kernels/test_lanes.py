@@ -12,6 +12,8 @@ from spikeprop.kernels import lanes
 from spikeprop.kernels.lanes import (
     above,
     aligned,
+    exponential,
+    greatest,
     list_above,
     load,
     prefetch,
@@ -79,3 +81,31 @@ def test_rows_begin_at_vectors(dtype: type) -> None:
     assert found.shape == (3, 32)
     assert found.dtype == dtype
     assert found.ctypes.data % lanes.WIDE == 0
+
+
+@kernels.kernel
+def apply(a, out):  # type: ignore[no-untyped-def]
+    """Put the exponentials of vectors into ``out``, and return the greatest entry of the first."""
+    for n in range(0, whole(a), lanes_of(a)):
+        store(out, n, exponential(load(a, n)))
+    return greatest(load(a, 0))
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(np.float32, 2e-7), (np.float64, 4e-16)])
+def test_exponentials_have_as_many_digits_as_their_type(dtype: type, close: float) -> None:
+    low, high = lanes.EXPONENTS[np.dtype(dtype).itemsize]
+    a = np.linspace(low, high, 3200).astype(dtype)
+    out = np.empty_like(a)
+    assert apply(a, out) == a[: 64 // a.itemsize].max()
+    np.testing.assert_allclose(out, np.exp(a.astype(np.longdouble)), rtol=close)
+    np.testing.assert_allclose(out, lanes.PLAIN["exponential"](a), rtol=close)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exponentials_beyond_what_fits(dtype: type) -> None:
+    low, high = lanes.EXPONENTS[np.dtype(dtype).itemsize]
+    a = np.array([-1e30, -np.inf, 1e30, np.inf, np.nan, low, high, 0.0] * 2, dtype)
+    out = np.empty_like(a)
+    apply(a, out)
+    wanted = np.exp(np.array([low, low, high, high, np.nan, low, high, 0.0] * 2, dtype))
+    np.testing.assert_allclose(out, wanted, rtol=2e-7)
