@@ -33,7 +33,7 @@ from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Evidence
-from spikeprop.kernels import every_step, meeting, share, spans
+from spikeprop.kernels import every_step, meeting, share, spans, worth
 from spikeprop.kernels.lanes import WIDE
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
@@ -225,8 +225,10 @@ class _AdamBlock:
         """Run the steps, in several threads where that pays; return the mean loss, summed."""
         threads, scan = kernel_threads(), self._scan
         inputs, driven = len(self._weights), rows.starts.shape[1]
-        worth = inputs * driven * scan.size // PARTED
-        threads = max(1, min(threads, worth)) if len(self._moments[0]) else 1
+        if len(self._moments[0]):
+            threads = max(1, min(threads, inputs * driven * scan.size // PARTED))
+        else:
+            threads = 1
         room = every_step.prepare(synapse, loss, driven, threads)
         arrivals = _sort(rows, inputs, threads)
         awake = _comes(arrivals[0])
@@ -265,7 +267,7 @@ def _sort(rows: Rows, inputs: int, threads: int) -> tuple[Any, Any, Any]:
     values = np.empty(offsets[-1] if rows.values.size else 0, rows.values.dtype)
     calls = [
         (*rows, offsets, first, last, pointers, found, values)
-        for first, last in spans(steps, threads)
+        for first, last in spans(steps, threads, worth(len(found) // steps))
     ]
     share(every_step.sort_steps, calls, threads)
     return pointers, found, values
