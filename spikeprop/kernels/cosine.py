@@ -42,6 +42,8 @@ __all__ = [
 
 #: Recordings whose centred rows are kept at once.
 ROWS = 8
+#: What is added to a score behind the last class.
+SHUT = -1e30
 
 
 @kernel
@@ -231,13 +233,12 @@ def judge(
     one over the temperature; cross-entropy with softmax, times ``each``, is its part of the loss.
     That of ``shares`` becomes the factors of the vectors' directions in the gradient, and how much
     of a vector's own length is in its gradient is added to ``along_signal``, flat, from ``along``
-    on. All three are in whole vectors; ``shut`` is zero for a class and far below zero behind the
-    last. Return the part of the loss, and the factor of the recording's direction, times its norm,
-    in its gradient.
+    on. All three are in whole vectors, with ``shut`` of :func:`scratch`. Return the part of the
+    loss, and the factor of the recording's direction, times its norm, in its gradient.
     """
     lane, size, kind = lanes(scores), scores.shape[1], scores.dtype.type
     at, factor = i * size, kind(inverse * heat)
-    factors, most, n = spread(factor), spread(kind(shut[size - 1] - 1)), 0
+    factors, most, n = spread(factor), spread(kind(SHUT)), 0
     while n < size:
         score = factors * load(scores, at + n)
         store(scores, at + n, score)
@@ -282,13 +283,13 @@ def scratch(
     scores, shares : ndarray, shape (ROWS, classes and more)
         Of class vectors, in whole vectors. Nobody but :func:`judge` writes behind the last class.
     shut : ndarray, shape (classes and more,)
-        Zero for a class, and far below zero behind the last.
+        Zero for a class, and ``SHUT`` behind the last.
     """
     rows, kind = max(1, min(ROWS, recordings)), like.dtype.type
     wide = padded(classes, like)
     table = aligned(2 * rows + 1, wide, like)
     table[:] = 0
-    table[2 * rows, classes:] = kind(-1e30)
+    table[2 * rows, classes:] = kind(SHUT)
     return aligned(rows + 2, size, like), table[:rows], table[rows : 2 * rows], table[2 * rows]
 
 

@@ -42,3 +42,21 @@ def test_compare_is_the_cosine_loss(classes: int, batch: int, rectify: bool, fol
         torch.testing.assert_close(value[t], expected.value, **close)
         if follows:
             torch.testing.assert_close(delta[t, batch:], expected.delta_s, **close)
+
+
+@pytest.mark.parametrize("classes", [7, 8, 16])  # vectors of classes with and without room to spare
+def test_scores_far_below_zero(classes: int) -> None:
+    torch.manual_seed(0)
+    batch, size, tau = 3, 33, 0.0005
+    way = torch.randn(size, dtype=torch.float64)
+    vectors = way + 0.3 * torch.randn(classes, size, dtype=torch.float64)
+    z = -way + 0.3 * torch.randn(1, batch, size, dtype=torch.float64)
+    labels = torch.randint(classes, (batch,))
+    expected = Cosine(tau)(z[0], vectors, labels)
+    assert (expected.logits < -1000).all()
+    value, logits = torch.empty(1, dtype=z.dtype), torch.empty(1, batch, classes).double()
+    arrays = (z.numpy(), vectors.numpy(), labels.numpy(), tau, False, SMALLEST_NORM)
+    cosine.compare(*arrays, value.numpy(), logits.numpy(), 0, 1)
+    torch.testing.assert_close(z[0], expected.delta_h, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(logits[0], expected.logits, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(value[0], expected.value, rtol=1e-11, atol=1e-12)
