@@ -196,10 +196,9 @@ def share(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], threads: i
     if threads <= 1 or len(calls) <= 1:
         return [work(*arguments) for arguments in calls]
     helpers = _helpers_of(os.getpid())
-    helpers.grow_to(threads - 1)
     ended: SimpleQueue[_Ended] = SimpleQueue()
-    for place, arguments in enumerate(calls[1:], 1):
-        helpers.calls.put((work, arguments, place, ended))
+    others = [(work, arguments, place, ended) for place, arguments in enumerate(calls[1:], 1)]
+    helpers.put(others, threads - 1)
     _run(work, calls[0], 0, ended)
     found = sorted((ended.get() for _ in calls), key=lambda item: item.place)
     for item in found:
@@ -224,16 +223,22 @@ class _Helpers:
 
     def __init__(self) -> None:
         self.calls: SimpleQueue[Any] = SimpleQueue()
-        self._count, self._growing = 0, threading.Lock()
+        self._count, self._alone = 0, threading.Lock()
 
-    def grow_to(self, count: int) -> None:
-        """Start what is missing of so many threads."""
-        with self._growing:
-            for _ in range(self._count, count):
+    def put(self, calls: Sequence[Any], threads: int) -> None:
+        """Let so many threads at least work on calls, which may wait for each other.
+
+        None of another's come between them: with some of both begun, each of which waits for one
+        behind the others, nobody would go on.
+        """
+        with self._alone:
+            for _ in range(self._count, threads):
                 threading.Thread(
                     target=_help, args=(self.calls,), name="spikeprop", daemon=True
                 ).start()
-            self._count = max(self._count, count)
+            self._count = max(self._count, threads)
+            for call in calls:
+                self.calls.put(call)
 
 
 @lru_cache(maxsize=1)

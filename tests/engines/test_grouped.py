@@ -9,6 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -122,7 +123,7 @@ def test_plain_steps_at_every_step(
     assert ran == [True] * 4
 
 
-@pytest.mark.parametrize("helpers", [0, 1, 2, 40])  # more of them than inputs
+@pytest.mark.parametrize("helpers", [0, 1, 2, 4])
 @pytest.mark.parametrize("signal", ["propagated", "projection"])
 @pytest.mark.parametrize("values", [True, False])
 def test_adam_at_every_step_on_threads_that_take_inputs_of_their_own(
@@ -140,6 +141,19 @@ def test_adam_at_every_step_on_threads_that_take_inputs_of_their_own(
     with on_threads(1 + helpers):
         both(SigProp(C, signal=signal), start, values, update_every=1, optimizer=adam)
     assert set(met) == {1 + helpers}
+
+
+def test_threads_have_as_many_awake_inputs_each() -> None:
+    awake = np.zeros(12, dtype=bool)
+    awake[[1, 2, 9, 10]] = True
+    parts = plain_steps._divide(awake, 2)
+    assert [awake[a:b].sum() for a, b in parts] == [2, 2]
+    for threads in (1, 3, 7):  # of which some have none
+        parts = plain_steps._divide(awake, threads)
+        assert parts[0, 0] == 0
+        assert parts[-1, 1] == 12
+        assert (parts[1:, 0] == parts[:-1, 1]).all()
+    assert plain_steps._divide(~awake & awake, 2).shape == (2, 2)  # no input is
 
 
 @pytest.mark.parametrize("who", [0, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from spikeprop import kernels
 from spikeprop.kernels import crew, free_threads, share
 from spikeprop.threads import for_kernels, kernel_threads
 
@@ -31,6 +33,39 @@ def test_results_come_in_the_order_of_the_calls() -> None:
 
     assert share(work, [(0,), (1,), (2,)], 3) == [(0, True), (1, False), (2, False)]
     assert share(lambda number: number, [(0,), (1,)], 1) == [0, 1]
+
+
+def test_two_teams_that_meet_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    share(lambda _: None, [(0,), (1,), (2,)], 3)  # two helpers at least
+    helpers = kernels._helpers_of(os.getpid())
+    begun, put = threading.Barrier(2, timeout=60), helpers.calls.put
+
+    class Slowly:
+        """Lets another thread's calls in between, if it may come in between."""
+
+        get = helpers.calls.get
+
+        def put(self, call: object) -> None:
+            put(call)
+            time.sleep(0.05)
+
+    monkeypatch.setattr(helpers, "calls", Slowly())
+    size, broken = helpers._count + 1, []
+
+    def team() -> None:
+        together = threading.Barrier(size, timeout=5)  # as kernels that meet inside compiled code
+        begun.wait()
+        try:
+            share(lambda _: together.wait(), [(k,) for k in range(size)], size)
+        except threading.BrokenBarrierError:
+            broken.append(size)
+
+    teams = [threading.Thread(target=team) for _ in range(2)]
+    for one in teams:
+        one.start()
+    for one in teams:
+        one.join()
+    assert not broken
 
 
 def test_work_that_is_shared_out_has_one_thread() -> None:
