@@ -120,8 +120,8 @@ def advance_row(
 ) -> int:
     """Do one row's step with one filter, whose value takes the place of the current.
 
-    Arrays are flat, since to take a row out of a matrix costs as much as a tenth of this: currents
-    ``c`` from ``i`` on, voltage ``m``, potential ``u`` and evidence ``e`` from ``j`` on. What fired
+    Arrays are flat, since to take a row out of a matrix takes as long as ten loads: currents ``c``
+    from ``i`` on, voltage ``m``, potential ``u`` and evidence ``e`` from ``j`` on. What fired
     is listed in ``places`` from ``k`` on, where there is room for ``N``; return how many did.
     ``apart`` says that ``u`` is the free potential and not the voltage ``m`` itself.
     """
