@@ -131,7 +131,6 @@ def advance_row(
     present = w == kind(1)
     fired, n, wide = k, 0, whole(threshold)
     while n < wide:
-        # All loads come first: one whose address is a multiple of 4096 from a store's would wait.
         now, old, limit = load(c, i + n), load(m, j + n), load(threshold, n)
         potential, before = load(u, j + n), load(e, j + n)
         if reset == 1:
