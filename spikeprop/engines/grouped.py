@@ -42,7 +42,7 @@ from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer, Sharing
 from spikeprop.engines.signal_rows import put_signals, signals_of
 from spikeprop.evidence import Evidence
-from spikeprop.kernels import adam, cosine, groups, recordings, share, spans
+from spikeprop.kernels import adam, cosine, groups, lanes, recordings, runs, share, spans
 from spikeprop.kernels.lanes import WIDE
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
@@ -168,7 +168,7 @@ class _Block:
         self._below: list[Rows | None] = [None] * workers
         answering = (workers if self.answers else 0, *sent)
         self._answers = self._take(f"answers.{self.index}", answering).numpy()
-        classes = cosine.padded(self.signals, self.logits)
+        classes = lanes.padded(self.signals, self.logits)
         self._along = np.empty((workers, steps, classes), self.logits.dtype)
         #: Workers whose recordings have said something to the signals in this window.
         self._answered: set[int] = set()
@@ -293,7 +293,7 @@ class _Block:
         n, learned, columns = self.scan.n_recordings, [slice(*rows)], (0, self.size)
         if not self.answers:  # all that is carried is there: who takes columns passes over fewer
             learned = [slice(0, n)]
-            columns = self.size * worker // self.workers, self.size * (worker + 1) // self.workers
+            columns = runs(self.size, self.workers)[worker]
         elif last > first:
             self._answer(weights, own)
             learned.append(slice(n + first, n + last))

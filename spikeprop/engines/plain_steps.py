@@ -33,8 +33,7 @@ from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Evidence
-from spikeprop.kernels import every_step, meeting, share, spans, worth
-from spikeprop.kernels.lanes import WIDE
+from spikeprop.kernels import every_step, lanes, meeting, runs, share, spans, worth
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
 from spikeprop.rules import LocalRule
@@ -176,8 +175,8 @@ class _AdamBlock:
             self._moments = _begun(own, module.weight, steps)
             if stage.product.bias_gradient is not None:
                 self._of_bias = _begun(own, module.bias, steps)
-        lane = WIDE // kind.itemsize
-        shape = (2, len(self._weights) if own is not None else 0, -(-driven // lane) * lane)
+        inputs = len(self._weights) if own is not None else 0
+        shape = (2, inputs, lanes.padded(driven, self._weights))
         self._carried = buffers.take(f"by input.{index}", shape, self.dtype).zero_().numpy()
         self._constant = np.zeros(2)
         self._fixed = none
@@ -235,7 +234,7 @@ class _AdamBlock:
         if len(room[0]):
             awake |= ~room[0]
         n = len(self._labels)
-        own = (_divide(awake, threads), _equal(n, threads), _equal(scan.n_rows - n, threads))
+        own = (_divide(awake, threads), runs(n, threads), runs(scan.n_rows - n, threads))
         parts = np.stack(own, axis=1)
         shape = (threads, scan.n_rows, scan.size)
         currents = self._buffers.take("currents", shape, self.dtype).numpy()
@@ -283,11 +282,6 @@ def _divide(awake: Any, threads: int) -> Any:
     counts = np.cumsum(awake)
     inner = np.searchsorted(counts, [counts[-1] * k / threads for k in range(1, threads)], "right")
     return np.array(list(pairwise([0, *inner, len(awake)])))
-
-
-def _equal(n: int, threads: int) -> Any:
-    """Cut ``range(n)`` into runs of nearly equal length, some of them perhaps empty."""
-    return np.array(list(pairwise(n * k // threads for k in range(threads + 1))))
 
 
 def _attend(posts: Any, *given: Any) -> float:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ from spikeprop.engines.delays import DenseDelay, SparseDelay, delays_of
 from spikeprop.engines.filters import Advance, as_tensor
 from spikeprop.engines.pools import Pool
 from spikeprop.engines.rows import Rows
-from spikeprop.kernels import share, spans, sparse, worth
+from spikeprop.kernels import runs, share, spans, sparse, worth
 from spikeprop.neurons import Delay
 from spikeprop.synapses import Synapse, pull_back, synapse_of
 from spikeprop.threads import kernel_threads
@@ -576,8 +575,7 @@ class SparseProduct(RowsProduct):
         self.clear_gradients()
         flat = self._sums.flatten(1).numpy()
         numbers, size = optimizer.arguments(self.module.weight), flat.shape[1]
-        edges = [size * k // parts for k in range(parts + 1)]
-        return [(flat, held, *numbers, a, b) for a, b in pairwise(edges)]
+        return [(flat, held, *numbers, a, b) for a, b in runs(size, parts)]
 
     def _add_bias(self, total: Tensor) -> None:
         assert self.bias_gradient is not None

@@ -26,6 +26,7 @@ __all__ = [
     "crew",
     "free_threads",
     "kernel",
+    "runs",
     "share",
     "spans",
     "triton_runs_on",
@@ -159,8 +160,12 @@ def _announce_compilation() -> None:
 def spans(n: int, parts: int, least: int = 1) -> list[tuple[int, int]]:
     """Cut ``range(n)`` into at most ``parts`` runs of nearly equal length, none below ``least``."""
     parts = max(1, min(parts, n // max(1, least)))
-    edges = [n * i // parts for i in range(parts + 1)]
-    return [(a, b) for a, b in pairwise(edges) if b > a]
+    return [(a, b) for a, b in runs(n, parts) if b > a]
+
+
+def runs(n: int, parts: int) -> list[tuple[int, int]]:
+    """Cut ``range(n)`` into ``parts`` runs of nearly equal length, some of them perhaps empty."""
+    return list(pairwise(n * i // parts for i in range(parts + 1)))
 
 
 def worth(per_item: int) -> int:

@@ -16,6 +16,7 @@ from spikeprop.kernels.lanes import (
     greatest,
     lanes,
     load,
+    padded,
     spread,
     store,
     total,
@@ -35,7 +36,6 @@ __all__ = [
     "judge",
     "lead",
     "mix",
-    "padded",
     "project",
     "scratch",
 ]
@@ -291,13 +291,6 @@ def scratch(
     table[:] = 0
     table[2 * rows, classes:] = kind(SHUT)
     return aligned(rows + 2, size, like), table[:rows], table[rows : 2 * rows], table[2 * rows]
-
-
-@kernel
-def padded(classes: int, like: Array) -> int:
-    """Return how many numbers the classes take in whole vectors."""
-    lane: int = lanes(like)
-    return (classes + lane - 1) // lane * lane
 
 
 @kernel

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from spikeprop.kernels import kernel
 from spikeprop.kernels.adam import corrections, step_row
 from spikeprop.kernels.blocks import ABREAST, HEIGHT, add_block
-from spikeprop.kernels.cosine import compare_rows, directions, follow, lead, padded, scratch
-from spikeprop.kernels.lanes import aligned, lanes, load, root, spread, store
+from spikeprop.kernels.cosine import compare_rows, directions, follow, lead, scratch
+from spikeprop.kernels.lanes import aligned, lanes, load, padded, root, spread, store
 from spikeprop.kernels.meeting import GONE, LINE, post, wait
 from spikeprop.kernels.neuron import integrate
 from spikeprop.kernels.sparse import sort_events

@@ -32,6 +32,7 @@ __all__ = [
     "lanes",
     "list_above",
     "load",
+    "padded",
     "prefetch",
     "root",
     "spread",
@@ -431,3 +432,10 @@ def aligned(rows: int, columns: int, like: NDArray[Any]) -> NDArray[Any]:
     room = np.empty(rows * columns + lanes(like), like.dtype)
     skipped = (-room.ctypes.data) % WIDE // like.itemsize
     return room[skipped : skipped + rows * columns].reshape(rows, columns)
+
+
+@kernel
+def padded(count: int, like: NDArray[Any]) -> int:
+    """Return how many numbers of ``like``'s type so many take in whole vectors."""
+    lane: int = lanes(like)
+    return (count + lane - 1) // lane * lane

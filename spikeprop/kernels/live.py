@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.cosine import compare_step, padded, scratch
+from spikeprop.kernels.cosine import compare_step, scratch
 from spikeprop.kernels.deferred import MATRIX, add_inputs, keep, pay, remember, settle, weigh
 from spikeprop.kernels.delays import arrive, pass_on
+from spikeprop.kernels.lanes import padded
 from spikeprop.kernels.neuron import integrate
 from spikeprop.kernels.sparse import gather, pack
 from spikeprop.kernels.table import cube, matrix, vector
