@@ -131,7 +131,7 @@ def learn(
         if not meet(posts, k, threads, 4 * step + 3):
             break
         if k == 0:
-            conclude(step, synapse, filters, currents[0], traces[1], loss, of_bias, room)
+            conclude(step, synapse, filters, traces[1], loss, of_bias, room)
         if not meet(posts, k, threads, 4 * step + 4):
             break
     return total
@@ -321,7 +321,6 @@ def conclude(
     step: int,
     synapse: Any,
     filters: tuple[float, Array],
-    z: Array,
     constant: Array,
     loss: Any,
     of_bias: tuple[Array, Array, Array],
