@@ -125,11 +125,32 @@ class _Block:
         self.product.share_among(workers)
         self._losses = [0.0] * workers
         self._no_sum = np.empty((0, 0), kind), True
-        self.vectors = self._take("directions", (0, 0, 0)).numpy()
+        #: Whether class vectors are signals whose directions are others at every step.
+        self._follows = compare.vectors is None
         if compare.vectors is not None:
-            fixed = compare.vectors.contiguous().numpy()
-            self.vectors = np.empty(fixed.shape, kind)
-            cosine.directions(fixed, self.vectors, compare.smallest)
+            self._stay_with(compare.vectors, compare.smallest)
+
+    def _stay_with(self, vectors: Tensor, smallest: float) -> bool:
+        """Take the directions of class vectors that stay; return whether each of them has one."""
+        fixed, lengths = vectors.contiguous().numpy(), np.empty(len(vectors), self.logits.dtype)
+        self._vectors = np.empty(fixed.shape, fixed.dtype)
+        cosine.lead(fixed, self._vectors, lengths, smallest)
+        return bool(lengths.all())
+
+    def _stand_still(self, signals: Tensor | None, weights: Array) -> bool:
+        """Tell whether each of these signals has one direction, which is taken then.
+
+        Evidence of a potential that nothing resets is linear in the currents: of one that has been
+        the same since the sequence began it is a multiple, by a positive factor that never falls.
+        """
+        linear = len(self.scan.free_mem) > 0 or self.scan.membrane.reset == "none"
+        grows = self.scan.membrane.beta >= 0 and weights.min() >= 0 and weights.max() <= 1
+        if signals is None or self.answers or not linear or not grows:
+            return False
+        if self._first_step > 0:
+            return not self._follows
+        first = float(weights[0, 0])
+        return first > 0 and self._stay_with(signals.flatten(1), self.compare.smallest / first)
 
     @property
     def waits(self) -> bool:
@@ -149,8 +170,12 @@ class _Block:
             RESETS[scan.membrane.reset], weights,
         )  # fmt: skip
 
-    def begin(self, first_step: int, weights: Array) -> None:
-        """Start a window."""
+    def begin(self, first_step: int, weights: Array, signals: Tensor | None) -> None:
+        """Start a window.
+
+        ``signals`` are the currents of class signals that enter this block, if these have been the
+        same since the sequence began.
+        """
         self.stage.settle()
         self._first_step, steps = first_step, weights.shape[1]
         workers, learning = self.workers, self.product.n_rows if self.learns else 0
@@ -161,11 +186,14 @@ class _Block:
         self._counts = np.zeros((workers, self.size), np.int64)
         if not self.signals:
             return
-        sent = (steps, self.signals, self.size)
-        self.vectors = self._take(f"sent.directions.{self.index}", sent).numpy()
-        self._lengths = np.empty(sent[:2], self.logits.dtype)
         self._sent = self._spikes(f"sent.spikes.{self.index}", self.signals, steps)
         self._below: list[Rows | None] = [None] * workers
+        self._follows = not self._stand_still(signals, weights)
+        sent = (steps if self._follows else 0, self.signals, self.size)
+        self._directions = self._take(f"sent.directions.{self.index}", sent).numpy()
+        self._lengths = np.empty(sent[:2], self.logits.dtype)
+        if not self._follows:
+            return
         answering = (workers if self.answers else 0, *sent)
         self._answers = self._take(f"answers.{self.index}", answering).numpy()
         classes = lanes.padded(self.signals, self.logits)
@@ -210,7 +238,7 @@ class _Block:
         self._below[worker] = below
         recordings.send_signals(
             x.numpy(), *self._neurons(weights, n, n + self.signals), spikes, starts, ends,
-            self.compare.smallest, self.vectors, self._lengths, first, last,
+            self.compare.smallest, self._directions, self._lengths, first, last,
         )  # fmt: skip
         return out
 
@@ -246,7 +274,7 @@ class _Block:
         lists = self.product.room_to_sort(below, events if self.learns else 0, worker)
         out = self.product.sum_of(worker) if self.learns else self._no_sum
         learning = self._learning(x.numpy(), group, weights, found, worker)
-        work = groups.with_signals if self.signals else groups.with_vectors
+        work = groups.with_signals if self._follows else groups.with_vectors
         synapse = self.product.synapse(events, worker)
         given = (below.starts, below.ends, below.channels, below.values)
         room = (lists.pointers, lists.rows, lists.values)  # plain tuples, for one compilation
@@ -269,11 +297,12 @@ class _Block:
         rows, compare = slice(first, last) if self.learns else slice(0), self.compare
         common = (
             x, *self._neurons(weights, first, last), *found, self._counts[worker],
-            self.labels[first:last], self.vectors, compare.tau, compare.rectify, compare.smallest,
-            1.0 / self.scan.n_recordings, self.logits_sum[first:last], self.logits[first:last],
-            self.learns, self._q[rows], self._p[rows], self._total[worker],
+            self.labels[first:last], self._directions if self._follows else self._vectors,
+            compare.tau, compare.rectify, compare.smallest, 1.0 / self.scan.n_recordings,
+            self.logits_sum[first:last], self.logits[first:last], self.learns, self._q[rows],
+            self._p[rows], self._total[worker],
         )  # fmt: skip
-        if not self.signals:
+        if not self._follows:
             return (*common, 0, last - first)
         answers = self._answers[worker] if self.answers else self._answers.reshape(0, 0, 0)
         fresh = worker not in self._answered
@@ -309,7 +338,7 @@ class _Block:
         x, below = self._currents(worker, last - first, steps), self._below[worker]
         assert below is not None, "the first block's signals teach it nothing"
         recordings.answer_signals(
-            self.vectors, self._lengths, self._answers, self._along, x.numpy(), weights,
+            self._directions, self._lengths, self._answers, self._along, x.numpy(), weights,
             self.scan.membrane.beta, self._q[n:], self._p[n:], self._total[worker], first, last,
         )  # fmt: skip
         if self._divided is not None:
@@ -402,6 +431,7 @@ class GroupedRun:
     ) -> None:
         self._ranges = spans(n_recordings, workers)
         self._rule, self._tensors, self._filters = rule, tensors, filters
+        self._same: Tensor | None = None
         self._dtype, classes = dtype, rule.num_classes
         self._blocks = [
             _Block(stage, compare, labels.numpy(), classes, len(self._ranges), buffers, dtype)
@@ -449,10 +479,16 @@ class GroupedRun:
         self._advances = [advance_over(b.stage.beta, self._weights) for b in self._blocks]
         if self.signals:
             self._entering = signals_of(self._rule, self._tensors, span.first, steps)
+            self._same = self._always_same(self._entering)
         for block in self._blocks:
-            block.begin(span.first, self._weights)
+            block.begin(span.first, self._weights, self._same if block.index == 0 else None)
             if span.goes_on and block.learns:
                 block.product.prepare_to_carry()
+
+    def _always_same(self, entering: list[Tensor]) -> Tensor | None:
+        """Return the signals' currents if they have been the same since the sequence began."""
+        goes_on = self._span.first == 0 or entering[0] is self._same
+        return entering[0] if goes_on and len(entering) == 1 else None
 
     def send(self, below: Rows | None) -> Rows:
         """Run the window's class signals; ``below`` are their spikes, None in the first block."""

@@ -202,7 +202,7 @@ def send_signals(
     smallest : float
         Norm below which a vector has no direction.
     vectors : ndarray, shape (L, C, N)
-        Is filled with directions.
+        Is filled with directions; empty where nobody asks for them.
     lengths : ndarray, shape (L, C)
         Is filled with one over the norms.
     """
@@ -223,6 +223,8 @@ def send_signals(
             starts[r, step] = at
             at += fired
             ends[r, step] = at
+            if vectors.size == 0:
+                continue
             inverse = direct(flat, row, size, ways, k, False, smallest)
             lengths[step, r] = inverse
             for n in range(size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -254,3 +255,63 @@ def test_the_way_taken_is_the_grouped_one(monkeypatch: pytest.MonkeyPatch) -> No
     ForwardLearner(net(), SigProp(C), engine="event", update_every=9).update(
         EventBatch.from_dense(x), labels
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Altered(SigProp):
+    """Class signals that somebody alters on their way in."""
+
+    alter: Callable[[Tensor, int], Tensor]
+
+    def current(self, tensors: dict[str, Tensor], t: int) -> Tensor | None:
+        signal = super().current(tensors, t)
+        assert signal is not None
+        return self.alter(signal, t)
+
+
+def flip(signal: Tensor, t: int) -> Tensor:
+    return signal.flip(0) if t in (5, 6) else signal
+
+
+def silence(signal: Tensor, t: int) -> Tensor:
+    signal[0] = 0
+    return signal
+
+
+def weaken(signal: Tensor, t: int) -> Tensor:
+    """Make it so weak that it has a direction from the second step on."""
+    centred = signal[1] - signal[1].mean()
+    return signal.mul_(1.5e-8 / float(centred.norm()))
+
+
+@pytest.mark.parametrize(
+    ("alter", "options", "fixed"),
+    [
+        (lambda signal, t: signal, {}, [140] * 5),
+        (lambda signal, t: signal, {"evidence": RunningMean()}, [140] * 5),
+        (lambda signal, t: signal, {"potential": "membrane"}, []),
+        (flip, {}, [140] * 2),
+        (silence, {}, []),
+        (weaken, {}, []),
+        (lambda signal, t: signal.clone(), {}, []),
+    ],
+    ids=["still", "mean", "reset", "flip", "silence", "weaken", "clone"],
+)
+def test_signals_that_stand_still_have_one_direction_in_the_first_block(
+    monkeypatch: pytest.MonkeyPatch,
+    alter: Callable[[Tensor, int], Tensor],
+    options: dict[str, Any],
+    fixed: list[int],
+) -> None:
+    monkeypatch.setattr(grouped, "SIGNAL_ROWS", 2 * C)
+    seen, work = list[int](), grouped.groups.with_vectors
+
+    def watch(*given: Any) -> float:
+        seen.append(given[1][0].shape[1])
+        return float(work(*given))
+
+    monkeypatch.setattr(grouped.groups, "with_vectors", watch)
+    rule = Altered(C, alter=alter, **{"evidence": Leaky(0.5), **options})
+    # Adam would make differences of a rounding in weights that hardly move as large as a step.
+    both(rule, net(), update_every=9, optimizer=partial(torch.optim.SGD, lr=0.1))
+    assert seen == fixed * 4
