@@ -28,6 +28,7 @@ __all__ = [
     "fill_dense",
     "fit",
     "gather",
+    "gather_rows",
     "gather_tiles",
     "pack",
     "sort_events",
@@ -107,6 +108,38 @@ def gather(
 
 
 @kernel
+def gather_rows(
+    starts: Array,
+    ends: Array,
+    channels: Array,
+    values: Array,
+    weights: Array,
+    bias: Array,
+    out: Array,
+    first_row: int,
+    last_row: int,
+    first_column: int,
+    last_column: int,
+) -> None:
+    """Do as :func:`gather` for any number of columns, row by row of ``out``.
+
+    Weights are read as they stand, a whole row of them for an event.
+    """
+    start = bias if bias.size > 0 else np.zeros(out.shape[2], out.dtype)
+    for step in range(starts.shape[0]):
+        for r in range(first_row, last_row):
+            i, end = starts[step, r], ends[step, r]
+            for first in range(first_column, last_column, TILE):
+                last = min(first + TILE, last_column)
+                row = out[step, r, first:last]
+                if last - first == TILE and values.size == 0:
+                    add_rows(weights, first, channels, i, end, start, first, row)
+                else:
+                    row[:] = start[first:last]
+                    sum_rows(weights, first, channels, values, i, end, False, row)
+
+
+@kernel
 def gather_tiles(
     starts: Array,
     ends: Array,
@@ -123,20 +156,21 @@ def gather_tiles(
 ) -> None:
     """Do as :func:`gather` for any number of columns, tile by tile.
 
-    Each is packed into ``tile`` ``(inputs, TILE)`` first, unless that is empty.
+    Each is packed into ``tile`` ``(inputs, TILE)`` first; if that is empty, do as
+    :func:`gather_rows`.
     """
+    if tile.size == 0:
+        gather_rows(
+            starts, ends, channels, values, weights, bias, out, first_row, last_row, first_column,
+            last_column,
+        )  # fmt: skip
+        return
     for first in range(first_column, last_column, TILE):
         last = min(first + TILE, last_column)
-        if tile.size > 0:
-            pack(weights, first, last, tile)
-            gather(
-                starts, ends, channels, values, tile, 0, bias, out, first_row, last_row, first, last
-            )  # fmt: skip
-        else:
-            gather(
-                starts, ends, channels, values, weights, first, bias, out, first_row, last_row,
-                first, last,
-            )  # fmt: skip
+        pack(weights, first, last, tile)
+        gather(
+            starts, ends, channels, values, tile, 0, bias, out, first_row, last_row, first, last
+        )  # fmt: skip
 
 
 @kernel
