@@ -42,7 +42,7 @@ from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer, Sharing
 from spikeprop.engines.signal_rows import put_signals, signals_of
 from spikeprop.evidence import Evidence
-from spikeprop.kernels import adam, cosine, groups, lanes, recordings, runs, share, spans
+from spikeprop.kernels import adam, cosine, groups, lanes, recordings, share, spans
 from spikeprop.kernels.lanes import WIDE
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
@@ -56,7 +56,8 @@ Array = NDArray[Any]
 #: and more of them mean fewer passes over weights and gradient.
 GROUP_ROWS = 2240
 #: Rows (steps times signals) that are kept of class signals, of each block: what a window of a long
-#: sequence carries to the next costs a dense product, and the more rows the fewer of these.
+#: sequence carries to the next costs a dense product, and the more rows the fewer of these. So many
+#: for a sequence that is one window; if it is not, a fifth of them makes room for the traces.
 SIGNAL_ROWS = 1024
 #: Processes that split a batch divide the products of class signals among them if these have so
 #: many numbers, and so many events a row: else two messages cost more.
@@ -154,8 +155,8 @@ class _Block:
 
     @property
     def waits(self) -> bool:
-        """Whether a window leaves it something to learn once all recordings are through."""
-        return self.learns and (self.answers or self.product.started)
+        """Whether it has something to learn once all of a window's recordings are through."""
+        return self.learns and self.answers
 
     def _take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
         return self._buffers.take(name, shape, dtype or self._dtype)
@@ -180,8 +181,8 @@ class _Block:
         self._first_step, steps = first_step, weights.shape[1]
         workers, learning = self.workers, self.product.n_rows if self.learns else 0
         self._passes = [bool(weights[0, 0] != 1.0)]
-        self._cotangents = self._take(f"cotangents.{self.index}", (2, learning, self.size))
-        self._p, self._q = self._cotangents[0].numpy(), self._cotangents[1].numpy()
+        wide = self.size + WIDE // self.logits.itemsize  # rows are no power of two apart
+        self._cotangents = self._take(f"cotangents.{self.index}", (learning, 2, wide))
         self._total = np.zeros((workers, self.size), self.logits.dtype)
         self._counts = np.zeros((workers, self.size), np.int64)
         if not self.signals:
@@ -278,11 +279,14 @@ class _Block:
         synapse = self.product.synapse(events, worker)
         given = (below.starts, below.ends, below.channels, below.values)
         room = (lists.pointers, lists.rows, lists.values)  # plain tuples, for one compilation
-        self._losses[worker] += work(given, synapse, learning, room, *out)
-        if self.learns and span.goes_on:
-            self.product.carry_rows(below, advance, group[0])
+        carried = self._carried(group, advance, span)
+        self._losses[worker] += work(given, synapse, learning, room, carried, *out)
         spikes, starts, ends = found
         return Rows(starts, ends, spikes, self.logits[:0, 0])
+
+    def _carried(self, rows: tuple[int, int], advance: Advance, span: Step) -> tuple[Any, ...]:
+        cotangents = self._cotangents.numpy()
+        return self.product.carried(cotangents, advance, rows, goes_on=span.goes_on)
 
     def _learning(
         self,
@@ -299,8 +303,8 @@ class _Block:
             x, *self._neurons(weights, first, last), *found, self._counts[worker],
             self.labels[first:last], self._directions if self._follows else self._vectors,
             compare.tau, compare.rectify, compare.smallest, 1.0 / self.scan.n_recordings,
-            self.logits_sum[first:last], self.logits[first:last], self.learns, self._q[rows],
-            self._p[rows], self._total[worker],
+            self.logits_sum[first:last], self.logits[first:last], self.learns,
+            self._cotangents.numpy()[rows], self._total[worker],
         )  # fmt: skip
         if not self._follows:
             return (*common, 0, last - first)
@@ -309,46 +313,41 @@ class _Block:
         self._answered.add(worker)
         return (*common, answers, self._along[worker], fresh, 0, last - first)
 
-    def answer(
-        self, weights: Array, advance: Advance, span: Step, own: Part, rows: tuple[int, int]
-    ) -> None:
-        """Learn from a worker's signals, and its part of what recordings carried here.
+    def answer(self, weights: Array, advance: Advance, span: Step, own: Part) -> None:
+        """Make a worker's signals' modulators, and add the gradient that they are for.
 
-        After all recordings, of all workers; ``rows`` are its own.
+        After all recordings, of all workers.
         """
-        if not self.learns:
-            return
-        worker, first, last = own
-        n, learned, columns = self.scan.n_recordings, [slice(*rows)], (0, self.size)
-        if not self.answers:  # all that is carried is there: who takes columns passes over fewer
-            learned = [slice(0, n)]
-            columns = runs(self.size, self.workers)[worker]
-        elif last > first:
-            self._answer(weights, own)
-            learned.append(slice(n + first, n + last))
-            if span.goes_on:
-                below = self._below[worker]
-                assert below is not None, "the first block's signals teach it nothing"
-                self.product.carry_rows(below, advance, n + first)
-        self.product.learn_rows(self._cotangents, self._passes, learned, columns, worker)
-
-    def _answer(self, weights: Array, own: Part) -> None:
-        """Make a worker's signals' modulators, and add the gradient that they are for."""
         steps, n, (worker, first, last) = weights.shape[1], self.scan.n_recordings, own
+        if not self.waits or first == last:
+            return
         x, below = self._currents(worker, last - first, steps), self._below[worker]
         assert below is not None, "the first block's signals teach it nothing"
         recordings.answer_signals(
             self._directions, self._lengths, self._answers, self._along, x.numpy(), weights,
-            self.scan.membrane.beta, self._q[n:], self._p[n:], self._total[worker], first, last,
+            self.scan.membrane.beta, self._cotangents.numpy()[n:], self._total[worker], first, last,
         )  # fmt: skip
-        if self._divided is not None:
-            self._divided.collect(x)
-        mine = self._mine(below)
-        below = _some(below, mine)
+        carried = self._carried((n + first, n + last), advance, span)
+        if self._divided is None:
+            self._teach(groups.teach, below, x, carried, worker)
+            return
+        self._teach(groups.carry, below, x, carried, worker)
+        self._divided.collect(x)
+        mine, nothing = self._mine(below), (*carried[:2], False, False, carried[4])
+        self._teach(groups.teach, _some(below, mine), x[mine], nothing, worker)
+
+    def _teach(
+        self,
+        kernel: Callable[..., None],
+        below: Rows,
+        x: Tensor,
+        carried: tuple[Any, ...],
+        worker: int,
+    ) -> None:
         lists = self.product.room_to_sort(below, below.events, worker)
-        groups.teach(
-            (below.starts, below.ends, below.channels, below.values), x[mine].numpy(),
-            (lists.pointers, lists.rows, lists.values), *self.product.sum_of(worker),
+        kernel(
+            (below.starts, below.ends, below.channels, below.values), x.numpy(),
+            (lists.pointers, lists.rows, lists.values), carried, *self.product.sum_of(worker),
         )  # fmt: skip
 
     def finish(self, advance: Advance, span: Step) -> list[tuple[Any, ...]]:
@@ -360,8 +359,7 @@ class _Block:
             total = torch.from_numpy(self._total.sum(axis=0))
             self.product.learn_bias(total, self._backward())
         if span.goes_on:
-            self.product.swap(advance)
-            self.product.started = True
+            self.product.carry_bias(advance)
         at_once = self._at_once(span)
         if at_once is None:
             if span.full:
@@ -379,8 +377,8 @@ class _Block:
         return self.stage.compiled_adam()
 
     def _backward(self) -> Backward:
-        p, q = self._cotangents[0], self._cotangents[1:]
-        return Backward(q[:0], q, p, self._passes)
+        p, q = self._cotangents[:, 0, : self.size], self._cotangents[:, 1, : self.size]
+        return Backward(q[:0], q[None], p, self._passes)
 
     def report(self) -> None:
         """Say what has been measured."""
@@ -444,9 +442,12 @@ class GroupedRun:
         padded = [*parts, *[none] * (len(self._ranges) - len(parts))]
         self._parts: list[Part] = [(k, first, last) for k, (first, last) in enumerate(padded)]
 
-    def most_steps(self) -> int:
-        """Return how many time steps a window of a sequence may have."""
-        return max(1, SIGNAL_ROWS // self.signals) if self.signals else GROUP_ROWS
+    def most_steps(self, steps: int) -> int:
+        """Return how many time steps a window of a sequence of ``steps`` may have."""
+        if not self.signals:
+            return GROUP_ROWS
+        carries = steps * self.signals > SIGNAL_ROWS
+        return max(1, (4 * SIGNAL_ROWS // 5 if carries else SIGNAL_ROWS) // self.signals)
 
     @property
     def signals(self) -> int:
@@ -475,6 +476,8 @@ class GroupedRun:
     def begin(self, span: Step) -> None:
         """Start a window."""
         self._span, steps = span, span.last - span.first
+        if span.first == 0:
+            self._most = max(1, GROUP_ROWS // steps)
         self._weights = weights_of(self._filters, span.first + 1, steps)
         self._advances = [advance_over(b.stage.beta, self._weights) for b in self._blocks]
         if self.signals:
@@ -483,7 +486,7 @@ class GroupedRun:
         for block in self._blocks:
             block.begin(span.first, self._weights, self._same if block.index == 0 else None)
             if span.goes_on and block.learns:
-                block.product.prepare_to_carry()
+                block.product.make_room_to_carry()
 
     def _always_same(self, entering: list[Tensor]) -> Tensor | None:
         """Return the signals' currents if they have been the same since the sequence began."""
@@ -507,10 +510,12 @@ class GroupedRun:
         return below
 
     def groups(self, worker: int = 0) -> list[tuple[int, int]]:
-        """Return the groups of a worker's recordings in this window."""
-        most = max(1, GROUP_ROWS // self._weights.shape[1])
+        """Return the groups of a worker's recordings, the same in all windows.
+
+        By the length of the first, to which no other is longer.
+        """
         first, last = self._ranges[worker]
-        parts = spans(last - first, -(-(last - first) // most))
+        parts = spans(last - first, -(-(last - first) // self._most))
         return [(first + a, first + b) for a, b in parts]
 
     def input(self, x: EventBatch, group: tuple[int, int]) -> Rows:
@@ -545,7 +550,7 @@ class GroupedRun:
     def _answer(self, blocks: list[_Block], own: Part) -> None:
         for block in blocks:
             advance = self._advance(block)
-            block.answer(self._weights, advance, self._span, own, self._ranges[own[0]])
+            block.answer(self._weights, advance, self._span, own)
 
     def _advance(self, block: _Block) -> Advance:
         return self._advances[self._blocks.index(block)]

@@ -12,7 +12,6 @@ every time step"). A window of one step is one product with the ``e_k`` of that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -361,18 +360,16 @@ class RowsProduct(Product):
     def _traces(self) -> Tensor:
         """Return the carried values, zeros before the first window ends."""
         if self._carried is None:
-            self._carried = self._take_traces("carried").zero_()
+            shape = (1 + self.filters, self.n_rows, self.inputs)
+            name = f"carried.{self.block.index}"
+            self._carried = self._buffers.take(name, shape, self.dtype).zero_()
         return self._carried
-
-    def _take_traces(self, name: str) -> Tensor:
-        shape = (1 + self.filters, self.n_rows, self.inputs)
-        return self._buffers.take(f"{name}.{self.block.index}", shape, self.dtype)
 
     def _carry(self, x: Rows, advance: Advance) -> None:
         threads = kernel_threads()
         carried = self._traces().numpy()
         calls = [
-            (*x, carried, carried, *advance, 0, a, b)
+            (*x, carried, *advance, a, b)
             for a, b in spans(self.n_rows, threads, worth(self.inputs))
         ]
         share(sparse.advance, calls, threads)
@@ -396,7 +393,7 @@ class SparseProduct(RowsProduct):
         self._weights = module.weight.detach().t().numpy()
         no_bias = np.empty(0, dtype=self._weights.dtype)
         self._offset = no_bias if module.bias is None else module.bias.detach().numpy()
-        self._after: Tensor | None = None
+        self._by_input = np.empty(0, dtype=self._weights.dtype)
         self.share_among(1)
 
     def _take_sums(self, workers: int) -> Tensor:
@@ -472,61 +469,23 @@ class SparseProduct(RowsProduct):
         self._filled &= {0}
         return gradient
 
-    def carry_rows(self, x: Rows, advance: Advance, shift: int) -> None:
-        """Take the traces of rows ``shift, shift + 1, ...`` of ``x`` ``(R, L)`` over the window.
+    def make_room_to_carry(self) -> None:
+        """Prepare for :meth:`carried` of windows that others follow, before workers come."""
+        shape = (2 * self.n_rows * self.inputs,)
+        self._by_input = self._buffers.take(f"traces.{self.block.index}", shape, self.dtype).numpy()
 
-        Those from before the window stay in use until :meth:`swap`.
+    def carried(
+        self, cotangents: Any, advance: Advance, rows: tuple[int, int], *, goes_on: bool
+    ) -> tuple[Any, ...]:
+        """Return what kernels in :mod:`spikeprop.kernels.groups` want of some rows' traces.
+
+        The same rows come together in each window, since their traces lie together.
+        ``cotangents`` are the block's ``(n_rows, 2, N or more)``; the bias goes on by itself.
         """
-        before = self._traces()
-        assert self._after is not None, "prepare_to_carry came first"
-        count = len(x.starts)
-        by_step = x._replace(
-            starts=np.ascontiguousarray(x.starts.T), ends=np.ascontiguousarray(x.ends.T)
-        )
-        threads, carried = kernel_threads(), (before.numpy(), self._after.numpy())
-        calls = [
-            (*by_step, *carried, *advance, shift, a, b)
-            for a, b in spans(count, threads, worth(self.inputs))
-        ]
-        share(sparse.advance, calls, threads)
-
-    def prepare_to_carry(self) -> None:
-        """Make room for :meth:`carry_rows`, which several workers call at a time."""
-        self._traces()
-        if self._after is None:
-            self._after = self._take_traces("after")
-
-    def swap(self, advance: Advance) -> None:
-        """Go on with the traces that :meth:`carry_rows` made of all rows."""
-        self._carried, self._after = self._after, self._carried
-        self.carry_bias(advance)
-
-    def learn_rows(
-        self,
-        cotangents: Tensor,
-        passes: Sequence[bool],
-        rows: Sequence[slice],
-        columns: tuple[int, int],
-        worker: int,
-    ) -> None:
-        """Do as :meth:`learn_carried` for some rows and columns, into a worker's sum.
-
-        ``cotangents`` are :class:`Backward`'s ``p`` and ``q``, ``(1 + filters, n_rows, N)``.
-        """
-        if not self.started:
-            return
-        if worker not in self._filled:
-            self._sums[worker].zero_()
-            self._filled.add(worker)
-        traces, cotangents = self._traces(), cotangents[:, :, slice(*columns)]
-        out = self._sums[worker, :, slice(*columns)]
-        if all(passes) and sum(some.stop - some.start for some in rows) == self.n_rows:
-            # One product passes over the gradient once.
-            self._add_product(traces.flatten(0, 1), cotangents.flatten(0, 1), out)
-            return
-        for k in [0, *(k + 1 for k in range(self.filters) if passes[k])]:
-            for some in rows:
-                self._add_product(traces[k, some], cotangents[k, some], out)
+        first, last = rows
+        table = cotangents[first:last].reshape(2 * (last - first), cotangents.shape[2])
+        traces = self._by_input[2 * first * self.inputs : 2 * last * self.inputs]
+        return traces.reshape(-1, len(table)), table, self.started, goes_on, tuple(advance)
 
     def _add(self, delta: Tensor, k: int) -> None:
         self._add_product(self._traces()[k], delta, self._sums[0], float(0 in self._filled))

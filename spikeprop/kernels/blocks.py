@@ -17,7 +17,7 @@ from spikeprop.kernels.lanes import REGISTERS, WIDE, lanes
 
 Array = NDArray[Any]
 
-__all__ = ["ABREAST", "HEIGHT", "PLAIN", "add_block", "add_half", "add_matrix"]
+__all__ = ["ABREAST", "HEIGHT", "PLAIN", "add_block", "add_half", "add_matrix", "add_part"]
 
 #: Rows of a block, and of half of one.
 HEIGHT, HALF = 6, 3
@@ -175,37 +175,54 @@ def add_matrix(factors: Array, table: Array, out: Array, begin: int, end: int) -
     pass. What makes no whole block goes row by row.
     """
     rows, terms = factors.shape
-    high, rest = rows - rows % HEIGHT, rows - rows % HALF
-    wide = ABREAST * lanes(out)
     for first in range(0, terms, TERMS):
         last = min(first + TERMS, terms)
-        n = begin
-        while n + wide <= end:
-            for r in range(0, high, HEIGHT):
-                add_block(factors, r, table, n - begin, out, r, n, first, last)
-            if high < rest:
-                add_half(factors, high, table, n - begin, out, high, n, first, last)
-            _add_part(factors, table, out, rest, n, n + wide, begin, first, last)
-            n += wide
-        _add_part(factors, table, out, 0, n, end, begin, first, last)
+        add_part(factors, 0, rows, table, begin, out, begin, end, first, last)
 
 
 @kernel
-def _add_part(
+def add_part(
     factors: Array,
-    table: Array,
-    out: Array,
     first_row: int,
-    n: int,
-    end: int,
+    last_row: int,
+    table: Array,
+    shift: int,
+    out: Array,
     begin: int,
+    end: int,
     first: int,
     last: int,
 ) -> None:
-    """Do some columns of the rows from ``first_row`` on."""
-    for r in range(first_row, factors.shape[0]):
+    """Do as :func:`add_matrix` for some rows and terms; a column is ``shift`` less in the table."""
+    rows, wide, n = last_row - first_row, ABREAST * lanes(out), begin
+    high, rest = last_row - rows % HEIGHT, last_row - rows % HALF
+    while n + wide <= end:
+        for r in range(first_row, high, HEIGHT):
+            add_block(factors, r, table, n - shift, out, r, n, first, last)
+        if high < rest:
+            add_half(factors, high, table, n - shift, out, high, n, first, last)
+        _add_row_by_row(factors, rest, last_row, table, shift, out, n, n + wide, first, last)
+        n += wide
+    _add_row_by_row(factors, first_row, last_row, table, shift, out, n, end, first, last)
+
+
+@kernel
+def _add_row_by_row(
+    factors: Array,
+    first_row: int,
+    last_row: int,
+    table: Array,
+    shift: int,
+    out: Array,
+    n: int,
+    end: int,
+    first: int,
+    last: int,
+) -> None:
+    """Do what makes no whole block."""
+    for r in range(first_row, last_row):
         row = out[r]
         for m in range(first, last):
             t, f = table[m], factors[r, m]
             for i in range(n, end):
-                row[i] += f * t[i - begin]
+                row[i] += f * t[i - shift]

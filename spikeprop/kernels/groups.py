@@ -11,12 +11,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
+from spikeprop.kernels.carried import go_on, sum_with_traces
 from spikeprop.kernels.recordings import learn_with_signals, learn_with_vectors
 from spikeprop.kernels.sparse import gather_tiles, sort_events, sum_products
 
 Array = NDArray[Any]
 
-__all__ = ["teach", "with_signals", "with_vectors"]
+__all__ = ["carry", "teach", "with_signals", "with_vectors"]
 
 
 @kernel
@@ -25,6 +26,7 @@ def with_vectors(
     synapse: tuple[Array, Array, Array],
     learning: Any,
     lists: tuple[Array, Array, Array],
+    carried: Any,
     out: Array,
     fresh: bool,
 ) -> float:
@@ -40,6 +42,9 @@ def with_vectors(
         What :func:`spikeprop.kernels.recordings.learn_with_vectors` wants.
     lists : tuple
         Pointers, rows and values of :func:`spikeprop.kernels.sparse.sort_events`, which are filled.
+    carried : tuple
+        These recordings' traces and cotangents (:mod:`spikeprop.kernels.carried`), whether there
+        are traces from before the window, whether they go on behind it, and, in a tuple, how.
     out : ndarray, shape (inputs, outputs)
         Sum of gradients that these recordings' part is added to; empty: nothing is learned.
     fresh : bool
@@ -53,7 +58,7 @@ def with_vectors(
     x, rows, columns = learning[0], events[0].shape[1], synapse[0].shape[1]
     gather_tiles(*events, *synapse, x, 0, rows, 0, columns)
     loss = learn_with_vectors(*learning)
-    teach(events, x, lists, out, fresh)
+    teach(events, x, lists, carried, out, fresh)
     return loss
 
 
@@ -63,6 +68,7 @@ def with_signals(
     synapse: tuple[Array, Array, Array],
     learning: Any,
     lists: tuple[Array, Array, Array],
+    carried: Any,
     out: Array,
     fresh: bool,
 ) -> float:
@@ -70,7 +76,7 @@ def with_signals(
     x, rows, columns = learning[0], events[0].shape[1], synapse[0].shape[1]
     gather_tiles(*events, *synapse, x, 0, rows, 0, columns)
     loss = learn_with_signals(*learning)
-    teach(events, x, lists, out, fresh)
+    teach(events, x, lists, carried, out, fresh)
     return loss
 
 
@@ -79,17 +85,51 @@ def teach(
     events: tuple[Array, Array, Array, Array],
     x: Array,
     lists: tuple[Array, Array, Array],
+    carried: Any,
     out: Array,
     fresh: bool,
 ) -> None:
-    """Add rows' events times what came out of the reverse filter, ``x`` ``(R, L, N or more)``."""
+    """Add rows' events times what came out of the reverse filter, ``x`` ``(R, L, N or more)``.
+
+    And what their traces from before the window teach, which go on to its end.
+    """
     if out.size == 0:
         return
-    starts, ends, channels, held = events
-    pointers, rows, values = lists
+    traces, cotangents, started, goes_on, how = carried
+    n = events[0].size
+    sort_rows(events, lists)
+    if started:
+        sum_with_traces(*lists, x.reshape(n, x.shape[2]), traces, cotangents, out, fresh)
+    else:
+        sum_products(*lists, x.reshape(1, n, x.shape[2]), out, fresh, 0, out.shape[1])
+    if goes_on:
+        go_on(*lists, events[0].shape[1], traces, started, *how)
+
+
+@kernel
+def carry(
+    events: tuple[Array, Array, Array, Array],
+    x: Array,
+    lists: tuple[Array, Array, Array],
+    carried: Any,
+    out: Array,
+    fresh: bool,
+) -> None:
+    """Do as :func:`teach` for traces alone: somebody else adds what events teach."""
+    traces, cotangents, started, goes_on, how = carried
+    if fresh:
+        out[:] = 0
+    if started:
+        lists[0][:] = 0
+        sum_with_traces(*lists, x.reshape(-1, x.shape[2]), traces, cotangents, out, False)
+    if goes_on:
+        sort_rows(events, lists)
+        go_on(*lists, events[0].shape[1], traces, started, *how)
+
+
+@kernel
+def sort_rows(events: tuple[Array, Array, Array, Array], lists: tuple[Array, Array, Array]) -> None:
+    """Sort the events of rows ``(R, L)`` by input."""
+    starts, ends, channels, values = events
     n = starts.size
-    sort_events(
-        starts.reshape(1, n), ends.reshape(1, n), channels, held, n, pointers, rows, values
-    )  # fmt: skip
-    table = x.reshape(1, n, x.shape[2])
-    sum_products(pointers, rows, values, table, out, fresh, 0, out.shape[1])
+    sort_events(starts.reshape(1, n), ends.reshape(1, n), channels, values, n, *lists)

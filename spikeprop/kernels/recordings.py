@@ -51,8 +51,7 @@ def learn_with_vectors(
     logits_sum: Array,
     logits: Array,
     learns: bool,
-    q: Array,
-    p: Array,
+    cotangents: Array,
     total: Array,
     first: int,
     last: int,
@@ -86,8 +85,8 @@ def learn_with_vectors(
         Scores are added, and are those of the last step.
     learns : bool
         Whether there is a reverse filter at all.
-    q, p : ndarray, shape (R, N)
-        Become the cotangents of filtered trace and trace from before the window.
+    cotangents : ndarray, shape (R, 2, N or more)
+        Become those of trace and filtered trace from before the window, ``p`` and ``q``.
     total : ndarray, shape (N,)
         What comes out of the reverse filter is added, summed over all rows.
 
@@ -140,7 +139,7 @@ def learn_with_vectors(
                     flat, row, row + (two - 1) * wide,
                 )  # fmt: skip
         if learns:
-            _reverse(flat, r * steps * wide, steps, wide, weights, decay, q[r], p[r], total)
+            _reverse(flat, r * steps * wide, steps, wide, weights, decay, cotangents[r], total)
     return loss
 
 
@@ -152,8 +151,7 @@ def _reverse(
     wide: int,
     weights: Array,
     decay: Any,
-    q: Array,
-    p: Array,
+    cotangents: Array,
     total: Array,
 ) -> None:
     """Run one recording's modulators backwards, in place; see :func:`learn_with_vectors`.
@@ -161,6 +159,7 @@ def _reverse(
     They are ``steps`` rows of a flat array, ``wide`` numbers apart, from ``first`` on.
     """
     size, kind = total.size, x.dtype.type
+    p, q = cotangents[0, :size], cotangents[1, :size]
     present = keeps_nothing(weights)
     p[:] = 0
     q[:] = 0
@@ -254,8 +253,7 @@ def learn_with_signals(
     logits_sum: Array,
     logits: Array,
     learns: bool,
-    q: Array,
-    p: Array,
+    cotangents: Array,
     total: Array,
     answers: Array,
     along_signal: Array,
@@ -325,7 +323,7 @@ def learn_with_signals(
                 gather_signals(said, of_step, classes, a, shares, block)
     if learns:
         for r in range(first, last):
-            _reverse(flat, r * steps * wide, steps, wide, weights, decay, q[r], p[r], total)
+            _reverse(flat, r * steps * wide, steps, wide, weights, decay, cotangents[r], total)
     return loss
 
 
@@ -338,8 +336,7 @@ def answer_signals(
     x: Array,
     weights: Array,
     beta: float,
-    q: Array,
-    p: Array,
+    cotangents: Array,
     total: Array,
     first: int,
     last: int,
@@ -368,4 +365,4 @@ def answer_signals(
     flat, decay, wide = x.reshape(-1), kind(beta), x.shape[2]
     for c in range(first, last):
         row = (c - first) * steps * wide
-        _reverse(flat, row, steps, wide, weights, decay, q[c], p[c], total)
+        _reverse(flat, row, steps, wide, weights, decay, cotangents[c], total)

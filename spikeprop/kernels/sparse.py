@@ -324,45 +324,39 @@ def advance(
     ends: Array,
     channels: Array,
     values: Array,
-    before: Array,
-    after: Array,
+    carried: Array,
     from_self: Array,
     from_trace: Array,
     from_input: Array,
-    shift: int,
     first_row: int,
     last_row: int,
 ) -> None:
     """Take trace and filtered traces over a window at once: they are linear in what came before.
 
-    ``before`` and ``after``, which may be the same, are ``(1 + filters, rows, inputs)``, the trace
-    first;
+    ``carried`` is ``(1 + filters, rows, inputs)``, the trace first;
 
         filtered <- from_self * filtered + from_trace * trace + sum of from_input[step] * x
-
-    Row ``r`` of the events is row ``r + shift`` of what is carried.
     """
-    kind = after.dtype.type
+    kind = carried.dtype.type
     for r in range(first_row, last_row):
-        trace, follows = before[0, r + shift], after[0, r + shift]
-        for k in range(1, before.shape[0]):
-            e, new = before[k, r + shift], after[k, r + shift]
-            a, b = kind(from_self[k]), kind(from_trace[k])
+        trace = carried[0, r]
+        for k in range(1, carried.shape[0]):
+            e, a, b = carried[k, r], kind(from_self[k]), kind(from_trace[k])
             for j in range(e.size):
-                new[j] = a * e[j] + b * trace[j]
+                e[j] = a * e[j] + b * trace[j]
         a = kind(from_trace[0])
         for j in range(trace.size):
-            follows[j] = a * trace[j]
-        filtered = after[1, r + shift]
+            trace[j] *= a
+        filtered = carried[1, r]
         for step in range(starts.shape[0]):
             a, b = kind(from_input[0, step]), kind(from_input[1, step])
             for i in range(starts[step, r], ends[step, r]):
                 j = channels[i]
                 v = values[i] if values.size > 0 else kind(1)
-                follows[j] += a * v
+                trace[j] += a * v
                 filtered[j] += b * v
-        for k in range(2, after.shape[0]):
-            filtered = after[k, r + shift]
+        for k in range(2, carried.shape[0]):
+            filtered = carried[k, r]
             for step in range(starts.shape[0]):
                 b = kind(from_input[k, step])
                 for i in range(starts[step, r], ends[step, r]):

@@ -303,7 +303,7 @@ def test_signals_that_stand_still_have_one_direction_in_the_first_block(
     options: dict[str, Any],
     fixed: list[int],
 ) -> None:
-    monkeypatch.setattr(grouped, "SIGNAL_ROWS", 2 * C)
+    monkeypatch.setattr(grouped, "SIGNAL_ROWS", 8)  # windows of two steps
     seen, work = list[int](), grouped.groups.with_vectors
 
     def watch(*given: Any) -> float:

@@ -16,6 +16,7 @@ from spikeprop.homeostasis import Homeostasis
 from spikeprop.kernels import (
     adam,
     blocks,
+    carried,
     convolution,
     cosine,
     deferred,
@@ -37,8 +38,8 @@ from spikeprop.rules import SigProp
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = (
-        adam, blocks, convolution, cosine, deferred, every_step, groups, lanes, live, meeting,
-        neuron, recordings, sparse, table,
+        adam, blocks, carried, convolution, cosine, deferred, every_step, groups, lanes, live,
+        meeting, neuron, recordings, sparse, table,
     )  # fmt: skip
     for module in modules:
         for name, value in list(vars(module).items()):

@@ -1,0 +1,113 @@
+"""Traces from before a window, input by input: what they teach, and how they go on over it.
+
+With ``p`` and ``q`` of the reverse filter (:mod:`.neuron`) a window's gradient has, beside its own
+events', the terms ``p (x) trace + q (x) e`` of each row, a dense product. It is added to a few
+inputs' gradient while that is in the first-level cache for their events. Traces of some rows lie
+input by input like the gradient, ``(inputs, 2 rows)``: trace and filtered trace ``e`` of a row side
+by side, as ``p`` and ``q`` stand one below the other in ``(2 rows, N or more)``. So they go on in
+place as soon as the rows have learned, by the list of events that have just been summed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeprop.kernels import kernel
+from spikeprop.kernels.blocks import ABREAST, HEIGHT, add_block, add_part
+from spikeprop.kernels.lanes import lanes
+from spikeprop.kernels.sparse import sum_rows
+from spikeprop.kernels.vector import TILE, add_rows
+
+Array = NDArray[Any]
+
+__all__ = ["go_on", "sum_with_traces"]
+
+
+@kernel
+def sum_with_traces(
+    pointers: Array,
+    rows: Array,
+    values: Array,
+    table: Array,
+    traces: Array,
+    cotangents: Array,
+    out: Array,
+    fresh: bool,
+) -> None:
+    """Add what events teach, and what traces do, to ``out`` ``(inputs, outputs)``.
+
+    Parameters
+    ----------
+    pointers, rows, values
+        Events by input: see :func:`spikeprop.kernels.sparse.sum_products`.
+    table : ndarray, shape (all rows, N or more)
+        What came out of the reverse filter.
+    traces, cotangents : ndarray, shape (inputs, terms) and (terms, N or more)
+        See above; two terms a row.
+    out, fresh
+        Is added to; if fresh, whatever is in it counts as zero.
+    """
+    inputs, size = out.shape
+    terms, wide = traces.shape[1], ABREAST * lanes(out)
+    for column in range(0, size, TILE):
+        end = min(column + TILE, size)
+        whole = end - column == TILE and values.size == 0
+        for begin in range(0, inputs, HEIGHT):
+            behind = min(begin + HEIGHT, inputs)
+            if fresh:
+                for j in range(begin, behind):
+                    out[j, column:end] = 0
+            if behind - begin == HEIGHT and (end - column) % wide == 0:  # no call for so little
+                for n in range(column, end, wide):
+                    add_block(traces, begin, cotangents, n, out, begin, n, 0, terms)
+            else:
+                add_part(traces, begin, behind, cotangents, 0, out, column, end, 0, terms)
+            for j in range(begin, behind):
+                row, i, k = out[j, column:end], pointers[j], pointers[j + 1]
+                if not whole:
+                    sum_rows(table, column, rows, values, i, k, False, row)
+                elif i < k:
+                    add_rows(table, column, rows, i, k, row, 0, row)
+
+
+@kernel
+def go_on(
+    pointers: Array,
+    rows: Array,
+    values: Array,
+    steps: int,
+    traces: Array,
+    started: bool,
+    from_self: Array,
+    from_trace: Array,
+    from_input: Array,
+) -> None:
+    """Take traces over a window, in place.
+
+    They are linear in what came before (:class:`spikeprop.engines.filters.Advance`), which is zero
+    if nothing has ``started``. Of the window's events ``rows[k]`` is ``steps`` times a row plus the
+    time step.
+    """
+    kind, terms = traces.dtype.type, traces.shape[1]
+    # What an event of each row does: to divide for every event would take as long as all else.
+    places = np.empty(terms // 2 * steps, np.int32)
+    impulses = np.empty((places.size, 2), traces.dtype)
+    for n in range(places.size):
+        places[n] = n // steps * 2
+        for i in range(2):
+            impulses[n, i] = kind(from_input[i, n % steps])
+    falls, keeps, passes = kind(from_trace[0]), kind(from_self[1]), kind(from_trace[1])
+    for j in range(traces.shape[0]):
+        row = traces[j]
+        for i in range(0, terms, 2):
+            trace, e = (row[i], row[i + 1]) if started else (kind(0), kind(0))
+            row[i] = falls * trace
+            row[i + 1] = keeps * e + passes * trace
+        for k in range(pointers[j], pointers[j + 1]):
+            n, v = rows[k], values[k] if values.size > 0 else kind(1)
+            i = places[n]
+            row[i] += impulses[n, 0] * v
+            row[i + 1] += impulses[n, 1] * v

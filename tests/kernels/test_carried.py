@@ -1,0 +1,78 @@
+"""What traces teach, and how they go on, is the product and the filter that they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikeprop import kernels
+from spikeprop.engines.filters import advance_over
+from spikeprop.kernels.blocks import HEIGHT
+from spikeprop.kernels.carried import go_on, sum_with_traces
+from spikeprop.kernels.sparse import sort_events
+
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
+
+
+@settings(deadline=None, max_examples=60)  # the first call compiles
+@given(
+    inputs=st.integers(1, 3 * HEIGHT),
+    rows=st.integers(1, 5),
+    steps=st.integers(1, 6),
+    size=st.sampled_from([1, 63, 64, 128, 150, 256]),
+    beside=st.integers(0, 3),
+    density=st.sampled_from([0.0, 0.2, 1.0]),
+    valued=st.booleans(),
+    fresh=st.booleans(),
+    started=st.booleans(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 99),
+)
+def test_traces_teach_and_go_on_as_dense_ones_would(
+    inputs: int,
+    rows: int,
+    steps: int,
+    size: int,
+    beside: int,
+    density: float,
+    valued: bool,
+    fresh: bool,
+    started: bool,
+    dtype: type,
+    seed: int,
+) -> None:
+    random = np.random.default_rng(seed)
+    x = (random.random((rows * steps, inputs)) < density).astype(dtype)
+    if valued:
+        x *= random.standard_normal(x.shape).astype(dtype)
+    at, channels = np.nonzero(x)
+    ends = np.cumsum(np.bincount(at, minlength=rows * steps))
+    starts = np.concatenate([[0], ends[:-1]])
+    held = x[at, channels] if valued else np.empty(0, dtype)
+    lists = np.empty(inputs + 1, np.int64), np.empty(len(at), np.int32), np.empty_like(held)
+    sort_events(
+        starts[None], ends[None], channels.astype(np.int32), held, rows * steps, *lists
+    )  # fmt: skip
+
+    traces = random.standard_normal((inputs, 2 * rows)).astype(dtype)
+    cotangents = random.standard_normal((2 * rows, size + beside)).astype(dtype)
+    table = random.standard_normal((rows * steps, size + beside)).astype(dtype)
+    out = random.standard_normal((inputs, size)).astype(dtype)
+    before = np.zeros_like(out) if fresh else out.copy()
+    sum_with_traces(*lists, table, traces, cotangents, out, fresh)
+    wanted = before + x.T @ table[:, :size] + traces @ cotangents[:, :size]
+    close = {"rtol": 1e-4, "atol": 1e-4} if dtype is np.float32 else {"rtol": 1e-10, "atol": 1e-12}
+    np.testing.assert_allclose(out, wanted, **close)
+
+    beta, weights = 0.8, random.random((1, steps))
+    trace, e = traces.T[0::2].copy(), traces.T[1::2].copy()
+    if not started:
+        trace[:], e[:] = 0, 0
+    for step in range(steps):
+        trace = beta * trace + x.reshape(rows, steps, inputs)[:, step]
+        e += weights[0, step] * (trace - e)
+    go_on(*lists, steps, traces, started, *advance_over(beta, weights))
+    np.testing.assert_allclose(traces.T[0::2], trace, **close)
+    np.testing.assert_allclose(traces.T[1::2], e, **close)
