@@ -158,8 +158,8 @@ class _Block:
         """Whether it has something to learn once all of a window's recordings are through."""
         return self.learns and self.answers
 
-    def _take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
-        return self._buffers.take(name, shape, dtype or self._dtype)
+    def _take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Array:
+        return self._buffers.array(name, shape, dtype or self._dtype)
 
     def _neurons(
         self, weights: Array, first: int, last: int
@@ -179,8 +179,8 @@ class _Block:
         """
         self.stage.settle()
         self._first_step, steps = first_step, weights.shape[1]
-        workers, learning = self.workers, self.product.n_rows if self.learns else 0
         self._passes = [bool(weights[0, 0] != 1.0)]
+        workers, learning = self.workers, self.product.n_rows if self.learns else 0
         wide = self.size + WIDE // self.logits.itemsize  # rows are no power of two apart
         self._cotangents = self._take(f"cotangents.{self.index}", (learning, 2, wide))
         self._total = np.zeros((workers, self.size), self.logits.dtype)
@@ -191,18 +191,18 @@ class _Block:
         self._below: list[Rows | None] = [None] * workers
         self._follows = not self._stand_still(signals, weights)
         sent = (steps if self._follows else 0, self.signals, self.size)
-        self._directions = self._take(f"sent.directions.{self.index}", sent).numpy()
+        self._directions = self._take(f"sent.directions.{self.index}", sent)
         self._lengths = np.empty(sent[:2], self.logits.dtype)
         if not self._follows:
             return
         answering = (workers if self.answers else 0, *sent)
-        self._answers = self._take(f"answers.{self.index}", answering).numpy()
+        self._answers = self._take(f"answers.{self.index}", answering)
         classes = lanes.padded(self.signals, self.logits)
         self._along = np.empty((workers, steps, classes), self.logits.dtype)
         #: Workers whose recordings have said something to the signals in this window.
         self._answered: set[int] = set()
 
-    def _currents(self, worker: int, rows: int, steps: int) -> Tensor:
+    def _currents(self, worker: int, rows: int, steps: int) -> Array:
         """Return a worker's room for currents ``(rows, steps, N or more)``.
 
         Rows are no power of two apart: those would share a few sets of a cache.
@@ -211,7 +211,7 @@ class _Block:
         return self._take(f"currents.{worker}", shape)
 
     def _spikes(self, name: str, rows: int, steps: int) -> tuple[Array, Array, Array]:
-        spikes = self._take(name, (rows * steps * self.size,), torch.int32).numpy()
+        spikes = self._take(name, (rows * steps * self.size,), torch.int32)
         return spikes, np.empty((rows, steps), np.int64), np.empty((rows, steps), np.int64)
 
     def send(
@@ -228,17 +228,17 @@ class _Block:
             return out
         x = self._currents(worker, last - first, steps)
         if below is None:
-            put(x[:, :, : self.size].transpose(0, 1))
+            put(torch.from_numpy(x)[:, :, : self.size].transpose(0, 1))
         else:
             below = self.product.arrive_in_group(below, n + first, self._first_step, -1 - worker)
             self._divided = self._divide(below)
             mine = self._mine(below)
             self.product.fill(_some(below, mine), x[mine], worker)
             if self._divided is not None:
-                self._divided.spread(x)
+                self._divided.spread(torch.from_numpy(x))
         self._below[worker] = below
         recordings.send_signals(
-            x.numpy(), *self._neurons(weights, n, n + self.signals), spikes, starts, ends,
+            x, *self._neurons(weights, n, n + self.signals), spikes, starts, ends,
             self.compare.smallest, self._directions, self._lengths, first, last,
         )  # fmt: skip
         return out
@@ -274,7 +274,7 @@ class _Block:
         events = below.events
         lists = self.product.room_to_sort(below, events if self.learns else 0, worker)
         out = self.product.sum_of(worker) if self.learns else self._no_sum
-        learning = self._learning(x.numpy(), group, weights, found, worker)
+        learning = self._learning(x, group, weights, found, worker)
         work = groups.with_signals if self._follows else groups.with_vectors
         synapse = self.product.synapse(events, worker)
         given = (below.starts, below.ends, below.channels, below.values)
@@ -285,8 +285,7 @@ class _Block:
         return Rows(starts, ends, spikes, self.logits[:0, 0])
 
     def _carried(self, rows: tuple[int, int], advance: Advance, span: Step) -> tuple[Any, ...]:
-        cotangents = self._cotangents.numpy()
-        return self.product.carried(cotangents, advance, rows, goes_on=span.goes_on)
+        return self.product.carried(self._cotangents, advance, rows, goes_on=span.goes_on)
 
     def _learning(
         self,
@@ -304,7 +303,7 @@ class _Block:
             self.labels[first:last], self._directions if self._follows else self._vectors,
             compare.tau, compare.rectify, compare.smallest, 1.0 / self.scan.n_recordings,
             self.logits_sum[first:last], self.logits[first:last], self.learns,
-            self._cotangents.numpy()[rows], self._total[worker],
+            self._cotangents[rows], self._total[worker],
         )  # fmt: skip
         if not self._follows:
             return (*common, 0, last - first)
@@ -324,15 +323,15 @@ class _Block:
         x, below = self._currents(worker, last - first, steps), self._below[worker]
         assert below is not None, "the first block's signals teach it nothing"
         recordings.answer_signals(
-            self._directions, self._lengths, self._answers, self._along, x.numpy(), weights,
-            self.scan.membrane.beta, self._cotangents.numpy()[n:], self._total[worker], first, last,
+            self._directions, self._lengths, self._answers, self._along, x, weights,
+            self.scan.membrane.beta, self._cotangents[n:], self._total[worker], first, last,
         )  # fmt: skip
         carried = self._carried((n + first, n + last), advance, span)
         if self._divided is None:
             self._teach(groups.teach, below, x, carried, worker)
             return
         self._teach(groups.carry, below, x, carried, worker)
-        self._divided.collect(x)
+        self._divided.collect(torch.from_numpy(x))
         mine, nothing = self._mine(below), (*carried[:2], False, False, carried[4])
         self._teach(groups.teach, _some(below, mine), x[mine], nothing, worker)
 
@@ -340,13 +339,13 @@ class _Block:
         self,
         kernel: Callable[..., None],
         below: Rows,
-        x: Tensor,
+        x: Array,
         carried: tuple[Any, ...],
         worker: int,
     ) -> None:
         lists = self.product.room_to_sort(below, below.events, worker)
         kernel(
-            (below.starts, below.ends, below.channels, below.values), x.numpy(),
+            (below.starts, below.ends, below.channels, below.values), x,
             (lists.pointers, lists.rows, lists.values), carried, *self.product.sum_of(worker),
         )  # fmt: skip
 
@@ -377,7 +376,9 @@ class _Block:
         return self.stage.compiled_adam()
 
     def _backward(self) -> Backward:
-        p, q = self._cotangents[:, 0, : self.size], self._cotangents[:, 1, : self.size]
+        """Return cotangents for the bias, which is the same to all rows: their sum."""
+        p, q = torch.from_numpy(self._cotangents.sum(axis=0, keepdims=True)).unbind(dim=1)
+        p, q = p[:, : self.size], q[:, : self.size]
         return Backward(q[:0], q[None], p, self._passes)
 
     def report(self) -> None:

@@ -406,6 +406,7 @@ class SparseProduct(RowsProduct):
         super().share_among(workers)
         if self.learns:
             self._sums = self._take_sums(workers)
+            self._sum_arrays = self._sums.numpy()
             self.gradient = self._sums[0].t()
 
     def arrive_in_group(self, x: Rows, first_row: int, first_step: int, worker: int) -> Rows:
@@ -444,10 +445,10 @@ class SparseProduct(RowsProduct):
             ]
         share(sparse.gather_tiles, calls, threads)
 
-    def fill(self, x: Rows, out: Tensor, worker: int) -> None:
+    def fill(self, x: Rows, out: Any, worker: int) -> None:
         """Gather the weights of a worker's rows ``(A, B)`` into ``out`` ``(A, B, N or more)``."""
         sparse.gather_tiles(
-            *x, *self.synapse(x.events, worker), out.numpy(), 0, x.starts.shape[1], 0, self.outputs
+            *x, *self.synapse(x.events, worker), out, 0, x.starts.shape[1], 0, self.outputs
         )
 
     def synapse(self, events: int, worker: int) -> tuple[Any, Any, Any]:
@@ -456,8 +457,7 @@ class SparseProduct(RowsProduct):
         Every worker has room of its own.
         """
         shape = (self.inputs if self._packs(events) else 0, self.tile)
-        tile = self._buffers.take(f"tile.{worker}", shape, self.dtype)
-        return self._weights, tile.numpy(), self._offset
+        return self._weights, self._buffers.array(f"tile.{worker}", shape, self.dtype), self._offset
 
     def _packs(self, events: int) -> bool:
         return self._weights.nbytes > PACKED_FROM and events > PACKED_AFTER * self.inputs
@@ -472,7 +472,7 @@ class SparseProduct(RowsProduct):
     def make_room_to_carry(self) -> None:
         """Prepare for :meth:`carried` of windows that others follow, before workers come."""
         shape = (2 * self.n_rows * self.inputs,)
-        self._by_input = self._buffers.take(f"traces.{self.block.index}", shape, self.dtype).numpy()
+        self._by_input = self._buffers.array(f"traces.{self.block.index}", shape, self.dtype)
 
     def carried(
         self, cotangents: Any, advance: Advance, rows: tuple[int, int], *, goes_on: bool
@@ -515,7 +515,7 @@ class SparseProduct(RowsProduct):
     def room_to_sort(self, x: Rows, count: int, worker: int) -> Sorted:
         """Return what ``count`` events of ``x`` are sorted into."""
         name = f"sorted.{self.block.index}.{worker}"
-        rows = self._buffers.take(name, (count,), torch.int32).numpy()
+        rows = self._buffers.array(name, (count,), torch.int32)
         values = np.empty(count if x.values.size else 0, dtype=x.values.dtype)
         return Sorted(np.empty(self.inputs + 1, dtype=np.int64), rows, values)
 
@@ -523,7 +523,7 @@ class SparseProduct(RowsProduct):
         """Return a worker's sum for compiled code to add to, and whether it counts as zero."""
         fresh = worker not in self._filled
         self._filled.add(worker)
-        return self._sums[worker].numpy(), fresh
+        return self._sum_arrays[worker], fresh
 
     def step_sums(self, optimizer: CompiledAdam, parts: int) -> list[tuple[Any, ...]]:
         """Return the calls of :func:`spikeprop.kernels.adam.step` on all workers' sums.
@@ -532,7 +532,7 @@ class SparseProduct(RowsProduct):
         """
         held = np.array(sorted(self._filled), dtype=np.int64)
         self.clear_gradients()
-        flat = self._sums.flatten(1).numpy()
+        flat = self._sum_arrays.reshape(len(self._sum_arrays), -1)
         numbers, size = optimizer.arguments(self.module.weight), flat.shape[1]
         return [(flat, held, *numbers, a, b) for a, b in runs(size, parts)]
 
