@@ -59,7 +59,8 @@ def sum_with_traces(
             behind = min(begin + HEIGHT, inputs)
             if fresh:
                 for j in range(begin, behind):
-                    out[j, column:end] = 0
+                    for n in range(column, end):
+                        out[j, n] = 0
             if behind - begin == HEIGHT and (end - column) % wide == 0:  # no call for so little
                 for n in range(column, end, wide):
                     add_block(traces, begin, cotangents, n, out, begin, n, 0, terms)
@@ -68,7 +69,7 @@ def sum_with_traces(
             for j in range(begin, behind):
                 row, i, k = out[j, column:end], pointers[j], pointers[j + 1]
                 if not whole:
-                    sum_rows(table, column, rows, values, i, k, False, row)
+                    sum_rows(table, column, rows, values, i, k, row)
                 elif i < k:
                     add_rows(table, column, rows, i, k, row, 0, row)
 

@@ -98,9 +98,12 @@ def learn_with_vectors(
     steps, size, classes = x.shape[1], threshold.size, vectors.shape[0]
     kind = x.dtype.type
     heat, part, decay = kind(1) / kind(tau), kind(each), kind(beta)
-    a, scores, shares, shut = scratch(2, size, classes, x)
+    a, scores, shares, shut = scratch(min(2, steps), size, classes, x)
+    nothing = first - first  # numba would compile all these anew for a literal
     directed = aligned(classes, size, x)
-    directed[:] = vectors
+    for k in range(classes):  # a copy of a whole matrix compiles an error's message, for seconds
+        for n in range(size):
+            directed[k, n] = vectors[k, n]
     unused = np.zeros(scores.shape[1], x.dtype)
     inverse, factor = np.empty(2, x.dtype), np.empty(2, x.dtype)
     flat, ways, m, e = x.reshape(-1), directed.reshape(-1), mem.reshape(-1), evidence.reshape(-1)
@@ -124,10 +127,10 @@ def learn_with_vectors(
                 at += fired
                 ends[r, step] = at
                 inverse[i] = direct(flat, row + i * wide, size, a, i, rectify, smallest)
-            project(a, 0, two - 1, ways, 0, classes, scores)
+            project(a, nothing, two - 1, ways, nothing, classes, scores)
             for i in range(two):
                 more, factor[i] = judge(
-                    scores, i, shut, inverse[i], heat, labels[r], part, shares, unused, 0
+                    scores, i, shut, inverse[i], heat, labels[r], part, shares, unused, nothing
                 )
                 loss += more
                 for k in range(classes):
@@ -135,8 +138,8 @@ def learn_with_vectors(
                     logits[r, k] = scores[i, k]
             if learns:
                 mix(
-                    a, 0, two - 1, ways, 0, classes, shares, factor[0], factor[two - 1], rectify,
-                    flat, row, row + (two - 1) * wide,
+                    a, nothing, two - 1, ways, nothing, classes, shares, factor[0],
+                    factor[two - 1], rectify, flat, row, row + (two - 1) * wide,
                 )  # fmt: skip
         if learns:
             _reverse(flat, r * steps * wide, steps, wide, weights, decay, cotangents[r], total)

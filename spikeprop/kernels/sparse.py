@@ -135,8 +135,9 @@ def gather_rows(
                 if last - first == TILE and values.size == 0:
                     add_rows(weights, first, channels, i, end, start, first, row)
                 else:
-                    row[:] = start[first:last]
-                    sum_rows(weights, first, channels, values, i, end, False, row)
+                    for n in range(last - first):
+                        row[n] = start[first + n]
+                    sum_rows(weights, first, channels, values, i, end, row)
 
 
 @kernel
@@ -284,7 +285,10 @@ def sum_products(
             row = out[j, first : first + width]
             i, end = pointers[j], pointers[j + 1]
             if not whole:
-                sum_rows(table, column, rows, values, i, end, fresh, row)
+                if fresh:
+                    for n in range(width):
+                        row[n] = 0
+                sum_rows(table, column, rows, values, i, end, row)
             elif fresh:
                 add_rows(table, column, rows, i, end, zeros, 0, row)
             elif i < end:
@@ -299,14 +303,10 @@ def sum_rows(
     values: Array,
     first: int,
     last: int,
-    fresh: bool,
     row: Array,
 ) -> None:
     """``row += sum over i of values[i] * table[rows[i], column:]``, as wide as ``row``."""
     width = row.size
-    if fresh:
-        for n in range(width):
-            row[n] = 0
     for i in range(first, last):
         a = table[rows[i], column : column + width]
         if values.size > 0:
