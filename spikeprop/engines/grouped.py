@@ -285,7 +285,8 @@ class _Block:
         return Rows(starts, ends, spikes, self.logits[:0, 0])
 
     def _carried(self, rows: tuple[int, int], advance: Advance, span: Step) -> tuple[Any, ...]:
-        return self.product.carried(self._cotangents, advance, rows, goes_on=span.goes_on)
+        goes_on, taught = self.learns and span.goes_on, rows if self.learns else (0, 0)
+        return self.product.carried(self._cotangents, advance, taught, goes_on=goes_on)
 
     def _learning(
         self,

@@ -482,10 +482,11 @@ class SparseProduct(RowsProduct):
         The same rows come together in each window, since their traces lie together.
         ``cotangents`` are the block's ``(n_rows, 2, N or more)``; the bias goes on by itself.
         """
-        first, last = rows
-        table = cotangents[first:last].reshape(2 * (last - first), cotangents.shape[2])
-        traces = self._by_input[2 * first * self.inputs : 2 * last * self.inputs]
-        return traces.reshape(-1, len(table)), table, self.started, goes_on, tuple(advance)
+        first, terms = 2 * rows[0], 2 * (rows[1] - rows[0])
+        table = cotangents[slice(*rows)].reshape(terms, cotangents.shape[2])
+        traces = self._by_input[first * self.inputs : (first + terms) * self.inputs]
+        held = self.inputs if traces.size else 0
+        return traces.reshape(held, terms), table, self.started, goes_on, tuple(advance)
 
     def _add(self, delta: Tensor, k: int) -> None:
         self._add_product(self._traces()[k], delta, self._sums[0], float(0 in self._filled))

@@ -315,3 +315,15 @@ def test_signals_that_stand_still_have_one_direction_in_the_first_block(
     # Adam would make differences of a rounding in weights that hardly move as large as a step.
     both(rule, net(), update_every=9, optimizer=partial(torch.optim.SGD, lr=0.1))
     assert seen == fixed * 4
+
+
+@pytest.mark.parametrize("frozen", [0, 2])
+@pytest.mark.parametrize("signal", ["propagated", "projection"])
+def test_a_block_that_does_not_learn(
+    monkeypatch: pytest.MonkeyPatch, threads: int, frozen: int, signal: str
+) -> None:
+    monkeypatch.setattr(grouped, "GROUP_ROWS", 8)
+    monkeypatch.setattr(grouped, "SIGNAL_ROWS", 8)
+    start = net()
+    start[frozen].requires_grad_(False)
+    both(SigProp(C, signal=signal), start, update_every=9)
