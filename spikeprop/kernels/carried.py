@@ -25,6 +25,10 @@ Array = NDArray[Any]
 
 __all__ = ["go_on", "sum_with_traces"]
 
+#: Inputs that are worked on together: for a block of each the same columns of cotangents, which are
+#: as large as the first-level cache where all recordings are in one group.
+INPUTS = 4 * HEIGHT
+
 
 @kernel
 def sum_with_traces(
@@ -55,15 +59,16 @@ def sum_with_traces(
     for column in range(0, size, TILE):
         end = min(column + TILE, size)
         whole = end - column == TILE and values.size == 0
-        for begin in range(0, inputs, HEIGHT):
-            behind = min(begin + HEIGHT, inputs)
+        for begin in range(0, inputs, INPUTS):
+            behind = min(begin + INPUTS, inputs)
             if fresh:
                 for j in range(begin, behind):
                     for n in range(column, end):
                         out[j, n] = 0
-            if behind - begin == HEIGHT and (end - column) % wide == 0:  # no call for so little
+            if behind - begin == INPUTS and (end - column) % wide == 0:  # no call for so little
                 for n in range(column, end, wide):
-                    add_block(traces, begin, cotangents, n, out, begin, n, 0, terms)
+                    for r in range(begin, behind, HEIGHT):
+                        add_block(traces, r, cotangents, n, out, r, n, 0, terms)
             else:
                 add_part(traces, begin, behind, cotangents, 0, out, column, end, 0, terms)
             for j in range(begin, behind):

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from spikeprop import kernels
 from spikeprop.engines.filters import advance_over
-from spikeprop.kernels.blocks import HEIGHT
-from spikeprop.kernels.carried import go_on, sum_with_traces
+from spikeprop.kernels.carried import INPUTS, go_on, sum_with_traces
 from spikeprop.kernels.sparse import sort_events
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
 
 @settings(deadline=None, max_examples=60)  # the first call compiles
 @given(
-    inputs=st.integers(1, 3 * HEIGHT),
+    inputs=st.integers(1, 2 * INPUTS + 1),
     rows=st.integers(1, 5),
     steps=st.integers(1, 6),
     size=st.sampled_from([1, 63, 64, 128, 150, 256]),
