@@ -41,7 +41,7 @@ from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer, Sharing
 from spikeprop.engines.signal_rows import put_signals, signals_of
-from spikeprop.evidence import Evidence
+from spikeprop.evidence import Evidence, Instantaneous
 from spikeprop.kernels import adam, cosine, groups, lanes, recordings, share, spans
 from spikeprop.kernels.lanes import WIDE
 from spikeprop.kernels.neuron import RESETS
@@ -108,6 +108,7 @@ class _Block:
         workers: int,
         buffers: Buffers,
         dtype: torch.dtype,
+        kept: int,
     ) -> None:
         assert isinstance(stage.product, SparseProduct), "all blocks take sparse rows"
         assert isinstance(stage.scan, CompiledScan), "all neurons are compiled"
@@ -120,7 +121,7 @@ class _Block:
         self.answers = self.learns and self.product.n_rows > self.scan.n_recordings
         n, kind = len(labels), np.dtype(str(dtype).removeprefix("torch."))
         self.logits, self.logits_sum = np.zeros((n, classes), kind), np.zeros((n, classes), kind)
-        self.workers = workers
+        self.workers, self.kept = workers, kept
         #: The processes that divide the signals' products among them in this window, if any.
         self._divided: Sharing | None = None
         self.product.share_among(workers)
@@ -182,7 +183,7 @@ class _Block:
         self._passes = [bool(weights[0, 0] != 1.0)]
         workers, learning = self.workers, self.product.n_rows if self.learns else 0
         wide = self.size + WIDE // self.logits.itemsize  # rows are no power of two apart
-        self._cotangents = self._take(f"cotangents.{self.index}", (learning, 2, wide))
+        self._cotangents = self._take(f"cotangents.{self.index}", (learning, self.kept, wide))
         self._total = np.zeros((workers, self.size), self.logits.dtype)
         self._counts = np.zeros((workers, self.size), np.int64)
         if not self.signals:
@@ -378,9 +379,9 @@ class _Block:
 
     def _backward(self) -> Backward:
         """Return cotangents for the bias, which is the same to all rows: their sum."""
-        p, q = torch.from_numpy(self._cotangents.sum(axis=0, keepdims=True)).unbind(dim=1)
-        p, q = p[:, : self.size], q[:, : self.size]
-        return Backward(q[:0], q[None], p, self._passes)
+        sums = torch.from_numpy(self._cotangents.sum(axis=0)[:, : self.size])
+        p, q = sums[:1], sums[1:]  # which is empty, and its sum zero, where nothing is kept
+        return Backward(p[:0], q[None], p, self._passes)
 
     def report(self) -> None:
         """Say what has been measured."""
@@ -433,8 +434,9 @@ class GroupedRun:
         self._rule, self._tensors, self._filters = rule, tensors, filters
         self._same: Tensor | None = None
         self._dtype, classes = dtype, rule.num_classes
+        kept = 1 if isinstance(filters[0], Instantaneous) else 2
         self._blocks = [
-            _Block(stage, compare, labels.numpy(), classes, len(self._ranges), buffers, dtype)
+            _Block(stage, compare, labels.numpy(), classes, len(self._ranges), buffers, dtype, kept)
             for stage, compare in zip(stages, comparisons, strict=True)
         ]
         shared = any(isinstance(stage.optimizer, SharedOptimizer) for stage in stages)
@@ -488,7 +490,7 @@ class GroupedRun:
         for block in self._blocks:
             block.begin(span.first, self._weights, self._same if block.index == 0 else None)
             if span.goes_on and block.learns:
-                block.product.make_room_to_carry()
+                block.product.make_room_to_carry(block.kept)
 
     def _always_same(self, entering: list[Tensor]) -> Tensor | None:
         """Return the signals' currents if they have been the same since the sequence began."""

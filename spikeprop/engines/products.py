@@ -469,9 +469,12 @@ class SparseProduct(RowsProduct):
         self._filled &= {0}
         return gradient
 
-    def make_room_to_carry(self) -> None:
-        """Prepare for :meth:`carried` of windows that others follow, before workers come."""
-        shape = (2 * self.n_rows * self.inputs,)
+    def make_room_to_carry(self, kept: int) -> None:
+        """Prepare for :meth:`carried` of windows that others follow, before workers come.
+
+        ``kept`` numbers of each row and input: trace and filtered trace, or the former alone.
+        """
+        shape = (kept * self.n_rows * self.inputs,)
         self._by_input = self._buffers.array(f"traces.{self.block.index}", shape, self.dtype)
 
     def carried(
@@ -480,9 +483,10 @@ class SparseProduct(RowsProduct):
         """Return what kernels in :mod:`spikeprop.kernels.groups` want of some rows' traces.
 
         The same rows come together in each window, since their traces lie together.
-        ``cotangents`` are the block's ``(n_rows, 2, N or more)``; the bias goes on by itself.
+        ``cotangents`` are the block's ``(n_rows, kept, N or more)``; the bias goes on by itself.
         """
-        first, terms = 2 * rows[0], 2 * (rows[1] - rows[0])
+        kept = cotangents.shape[1]
+        first, terms = kept * rows[0], kept * (rows[1] - rows[0])
         table = cotangents[slice(*rows)].reshape(terms, cotangents.shape[2])
         traces = self._by_input[first * self.inputs : (first + terms) * self.inputs]
         held = self.inputs if traces.size else 0

@@ -5,7 +5,8 @@ events', the terms ``p (x) trace + q (x) e`` of each row, a dense product. It is
 inputs' gradient while that is in the first-level cache for their events. Traces of some rows lie
 input by input like the gradient, ``(inputs, 2 rows)``: trace and filtered trace ``e`` of a row side
 by side, as ``p`` and ``q`` stand one below the other in ``(2 rows, N or more)``. So they go on in
-place as soon as the rows have learned, by the list of events that have just been summed.
+place as soon as the rows have learned, by the list of events that have just been summed. Where the
+filter keeps nothing, ``q`` is zero, and there are neither ``e`` nor ``q``.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def sum_with_traces(
     table : ndarray, shape (all rows, N or more)
         What came out of the reverse filter.
     traces, cotangents : ndarray, shape (inputs, terms) and (terms, N or more)
-        See above; two terms a row.
+        See above; one or two terms a row.
     out, fresh
         Is added to; if fresh, whatever is in it counts as zero.
     """
@@ -86,6 +87,7 @@ def go_on(
     values: Array,
     steps: int,
     traces: Array,
+    kept: int,
     started: bool,
     from_self: Array,
     from_trace: Array,
@@ -94,26 +96,32 @@ def go_on(
     """Take traces over a window, in place.
 
     They are linear in what came before (:class:`spikeprop.engines.filters.Advance`), which is zero
-    if nothing has ``started``. Of the window's events ``rows[k]`` is ``steps`` times a row plus the
-    time step.
+    if nothing has ``started``. ``kept`` is 2, or 1 for traces alone. Of the window's events
+    ``rows[k]`` is ``steps`` times a row plus the time step.
     """
     kind, terms = traces.dtype.type, traces.shape[1]
     # What an event of each row does: to divide for every event would take as long as all else.
-    places = np.empty(terms // 2 * steps, np.int32)
-    impulses = np.empty((places.size, 2), traces.dtype)
+    places = np.empty(terms // kept * steps, np.int32)
+    impulses = np.empty((places.size, kept), traces.dtype)
     for n in range(places.size):
-        places[n] = n // steps * 2
-        for i in range(2):
+        places[n] = n // steps * kept
+        for i in range(kept):
             impulses[n, i] = kind(from_input[i, n % steps])
     falls, keeps, passes = kind(from_trace[0]), kind(from_self[1]), kind(from_trace[1])
     for j in range(traces.shape[0]):
         row = traces[j]
-        for i in range(0, terms, 2):
-            trace, e = (row[i], row[i + 1]) if started else (kind(0), kind(0))
-            row[i] = falls * trace
-            row[i + 1] = keeps * e + passes * trace
+        if not started:
+            for i in range(terms):
+                row[i] = 0
+        elif kept == 1:
+            for i in range(terms):
+                row[i] *= falls
+        else:
+            for i in range(0, terms, 2):
+                row[i + 1] = keeps * row[i + 1] + passes * row[i]
+                row[i] *= falls
         for k in range(pointers[j], pointers[j + 1]):
             n, v = rows[k], values[k] if values.size > 0 else kind(1)
             i = places[n]
-            row[i] += impulses[n, 0] * v
-            row[i + 1] += impulses[n, 1] * v
+            for more in range(kept):
+                row[i + more] += impulses[n, more] * v

@@ -103,7 +103,8 @@ def teach(
     else:
         sum_products(*lists, x.reshape(1, n, x.shape[2]), out, fresh, 0, out.shape[1])
     if goes_on:
-        go_on(*lists, events[0].shape[1], traces, started, *how)
+        rows, steps = events[0].shape
+        go_on(*lists, steps, traces, traces.shape[1] // rows, started, *how)
 
 
 @kernel
@@ -124,7 +125,8 @@ def carry(
         sum_with_traces(*lists, x.reshape(-1, x.shape[2]), traces, cotangents, out, False)
     if goes_on:
         sort_rows(events, lists)
-        go_on(*lists, events[0].shape[1], traces, started, *how)
+        rows, steps = events[0].shape
+        go_on(*lists, steps, traces, traces.shape[1] // rows, started, *how)
 
 
 @kernel

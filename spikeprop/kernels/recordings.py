@@ -86,7 +86,8 @@ def learn_with_vectors(
     learns : bool
         Whether there is a reverse filter at all.
     cotangents : ndarray, shape (R, 2, N or more)
-        Become those of trace and filtered trace from before the window, ``p`` and ``q``.
+        Become those of trace and filtered trace from before the window, ``p`` and ``q``; or
+        ``(R, 1, N or more)`` for a filter that keeps nothing, whose ``q`` is zero.
     total : ndarray, shape (N,)
         What comes out of the reverse filter is added, summed over all rows.
 
@@ -162,7 +163,8 @@ def _reverse(
     They are ``steps`` rows of a flat array, ``wide`` numbers apart, from ``first`` on.
     """
     size, kind = total.size, x.dtype.type
-    p, q = cotangents[0, :size], cotangents[1, :size]
+    p = cotangents[0, :size]
+    q = cotangents[1, :size] if len(cotangents) > 1 else np.zeros(size, x.dtype)
     present = keeps_nothing(weights)
     p[:] = 0
     q[:] = 0

@@ -20,7 +20,7 @@ from spikeprop.datasets import EventBatch
 from spikeprop.engines import grouped, live, plain_steps, scans, windows
 from spikeprop.engines.plain_steps import run_plain_steps
 from spikeprop.engines.shared import SharedOptimizer
-from spikeprop.evidence import Leaky, RunningMean
+from spikeprop.evidence import Instantaneous, Leaky, RunningMean
 from spikeprop.kernels import meeting
 from spikeprop.neurons import LIF, Delay
 from spikeprop.rules import SigProp
@@ -327,3 +327,14 @@ def test_a_block_that_does_not_learn(
     start = net()
     start[frozen].requires_grad_(False)
     both(SigProp(C, signal=signal), start, update_every=9)
+
+
+@pytest.mark.parametrize("signal", ["propagated", "projection"])
+@pytest.mark.parametrize("update_every", [2, 4, 9])
+def test_a_filter_that_keeps_nothing_carries_traces_alone(
+    monkeypatch: pytest.MonkeyPatch, threads: int, update_every: int, signal: str
+) -> None:
+    monkeypatch.setattr(grouped, "GROUP_ROWS", 8)
+    monkeypatch.setattr(grouped, "SIGNAL_ROWS", 8)
+    rule = SigProp(C, signal=signal, evidence=Instantaneous(), potential="membrane")
+    both(rule, net(), update_every=update_every)
