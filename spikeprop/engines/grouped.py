@@ -135,7 +135,7 @@ class _Block:
     def _stay_with(self, vectors: Tensor, smallest: float) -> bool:
         """Take the directions of class vectors that stay; return whether each of them has one."""
         fixed, lengths = vectors.contiguous().numpy(), np.empty(len(vectors), self.logits.dtype)
-        self._vectors = np.empty(fixed.shape, fixed.dtype)
+        self._vectors = self._take(f"directions.{self.index}", fixed.shape)
         cosine.lead(fixed, self._vectors, lengths, smallest)
         return bool(lengths.all())
 
@@ -180,7 +180,6 @@ class _Block:
         """
         self.stage.settle()
         self._first_step, steps = first_step, weights.shape[1]
-        self._passes = [bool(weights[0, 0] != 1.0)]
         workers, learning = self.workers, self.product.n_rows if self.learns else 0
         wide = self.size + WIDE // self.logits.itemsize  # rows are no power of two apart
         self._cotangents = self._take(f"cotangents.{self.index}", (learning, self.kept, wide))
@@ -381,7 +380,7 @@ class _Block:
         """Return cotangents for the bias, which is the same to all rows: their sum."""
         sums = torch.from_numpy(self._cotangents.sum(axis=0)[:, : self.size])
         p, q = sums[:1], sums[1:]  # which is empty, and its sum zero, where nothing is kept
-        return Backward(p[:0], q[None], p, self._passes)
+        return Backward(p[:0], q[None], p, [])
 
     def report(self) -> None:
         """Say what has been measured."""

@@ -95,16 +95,14 @@ def teach(
     """
     if out.size == 0:
         return
-    traces, cotangents, started, goes_on, how = carried
+    traces, cotangents, started, _, _ = carried
     n = events[0].size
     sort_rows(events, lists)
     if started:
         sum_with_traces(*lists, x.reshape(n, x.shape[2]), traces, cotangents, out, fresh)
     else:
         sum_products(*lists, x.reshape(1, n, x.shape[2]), out, fresh, 0, out.shape[1])
-    if goes_on:
-        rows, steps = events[0].shape
-        go_on(*lists, steps, traces, traces.shape[1] // rows, started, *how)
+    _take_on(events[0].shape, lists, carried)
 
 
 @kernel
@@ -117,15 +115,22 @@ def carry(
     fresh: bool,
 ) -> None:
     """Do as :func:`teach` for traces alone: somebody else adds what events teach."""
-    traces, cotangents, started, goes_on, how = carried
+    traces, cotangents, started, _, _ = carried
     if fresh:
         out[:] = 0
     if started:
         lists[0][:] = 0
         sum_with_traces(*lists, x.reshape(-1, x.shape[2]), traces, cotangents, out, False)
+    sort_rows(events, lists)
+    _take_on(events[0].shape, lists, carried)
+
+
+@kernel
+def _take_on(shape: tuple[int, int], lists: tuple[Array, Array, Array], carried: Any) -> None:
+    """Take traces of rows ``(R, L)`` to the window's end, if they go on behind it."""
+    traces, _, started, goes_on, how = carried
     if goes_on:
-        sort_rows(events, lists)
-        rows, steps = events[0].shape
+        rows, steps = shape
         go_on(*lists, steps, traces, traces.shape[1] // rows, started, *how)
 
 

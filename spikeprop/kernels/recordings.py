@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
 from spikeprop.kernels.cosine import direct, gather_signals, judge, mix, project, scratch
-from spikeprop.kernels.lanes import aligned
 from spikeprop.kernels.neuron import advance_row, keeps_nothing, reverse_sum
 
 Array = NDArray[Any]
@@ -101,13 +100,9 @@ def learn_with_vectors(
     heat, part, decay = kind(1) / kind(tau), kind(each), kind(beta)
     a, scores, shares, shut = scratch(min(2, steps), size, classes, x)
     nothing = first - first  # numba would compile all these anew for a literal
-    directed = aligned(classes, size, x)
-    for k in range(classes):  # a copy of a whole matrix compiles an error's message, for seconds
-        for n in range(size):
-            directed[k, n] = vectors[k, n]
     unused = np.zeros(scores.shape[1], x.dtype)
     inverse, factor = np.empty(2, x.dtype), np.empty(2, x.dtype)
-    flat, ways, m, e = x.reshape(-1), directed.reshape(-1), mem.reshape(-1), evidence.reshape(-1)
+    flat, ways, m, e = x.reshape(-1), vectors.reshape(-1), mem.reshape(-1), evidence.reshape(-1)
     apart, wide = free.size > 0, x.shape[2]
     u = free.reshape(-1) if apart else m
     loss = 0.0
