@@ -13,7 +13,8 @@
 With several threads each is a worker, who takes some signals and then some recordings of its own
 through all blocks, and turns what recordings say to its signals into their gradient. Workers meet
 where one needs what the others have made: after the signals, after the recordings, and for the
-optimiser's step. To meet for every product would cost more than they share.
+optimiser's step. To meet for every product would cost more than they share, and where no update
+stands between two windows a worker goes from what was said to its signals to those of the next.
 
 Where the loss of a recording depends on no other (:meth:`spikeprop.rules.LocalRule.comparison`) a
 batch need not go through time in step. Few recordings and many steps make as many rows in the cache
@@ -24,6 +25,7 @@ is a dense product. Memory holds one group, and of class signals one window.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,7 +38,7 @@ from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.filters import Advance, advance_over, weights_of
 from spikeprop.engines.passage import BlockRecord
-from spikeprop.engines.products import Backward, Product, SparseProduct
+from spikeprop.engines.products import Product, SparseProduct
 from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer, Sharing
@@ -96,6 +98,52 @@ class Stage(Protocol):
     def compiled_adam(self) -> CompiledAdam | None: ...
 
 
+@dataclass
+class _Window:
+    """What a block has of a window, until what was said to the class signals is learned.
+
+    Attributes
+    ----------
+    span : Step
+        Its time steps.
+    weights, advance
+        Of the evidence filter, and what they make of traces.
+    started : bool
+        Whether there are traces from before it.
+    bias : ndarray
+        Those of the bias, ``(kept,)``; empty if no bias learns.
+    below : list of Rows or None
+        Each worker's signals as they came in.
+    directions, lengths : ndarray, shape (L, C, N) and (L, C)
+        What the signals were.
+    answers, along : ndarray
+        What recordings say to them: see :func:`spikeprop.kernels.recordings.learn_with_signals`,
+        for each worker.
+    answered : set of int
+        Workers whose recordings have said something.
+    divided : Sharing, optional
+        The processes that divide the signals' products among them, if any.
+    """
+
+    span: Step
+    weights: Array
+    advance: Advance
+    started: bool
+    bias: Array
+    below: list[Rows | None]
+    directions: Array
+    lengths: Array
+    answers: Array
+    along: Array
+    answered: set[int]
+    divided: Sharing | None = None
+
+    @property
+    def steps(self) -> int:
+        """Time steps."""
+        return int(self.weights.shape[1])
+
+
 class _Block:
     """One block of a run."""
 
@@ -122,10 +170,15 @@ class _Block:
         n, kind = len(labels), np.dtype(str(dtype).removeprefix("torch."))
         self.logits, self.logits_sum = np.zeros((n, classes), kind), np.zeros((n, classes), kind)
         self.workers, self.kept = workers, kept
-        #: The processes that divide the signals' products among them in this window, if any.
-        self._divided: Sharing | None = None
         self.product.share_among(workers)
         self._losses = [0.0] * workers
+        self._counts = np.zeros((workers, self.size), np.int64)
+        #: Sums over the rows since the last update, of what comes out of the reverse filter.
+        self._totals = np.zeros((workers, self.size), kind)
+        #: How far rows of N numbers are apart: a power of two would share a few sets of a cache.
+        self._wide = self.size + WIDE // int(self.logits.itemsize)
+        learning = self.product.n_rows if self.learns else 0
+        self._cotangents = self._take(f"cotangents.{self.index}", (learning, kept, self._wide))
         self._no_sum = np.empty((0, 0), kind), True
         #: Whether class vectors are signals whose directions are others at every step.
         self._follows = compare.vectors is None
@@ -139,7 +192,7 @@ class _Block:
         cosine.lead(fixed, self._vectors, lengths, smallest)
         return bool(lengths.all())
 
-    def _stand_still(self, signals: Tensor | None, weights: Array) -> bool:
+    def _stand_still(self, span: Step, signals: Tensor | None, weights: Array) -> bool:
         """Tell whether each of these signals has one direction, which is taken then.
 
         Evidence of a potential that nothing resets is linear in the currents: of one that has been
@@ -149,7 +202,7 @@ class _Block:
         grows = self.scan.membrane.beta >= 0 and weights.min() >= 0 and weights.max() <= 1
         if signals is None or self.answers or not linear or not grows:
             return False
-        if self._first_step > 0:
+        if span.first > 0:
             return not self._follows
         first = float(weights[0, 0])
         return first > 0 and self._stay_with(signals.flatten(1), self.compare.smallest / first)
@@ -172,76 +225,74 @@ class _Block:
             RESETS[scan.membrane.reset], weights,
         )  # fmt: skip
 
-    def begin(self, first_step: int, weights: Array, signals: Tensor | None) -> None:
+    def begin(self, span: Step, weights: Array, signals: Tensor | None) -> _Window:
         """Start a window.
 
         ``signals`` are the currents of class signals that enter this block, if these have been the
         same since the sequence began.
         """
         self.stage.settle()
-        self._first_step, steps = first_step, weights.shape[1]
-        workers, learning = self.workers, self.product.n_rows if self.learns else 0
-        wide = self.size + WIDE // self.logits.itemsize  # rows are no power of two apart
-        self._cotangents = self._take(f"cotangents.{self.index}", (learning, self.kept, wide))
-        self._total = np.zeros((workers, self.size), self.logits.dtype)
-        self._counts = np.zeros((workers, self.size), np.int64)
-        if not self.signals:
-            return
-        self._sent = self._spikes(f"sent.spikes.{self.index}", self.signals, steps)
-        self._below: list[Rows | None] = [None] * workers
-        self._follows = not self._stand_still(signals, weights)
-        sent = (steps if self._follows else 0, self.signals, self.size)
-        self._directions = self._take(f"sent.directions.{self.index}", sent)
-        self._lengths = np.empty(sent[:2], self.logits.dtype)
-        if not self._follows:
-            return
-        answering = (workers if self.answers else 0, *sent)
-        self._answers = self._take(f"answers.{self.index}", answering)
-        classes = lanes.padded(self.signals, self.logits)
-        self._along = np.empty((workers, steps, classes), self.logits.dtype)
-        #: Workers whose recordings have said something to the signals in this window.
-        self._answered: set[int] = set()
+        if self.learns and span.goes_on and span.first == 0:
+            self.product.make_room_to_carry(self.kept)
+        learns_bias = self.product.bias_gradient is not None
+        steps, workers = weights.shape[1], self.workers if self.answers else 0
+        if self.signals:
+            self._follows = not self._stand_still(span, signals, weights)
+        followed = steps if self._follows and self.signals else 0
+        rows, kind = (followed, self.signals, self.size), self.logits.dtype
+        padded = lanes.padded(self.signals, self.logits)
+        window = _Window(
+            span,
+            weights,
+            advance_over(self.stage.beta, weights),
+            self.product.started,
+            self.product.bias_carried[: self.kept if learns_bias else 0],
+            [None] * self.workers,
+            self._take(f"sent.directions.{self.index}", rows),
+            np.empty(rows[:2], kind),
+            self._take(f"answers.{self.index}", (workers, *rows)),
+            np.empty((self.workers, followed, padded), kind),
+            set(),
+        )
+        if self.learns and span.goes_on:
+            self.product.carry_bias(window.advance)
+        return window
 
     def _currents(self, worker: int, rows: int, steps: int) -> Array:
-        """Return a worker's room for currents ``(rows, steps, N or more)``.
-
-        Rows are no power of two apart: those would share a few sets of a cache.
-        """
-        shape = (rows, steps, self.size + WIDE // self.logits.itemsize)
-        return self._take(f"currents.{worker}", shape)
+        """Return a worker's room for currents ``(rows, steps, N or more)``."""
+        return self._take(f"currents.{worker}", (rows, steps, self._wide))
 
     def _spikes(self, name: str, rows: int, steps: int) -> tuple[Array, Array, Array]:
         spikes = self._take(name, (rows * steps * self.size,), torch.int32)
         return spikes, np.empty((rows, steps), np.int64), np.empty((rows, steps), np.int64)
 
     def send(
-        self, below: Rows | None, put: Callable[[Tensor], None], weights: Array, own: Part
+        self, below: Rows | None, put: Callable[[Tensor], None], window: _Window, own: Part
     ) -> Rows:
         """Run a worker's class signals, ``below`` their rows; ``put`` fills currents ``(L, C, N)``.
 
         That is in the first block, to which nothing is below.
         """
-        steps, n, (worker, first, last) = weights.shape[1], self.scan.n_recordings, own
-        spikes, starts, ends = self._sent
-        out = Rows(starts[first:last], ends[first:last], spikes, self.logits[:0, 0])
+        steps, n, (worker, first, last) = window.steps, self.scan.n_recordings, own
+        spikes, starts, ends = self._spikes(f"sent.{self.index}.{worker}", last - first, steps)
         if first == last:  # who has no signals has no message for other processes, either
-            return out
+            return Rows(starts, ends, spikes, self.logits[:0, 0])
         x = self._currents(worker, last - first, steps)
         if below is None:
             put(torch.from_numpy(x)[:, :, : self.size].transpose(0, 1))
         else:
-            below = self.product.arrive_in_group(below, n + first, self._first_step, -1 - worker)
-            self._divided = self._divide(below)
-            mine = self._mine(below)
+            below = self.product.arrive_in_group(below, n + first, window.span.first, -1 - worker)
+            window.divided = self._divide(below)
+            mine = _own(below, window.divided)
             self.product.fill(_some(below, mine), x[mine], worker)
-            if self._divided is not None:
-                self._divided.spread(torch.from_numpy(x))
-        self._below[worker] = below
+            if window.divided is not None:
+                window.divided.spread(torch.from_numpy(x))
+        window.below[worker] = below
         recordings.send_signals(
-            x, *self._neurons(weights, n, n + self.signals), spikes, starts, ends,
-            self.compare.smallest, self._directions, self._lengths, first, last,
+            x, *self._neurons(window.weights, n, n + self.signals), spikes, starts, ends,
+            self.compare.smallest, window.directions, window.lengths, first, last,
         )  # fmt: skip
-        return out
+        return Rows(starts, ends, spikes, self.logits[:0, 0])
 
     def _divide(self, below: Rows) -> Sharing | None:
         """Return the processes that each make some of the signals' products, if that pays."""
@@ -252,47 +303,36 @@ class _Block:
         pays = rows * self.size >= DIVIDED_NUMBERS and below.events >= DIVIDED_EVENTS * rows
         return shared.sharing if pays else None
 
-    def _mine(self, below: Rows) -> slice:
-        """Return which of the signals this process makes products of."""
-        count = len(below.starts)
-        return slice(*((0, count) if self._divided is None else self._divided.own(count)))
-
-    def learn(
-        self,
-        below: Rows,
-        group: tuple[int, int],
-        weights: Array,
-        advance: Advance,
-        span: Step,
-        worker: int,
-    ) -> Rows:
+    def learn(self, below: Rows, group: tuple[int, int], window: _Window, worker: int) -> Rows:
         """Run a group of recordings, and add what they teach to the worker's own sum."""
-        count, steps = group[1] - group[0], weights.shape[1]
-        below = self.product.arrive_in_group(below, group[0], span.first, worker)
+        count, steps = group[1] - group[0], window.steps
+        below = self.product.arrive_in_group(below, group[0], window.span.first, worker)
         x = self._currents(worker, count, steps)
         found = self._spikes(f"spikes.{self.index % 2}.{worker}", count, steps)
         events = below.events
         lists = self.product.room_to_sort(below, events if self.learns else 0, worker)
         out = self.product.sum_of(worker) if self.learns else self._no_sum
-        learning = self._learning(x, group, weights, found, worker)
+        learning = self._learning(x, group, window, found, worker)
         work = groups.with_signals if self._follows else groups.with_vectors
         synapse = self.product.synapse(events, worker)
         given = (below.starts, below.ends, below.channels, below.values)
         room = (lists.pointers, lists.rows, lists.values)  # plain tuples, for one compilation
-        carried = self._carried(group, advance, span)
+        carried = self._carried(group, window, worker)
         self._losses[worker] += work(given, synapse, learning, room, carried, *out)
         spikes, starts, ends = found
         return Rows(starts, ends, spikes, self.logits[:0, 0])
 
-    def _carried(self, rows: tuple[int, int], advance: Advance, span: Step) -> tuple[Any, ...]:
-        goes_on, taught = self.learns and span.goes_on, rows if self.learns else (0, 0)
-        return self.product.carried(self._cotangents, advance, taught, goes_on=goes_on)
+    def _carried(self, rows: tuple[int, int], window: _Window, worker: int) -> tuple[Any, ...]:
+        goes_on, taught = self.learns and window.span.goes_on, rows if self.learns else (0, 0)
+        traces, table = self.product.carried(self._cotangents, taught)
+        bias = window.bias, self._totals[worker]
+        return traces, table, window.started, goes_on, tuple(window.advance), bias
 
     def _learning(
         self,
         x: Array,
         group: tuple[int, int],
-        weights: Array,
+        window: _Window,
         found: tuple[Array, Array, Array],
         worker: int,
     ) -> tuple[Any, ...]:
@@ -300,40 +340,40 @@ class _Block:
         first, last = group
         rows, compare = slice(first, last) if self.learns else slice(0), self.compare
         common = (
-            x, *self._neurons(weights, first, last), *found, self._counts[worker],
-            self.labels[first:last], self._directions if self._follows else self._vectors,
+            x, *self._neurons(window.weights, first, last), *found, self._counts[worker],
+            self.labels[first:last], window.directions if self._follows else self._vectors,
             compare.tau, compare.rectify, compare.smallest, 1.0 / self.scan.n_recordings,
             self.logits_sum[first:last], self.logits[first:last], self.learns,
-            self._cotangents[rows], self._total[worker],
+            self._cotangents[rows], self._totals[worker],
         )  # fmt: skip
         if not self._follows:
             return (*common, 0, last - first)
-        answers = self._answers[worker] if self.answers else self._answers.reshape(0, 0, 0)
-        fresh = worker not in self._answered
-        self._answered.add(worker)
-        return (*common, answers, self._along[worker], fresh, 0, last - first)
+        answers = window.answers[worker] if self.answers else window.answers.reshape(0, 0, 0)
+        fresh = worker not in window.answered
+        window.answered.add(worker)
+        return (*common, answers, window.along[worker], fresh, 0, last - first)
 
-    def answer(self, weights: Array, advance: Advance, span: Step, own: Part) -> None:
+    def answer(self, window: _Window, own: Part) -> None:
         """Make a worker's signals' modulators, and add the gradient that they are for.
 
         After all recordings, of all workers.
         """
-        steps, n, (worker, first, last) = weights.shape[1], self.scan.n_recordings, own
+        steps, n, (worker, first, last) = window.steps, self.scan.n_recordings, own
         if not self.waits or first == last:
             return
-        x, below = self._currents(worker, last - first, steps), self._below[worker]
+        x, below = self._currents(worker, last - first, steps), window.below[worker]
         assert below is not None, "the first block's signals teach it nothing"
         recordings.answer_signals(
-            self._directions, self._lengths, self._answers, self._along, x, weights,
-            self.scan.membrane.beta, self._cotangents[n:], self._total[worker], first, last,
+            window.directions, window.lengths, window.answers, window.along, x, window.weights,
+            self.scan.membrane.beta, self._cotangents[n:], self._totals[worker], first, last,
         )  # fmt: skip
-        carried = self._carried((n + first, n + last), advance, span)
-        if self._divided is None:
+        carried = self._carried((n + first, n + last), window, worker)
+        if window.divided is None:
             self._teach(groups.teach, below, x, carried, worker)
             return
         self._teach(groups.carry, below, x, carried, worker)
-        self._divided.collect(torch.from_numpy(x))
-        mine, nothing = self._mine(below), (*carried[:2], False, False, carried[4])
+        window.divided.collect(torch.from_numpy(x))
+        mine, nothing = _own(below, window.divided), (*carried[:2], False, False, *carried[4:])
         self._teach(groups.teach, _some(below, mine), x[mine], nothing, worker)
 
     def _teach(
@@ -350,40 +390,31 @@ class _Block:
             (lists.pointers, lists.rows, lists.values), carried, *self.product.sum_of(worker),
         )  # fmt: skip
 
-    def finish(self, advance: Advance, span: Step) -> list[tuple[Any, ...]]:
-        """End a window; return the calls that step on the weights, if an update ends it."""
-        self.scan.counts += self._counts.sum(axis=0)
+    def finish(self) -> list[tuple[Any, ...]]:
+        """End a window that an update ends; return the calls that step on the weights, if any."""
         if not self.learns:
             return []
-        if self.product.bias_gradient is not None:
-            total = torch.from_numpy(self._total.sum(axis=0))
-            self.product.learn_bias(total, self._backward())
-        if span.goes_on:
-            self.product.carry_bias(advance)
-        at_once = self._at_once(span)
+        bias = self.product.bias_gradient
+        if bias is not None:
+            bias += torch.from_numpy(self._totals.sum(axis=0))
+            self._totals[:] = 0
+        at_once = self._at_once()
         if at_once is None:
-            if span.full:
-                self.stage.step()
+            self.stage.step()
             return []
-        if self.product.bias_gradient is not None:
-            self.product.module.bias.grad = self.product.bias_gradient
+        if bias is not None:
+            self.product.module.bias.grad = bias
         at_once.step(but=self.product.module.weight)
         return self.product.step_sums(at_once, self.workers)
 
-    def _at_once(self, span: Step) -> CompiledAdam | None:
+    def _at_once(self) -> CompiledAdam | None:
         """Return the optimiser, if its step can sum what the workers have."""
-        if not span.full or isinstance(self.stage.optimizer, SharedOptimizer):
-            return None
-        return self.stage.compiled_adam()
-
-    def _backward(self) -> Backward:
-        """Return cotangents for the bias, which is the same to all rows: their sum."""
-        sums = torch.from_numpy(self._cotangents.sum(axis=0)[:, : self.size])
-        p, q = sums[:1], sums[1:]  # which is empty, and its sum zero, where nothing is kept
-        return Backward(p[:0], q[None], p, [])
+        shared = isinstance(self.stage.optimizer, SharedOptimizer)
+        return None if shared else self.stage.compiled_adam()
 
     def report(self) -> None:
         """Say what has been measured."""
+        self.scan.counts += self._counts.sum(axis=0)
         record, logits = self.stage.record, torch.from_numpy(self.logits)
         record.logits, record.logits_sum = logits, torch.from_numpy(self.logits_sum)
         record.loss_sum = logits.new_tensor(sum(self._losses))
@@ -459,17 +490,25 @@ class GroupedRun:
 
     def run(self, x: EventBatch, windows: Iterable[Step]) -> None:
         """Learn from all recordings, window by window."""
+        before: list[_Window] = []
         for span in windows:
             self.begin(span)
-            self._meet(self._send, self._parts if self.signals else [])
+            self._meet(self._turn, [(before, part) for part in self._parts] if self.signals else [])
             self._meet(self._work, [(x, worker) for worker in range(len(self._ranges))])
-            if len(self._ranges) > 1:
+            before = self._windows if len(self._ranges) > 1 and not span.full else []
+            if len(self._ranges) > 1 and span.full:
+                self._meet(self._answer, [(self._windows, part) for part in self._parts])
                 self._finish(self._blocks)
         self.report()
 
     @staticmethod
     def _meet(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
         share(work, calls, len(calls))
+
+    def _turn(self, before: list[_Window], own: Part) -> None:
+        """Make what a worker's signals of the window before teach, and send those of this one."""
+        self._answer(before, own)
+        self._send(own)
 
     def _work(self, x: EventBatch, worker: int) -> None:
         for group in self.groups(worker):
@@ -478,37 +517,38 @@ class GroupedRun:
     @torch.no_grad()
     def begin(self, span: Step) -> None:
         """Start a window."""
-        self._span, steps = span, span.last - span.first
+        steps = span.last - span.first
         if span.first == 0:
             self._most = max(1, GROUP_ROWS // steps)
-        self._weights = weights_of(self._filters, span.first + 1, steps)
-        self._advances = [advance_over(b.stage.beta, self._weights) for b in self._blocks]
+        weights = weights_of(self._filters, span.first + 1, steps)
         if self.signals:
             self._entering = signals_of(self._rule, self._tensors, span.first, steps)
-            self._same = self._always_same(self._entering)
-        for block in self._blocks:
-            block.begin(span.first, self._weights, self._same if block.index == 0 else None)
-            if span.goes_on and block.learns:
-                block.product.make_room_to_carry(block.kept)
+            self._same = self._always_same(span, self._entering)
+        entering = [self._same, *[None] * (len(self._blocks) - 1)]
+        self._span = span
+        self._windows = [
+            block.begin(span, weights, signals)
+            for block, signals in zip(self._blocks, entering, strict=True)
+        ]
 
-    def _always_same(self, entering: list[Tensor]) -> Tensor | None:
+    def _always_same(self, span: Step, entering: list[Tensor]) -> Tensor | None:
         """Return the signals' currents if they have been the same since the sequence began."""
-        goes_on = self._span.first == 0 or entering[0] is self._same
+        goes_on = span.first == 0 or entering[0] is self._same
         return entering[0] if goes_on and len(entering) == 1 else None
 
     def send(self, below: Rows | None) -> Rows:
         """Run the window's class signals; ``below`` are their spikes, None in the first block."""
-        return self._send(0, 0, self.signals, below)
+        return self._send((0, 0, self.signals), below)
 
     @torch.no_grad()
-    def _send(self, worker: int, first: int, last: int, below: Rows | None = None) -> Rows:
-        own = (worker, first, last)
+    def _send(self, own: Part, below: Rows | None = None) -> Rows:
+        _, first, last = own
 
         def put(currents: Tensor) -> None:
             put_signals([signal[first:last] for signal in self._entering], currents)
 
-        for block in self._blocks:
-            below = block.send(below, put, self._weights, own)
+        for block, window in zip(self._blocks, self._windows, strict=True):
+            below = block.send(below, put, window, own)
         assert below is not None, "there are blocks"
         return below
 
@@ -535,34 +575,36 @@ class GroupedRun:
         With the last group of all a block ends the window at once where there is one worker.
         """
         last = group[1] == self._ranges[worker][1]
-        for block, advance in zip(self._blocks, self._advances, strict=True):
-            rows = block.learn(rows, group, self._weights, advance, self._span, worker)
+        for block, window in zip(self._blocks, self._windows, strict=True):
+            rows = block.learn(rows, group, window, worker)
             if last and len(self._ranges) == 1:
-                self._finish([block])
+                block.answer(window, self._parts[0])
+                if self._span.full:
+                    self._finish([block])
         return rows
 
     @torch.no_grad()
-    def _finish(self, blocks: list[_Block]) -> None:
-        """End the window for some blocks: the signals' part, and the optimisers' steps."""
-        if any(block.waits for block in blocks):
-            self._meet(self._answer, [(blocks, part) for part in self._parts])
-        steps = [block.finish(self._advance(block), self._span) for block in blocks]
-        self._meet(_step, list(zip(*[own for own in steps if own], strict=True)))
+    def _answer(self, windows: list[_Window], own: Part) -> None:
+        for block, window in zip(self._blocks, windows, strict=False):
+            block.answer(window, own)
 
     @torch.no_grad()
-    def _answer(self, blocks: list[_Block], own: Part) -> None:
-        for block in blocks:
-            advance = self._advance(block)
-            block.answer(self._weights, advance, self._span, own)
-
-    def _advance(self, block: _Block) -> Advance:
-        return self._advances[self._blocks.index(block)]
+    def _finish(self, blocks: list[_Block]) -> None:
+        """Make the optimisers' steps."""
+        steps = [block.finish() for block in blocks]
+        self._meet(_step, list(zip(*[own for own in steps if own], strict=True)))
 
     @torch.no_grad()
     def report(self) -> None:
         """Say what has been measured."""
         for block in self._blocks:
             block.report()
+
+
+def _own(below: Rows, divided: Sharing | None) -> slice:
+    """Return which of a worker's signals this process makes products of."""
+    count = len(below.starts)
+    return slice(*((0, count) if divided is None else divided.own(count)))
 
 
 def _some(x: Rows, which: slice) -> Rows:

@@ -116,7 +116,8 @@ class Product(ABC):
         self.n_rows, self.filters = n_rows, filters
         module: Any = link.block.synapse
         self.module = module
-        self._bias_carried = np.zeros(1 + filters)
+        #: The bias's trace and filtered traces: it is a synapse from a constant 1.
+        self.bias_carried = np.zeros(1 + filters)
         self.started = False
         self.gradient: Tensor | None = None
         #: Workers whose sums hold something; whatever is in the others' counts as zero.
@@ -158,9 +159,9 @@ class Product(ABC):
     def learn_bias(self, total: Tensor, backward: Backward) -> None:
         """Add a window's gradient of the bias, with ``g`` summed over all rows ``(N,)``."""
         if self.started:
-            total = total + float(self._bias_carried[0]) * backward.p.sum(dim=0)
+            total = total + float(self.bias_carried[0]) * backward.p.sum(dim=0)
             for k in range(self.filters):
-                total += float(self._bias_carried[k + 1]) * backward.q[k].sum(dim=0)
+                total += float(self.bias_carried[k + 1]) * backward.q[k].sum(dim=0)
         self._add_bias(total)
 
     def learn_step(self, x: Any, delta: Tensor, advance: Advance) -> None:
@@ -169,7 +170,7 @@ class Product(ABC):
         for k, part in enumerate(delta[: self.n_rows].chunk(self.filters, dim=1)):
             self._add(part, k + 1)
             if self.bias_gradient is not None:
-                self._add_bias(float(self._bias_carried[k + 1]) * part.sum(dim=0))
+                self._add_bias(float(self.bias_carried[k + 1]) * part.sum(dim=0))
 
     def _advance(self, x: Any, advance: Advance) -> None:
         self._carry(x, advance)
@@ -177,10 +178,10 @@ class Product(ABC):
 
     def carry_bias(self, advance: Advance) -> None:
         """Take the bias's traces to the end of the window."""
-        impulses = advance.from_input.sum(axis=1)  # the bias is a synapse from a constant 1
-        self._bias_carried = (
-            advance.from_self * self._bias_carried
-            + advance.from_trace * self._bias_carried[0]
+        impulses = advance.from_input.sum(axis=1)
+        self.bias_carried = (
+            advance.from_self * self.bias_carried
+            + advance.from_trace * self.bias_carried[0]
             + impulses
         )
         self.started = True
@@ -477,10 +478,8 @@ class SparseProduct(RowsProduct):
         shape = (kept * self.n_rows * self.inputs,)
         self._by_input = self._buffers.array(f"traces.{self.block.index}", shape, self.dtype)
 
-    def carried(
-        self, cotangents: Any, advance: Advance, rows: tuple[int, int], *, goes_on: bool
-    ) -> tuple[Any, ...]:
-        """Return what kernels in :mod:`spikeprop.kernels.groups` want of some rows' traces.
+    def carried(self, cotangents: Any, rows: tuple[int, int]) -> tuple[Any, Any]:
+        """Return some rows' traces and cotangents for :mod:`spikeprop.kernels.carried`.
 
         The same rows come together in each window, since their traces lie together.
         ``cotangents`` are the block's ``(n_rows, kept, N or more)``; the bias goes on by itself.
@@ -489,8 +488,7 @@ class SparseProduct(RowsProduct):
         first, terms = kept * rows[0], kept * (rows[1] - rows[0])
         table = cotangents[slice(*rows)].reshape(terms, cotangents.shape[2])
         traces = self._by_input[first * self.inputs : (first + terms) * self.inputs]
-        held = self.inputs if traces.size else 0
-        return traces.reshape(held, terms), table, self.started, goes_on, tuple(advance)
+        return traces.reshape(self.inputs if traces.size else 0, terms), table
 
     def _add(self, delta: Tensor, k: int) -> None:
         self._add_product(self._traces()[k], delta, self._sums[0], float(0 in self._filled))

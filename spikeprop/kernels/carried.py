@@ -24,7 +24,7 @@ from spikeprop.kernels.vector import TILE, add_rows
 
 Array = NDArray[Any]
 
-__all__ = ["go_on", "sum_with_traces"]
+__all__ = ["go_on", "sum_biases", "sum_with_traces"]
 
 #: Inputs that are worked on together: for a block of each the same columns of cotangents, which are
 #: as large as the first-level cache where all recordings are in one group.
@@ -78,6 +78,20 @@ def sum_with_traces(
                     sum_rows(table, column, rows, values, i, k, row)
                 elif i < k:
                     add_rows(table, column, rows, i, k, row, 0, row)
+
+
+@kernel
+def sum_biases(cotangents: Array, traces: Array, total: Array) -> None:
+    """Add what a bias's traces teach, one or two that all rows share, to its ``total`` ``(N,)``.
+
+    ``traces`` are empty if no bias learns.
+    """
+    kind, kept = total.dtype.type, traces.size
+    if kept > 0:
+        for term in range(cotangents.shape[0]):
+            trace = kind(traces[term % kept])
+            for n in range(total.size):
+                total[n] += trace * cotangents[term, n]
 
 
 @kernel

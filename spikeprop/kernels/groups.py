@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from spikeprop.kernels import kernel
-from spikeprop.kernels.carried import go_on, sum_with_traces
+from spikeprop.kernels.carried import go_on, sum_biases, sum_with_traces
 from spikeprop.kernels.recordings import learn_with_signals, learn_with_vectors
 from spikeprop.kernels.sparse import gather_tiles, sort_events, sum_products
 
@@ -44,7 +44,8 @@ def with_vectors(
         Pointers, rows and values of :func:`spikeprop.kernels.sparse.sort_events`, which are filled.
     carried : tuple
         These recordings' traces and cotangents (:mod:`spikeprop.kernels.carried`), whether there
-        are traces from before the window, whether they go on behind it, and, in a tuple, how.
+        are traces from before the window, whether they go on behind it, and, in tuples, how, and
+        the bias's own traces and its sum.
     out : ndarray, shape (inputs, outputs)
         Sum of gradients that these recordings' part is added to; empty: nothing is learned.
     fresh : bool
@@ -95,11 +96,12 @@ def teach(
     """
     if out.size == 0:
         return
-    traces, cotangents, started, _, _ = carried
+    traces, cotangents, started, _, _, bias = carried
     n = events[0].size
     sort_rows(events, lists)
     if started:
         sum_with_traces(*lists, x.reshape(n, x.shape[2]), traces, cotangents, out, fresh)
+        sum_biases(cotangents, *bias)
     else:
         sum_products(*lists, x.reshape(1, n, x.shape[2]), out, fresh, 0, out.shape[1])
     _take_on(events[0].shape, lists, carried)
@@ -115,12 +117,13 @@ def carry(
     fresh: bool,
 ) -> None:
     """Do as :func:`teach` for traces alone: somebody else adds what events teach."""
-    traces, cotangents, started, _, _ = carried
+    traces, cotangents, started, _, _, bias = carried
     if fresh:
         out[:] = 0
     if started:
         lists[0][:] = 0
         sum_with_traces(*lists, x.reshape(-1, x.shape[2]), traces, cotangents, out, False)
+        sum_biases(cotangents, *bias)
     sort_rows(events, lists)
     _take_on(events[0].shape, lists, carried)
 
@@ -128,7 +131,7 @@ def carry(
 @kernel
 def _take_on(shape: tuple[int, int], lists: tuple[Array, Array, Array], carried: Any) -> None:
     """Take traces of rows ``(R, L)`` to the window's end, if they go on behind it."""
-    traces, _, started, goes_on, how = carried
+    traces, _, started, goes_on, how, _ = carried
     if goes_on:
         rows, steps = shape
         go_on(*lists, steps, traces, traces.shape[1] // rows, started, *how)

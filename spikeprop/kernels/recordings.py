@@ -196,8 +196,10 @@ def send_signals(
     ----------
     x : ndarray, shape (last - first, L, N or more)
         Their currents.
-    mem, free, evidence, threshold, beta, reset, weights, spikes, starts, ends
+    mem, free, evidence, threshold, beta, reset, weights
         As in :func:`learn_with_vectors`, with C signals for recordings.
+    spikes, starts, ends
+        As there, of these signals alone.
     smallest : float
         Norm below which a vector has no direction.
     vectors : ndarray, shape (L, C, N)
@@ -211,7 +213,7 @@ def send_signals(
     flat, m, e = x.reshape(-1), mem.reshape(-1), evidence.reshape(-1)
     apart, wide, ways = free.size > 0, x.shape[2], vectors.reshape(-1, size)
     u = free.reshape(-1) if apart else m
-    at = first * steps * size
+    at = 0
     for r in range(first, last):
         for step in range(steps):
             row, k = ((r - first) * steps + step) * wide, step * vectors.shape[1] + r
@@ -219,9 +221,9 @@ def send_signals(
                 flat, row, m, u, e, r * size, threshold, decay, kind(weights[0, step]), reset,
                 apart, spikes, at,
             )  # fmt: skip
-            starts[r, step] = at
+            starts[r - first, step] = at
             at += fired
-            ends[r, step] = at
+            ends[r - first, step] = at
             if vectors.size == 0:
                 continue
             inverse = direct(flat, row, size, ways, k, False, smallest)
