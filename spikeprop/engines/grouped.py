@@ -42,7 +42,7 @@ from spikeprop.engines.products import Product, SparseProduct
 from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer, Sharing
-from spikeprop.engines.signal_rows import put_signals, signals_of
+from spikeprop.engines.signal_rows import signals_of
 from spikeprop.evidence import Evidence, Instantaneous
 from spikeprop.kernels import adam, cosine, groups, lanes, recordings, share, spans
 from spikeprop.kernels.lanes import WIDE
@@ -267,11 +267,12 @@ class _Block:
         return spikes, np.empty((rows, steps), np.int64), np.empty((rows, steps), np.int64)
 
     def send(
-        self, below: Rows | None, put: Callable[[Tensor], None], window: _Window, own: Part
+        self, below: Rows | None, entering: Sequence[Array], window: _Window, own: Part
     ) -> Rows:
-        """Run a worker's class signals, ``below`` their rows; ``put`` fills currents ``(L, C, N)``.
+        """Run a worker's class signals, ``below`` their rows.
 
-        That is in the first block, to which nothing is below.
+        In the first block, to which nothing is below, their currents are ``entering``, ``(C, N)``:
+        of each step, or one for all.
         """
         steps, n, (worker, first, last) = window.steps, self.scan.n_recordings, own
         spikes, starts, ends = self._spikes(f"sent.{self.index}.{worker}", last - first, steps)
@@ -279,7 +280,9 @@ class _Block:
             return Rows(starts, ends, spikes, self.logits[:0, 0])
         x = self._currents(worker, last - first, steps)
         if below is None:
-            put(torch.from_numpy(x)[:, :, : self.size].transpose(0, 1))
+            for step, current in enumerate(entering):
+                which = slice(step, step + 1) if len(entering) > 1 else slice(None)
+                x[:, which, : self.size] = current[first:last, None]
         else:
             below = self.product.arrive_in_group(below, n + first, window.span.first, -1 - worker)
             window.divided = self._divide(below)
@@ -522,13 +525,14 @@ class GroupedRun:
             self._most = max(1, GROUP_ROWS // steps)
         weights = weights_of(self._filters, span.first + 1, steps)
         if self.signals:
-            self._entering = signals_of(self._rule, self._tensors, span.first, steps)
-            self._same = self._always_same(span, self._entering)
+            signals = signals_of(self._rule, self._tensors, span.first, steps)
+            self._entering = [signal.flatten(1).numpy() for signal in signals]
+            self._same = self._always_same(span, signals)
         entering = [self._same, *[None] * (len(self._blocks) - 1)]
         self._span = span
         self._windows = [
-            block.begin(span, weights, signals)
-            for block, signals in zip(self._blocks, entering, strict=True)
+            block.begin(span, weights, signal)
+            for block, signal in zip(self._blocks, entering, strict=True)
         ]
 
     def _always_same(self, span: Step, entering: list[Tensor]) -> Tensor | None:
@@ -542,13 +546,8 @@ class GroupedRun:
 
     @torch.no_grad()
     def _send(self, own: Part, below: Rows | None = None) -> Rows:
-        _, first, last = own
-
-        def put(currents: Tensor) -> None:
-            put_signals([signal[first:last] for signal in self._entering], currents)
-
         for block, window in zip(self._blocks, self._windows, strict=True):
-            below = block.send(below, put, window, own)
+            below = block.send(below, self._entering, window, own)
         assert below is not None, "there are blocks"
         return below
 

@@ -14,7 +14,7 @@ __all__ = ["put_signals", "signals_of"]
 def signals_of(rule: LocalRule, tensors: dict[str, Tensor], first: int, steps: int) -> list[Tensor]:
     """Return the class signals of some time steps: of each, or one if they stand still."""
     found: list[Tensor] = []
-    for step in range(steps):
+    for step in range(1 if rule.stands_still else steps):
         signal = rule.current(tensors, first + step + 1)
         assert signal is not None, "signals travel, or nobody asks for them"
         found.append(signal)

@@ -197,6 +197,11 @@ class LocalRule(Rule):
         """Whether signal rows pass the first synapse, and :meth:`current` adds to its current."""
         return False
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether :meth:`current` is the same at all time steps, so that engines ask but once."""
+        return False
+
     def begin(self, tensors: dict[str, Tensor], labels: Tensor | None) -> dict[str, Tensor]:
         """Return the tensors for one batch: those of :meth:`draw`, and what depends on labels."""
         return tensors

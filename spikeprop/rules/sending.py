@@ -132,6 +132,11 @@ class SendingRule(LocalRule):
         """Whether signal rows pass the first synapse."""
         return self.path.way.by_synapse
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether it is a current a class, drawn once, at all time steps."""
+        return self.path.plain and self.labels == "all" and self.placement == "parallel"
+
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
         """Draw projections and codes along time, and the output layers, which begin at zero."""
         tensors = self.path.draw(class_codes(self.num_classes, self.codes), shapes, generator)
