@@ -135,7 +135,8 @@ class SendingRule(LocalRule):
     @property
     def stands_still(self) -> bool:
         """Whether it is a current a class, drawn once, at all time steps."""
-        return self.path.plain and self.labels == "all" and self.placement == "parallel"
+        own = type(self).current is SendingRule.current  # and not a subclass's
+        return own and self.path.plain and self.labels == "all" and self.placement == "parallel"
 
     def draw(self, shapes: Sequence[torch.Size], generator: torch.Generator) -> dict[str, Tensor]:
         """Draw projections and codes along time, and the output layers, which begin at zero."""
