@@ -74,7 +74,7 @@ class _Product(torch.autograd.Function):
             sparse.sort_events(*rows, events.batch, pointers, places, values)
             tiles = _packed(part.reshape(-1, outputs).contiguous().numpy(), threads)
             calls = [
-                (pointers, places, values, tiles, out.numpy(), False, *part)
+                (pointers, places, values, tiles, out.numpy()[None], False, *part)
                 for part in sparse.columns(outputs, threads)
             ]
             share(sparse.sum_products, calls, threads)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -134,7 +133,7 @@ class CompiledAdam:
             assert parameter.grad.stride() == parameter.stride(), "gradients lie as parameters do"
             gradient = _flat(parameter.grad).numpy()
             numbers = moments.begin()
-            arrays = (gradient[None], _FIRST, moments.weights, moments.first, moments.second)
+            arrays = (gradient, moments.weights, moments.first, moments.second)
             parts = spans(gradient.size, threads, least=1 << 14)
             share(adam.step, [(*arrays, *numbers, a, b) for a, b in parts], threads)
 
@@ -152,9 +151,10 @@ class CompiledAdam:
         return (first, second, *moments.begin(steps))
 
     def arguments(self, weight: Tensor) -> tuple[Any, ...]:
-        """Begin a step of a weight; return it and its moments, flat, and the step's numbers."""
-        moments = self._moments_of(weight)
-        return (moments.weights, moments.first, moments.second, *moments.begin())
+        """Begin a step of a weight; return it and its moments, transposed, and its numbers."""
+        moments, shape = self._moments_of(weight), weight.t().shape
+        arrays = (moments.weights, moments.first, moments.second)
+        return (*(array.reshape(shape) for array in arrays), *moments.begin())
 
     def _moments_of(self, parameter: Tensor) -> _Moments:
         for own, moments in self._moments:
@@ -225,7 +225,6 @@ class DeviceAdam:
 
 
 _TYPES = (torch.float32, torch.float64)
-_FIRST = np.zeros(1, np.int64)
 
 
 def _is_dense(tensor: Tensor) -> bool:

@@ -43,8 +43,9 @@ from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer, Sharing
 from spikeprop.engines.signal_rows import signals_of
+from spikeprop.engines.tiles import Tiles
 from spikeprop.evidence import Evidence, Instantaneous
-from spikeprop.kernels import adam, cosine, groups, lanes, recordings, share, spans
+from spikeprop.kernels import adam, cosine, groups, lanes, recordings, share, spans, sparse
 from spikeprop.kernels.lanes import WIDE
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
@@ -171,6 +172,7 @@ class _Block:
         self.logits, self.logits_sum = np.zeros((n, classes), kind), np.zeros((n, classes), kind)
         self.workers, self.kept = workers, kept
         self.product.share_among(workers)
+        self.tiles = Tiles(self.product, workers, buffers)
         self._losses = [0.0] * workers
         self._counts = np.zeros((workers, self.size), np.int64)
         #: Sums over the rows since the last update, of what comes out of the reverse filter.
@@ -179,7 +181,7 @@ class _Block:
         self._wide = self.size + WIDE // int(self.logits.itemsize)
         learning = self.product.n_rows if self.learns else 0
         self._cotangents = self._take(f"cotangents.{self.index}", (learning, kept, self._wide))
-        self._no_sum = np.empty((0, 0), kind), True
+        self._no_sum = np.empty((0, 0, 0), kind), True
         #: Whether class vectors are signals whose directions are others at every step.
         self._follows = compare.vectors is None
         if compare.vectors is not None:
@@ -231,7 +233,6 @@ class _Block:
         ``signals`` are the currents of class signals that enter this block, if these have been the
         same since the sequence began.
         """
-        self.stage.settle()
         if self.learns and span.goes_on and span.first == 0:
             self.product.make_room_to_carry(self.kept)
         learns_bias = self.product.bias_gradient is not None
@@ -287,7 +288,7 @@ class _Block:
             below = self.product.arrive_in_group(below, n + first, window.span.first, -1 - worker)
             window.divided = self._divide(below)
             mine = _own(below, window.divided)
-            self.product.fill(_some(below, mine), x[mine], worker)
+            self.tiles.fill(_some(below, mine), x[mine])
             if window.divided is not None:
                 window.divided.spread(torch.from_numpy(x))
         window.below[worker] = below
@@ -312,12 +313,11 @@ class _Block:
         below = self.product.arrive_in_group(below, group[0], window.span.first, worker)
         x = self._currents(worker, count, steps)
         found = self._spikes(f"spikes.{self.index % 2}.{worker}", count, steps)
-        events = below.events
-        lists = self.product.room_to_sort(below, events if self.learns else 0, worker)
-        out = self.product.sum_of(worker) if self.learns else self._no_sum
+        lists = self.product.room_to_sort(below, below.events if self.learns else 0, worker)
+        out = self.tiles.sum_of(worker) if self.learns else self._no_sum
         learning = self._learning(x, group, window, found, worker)
         work = groups.with_signals if self._follows else groups.with_vectors
-        synapse = self.product.synapse(events, worker)
+        synapse = self.tiles.weights, self.product.offset
         given = (below.starts, below.ends, below.channels, below.values)
         room = (lists.pointers, lists.rows, lists.values)  # plain tuples, for one compilation
         carried = self._carried(group, window, worker)
@@ -390,7 +390,7 @@ class _Block:
         lists = self.product.room_to_sort(below, below.events, worker)
         kernel(
             (below.starts, below.ends, below.channels, below.values), x,
-            (lists.pointers, lists.rows, lists.values), carried, *self.product.sum_of(worker),
+            (lists.pointers, lists.rows, lists.values), carried, *self.tiles.sum_of(worker),
         )  # fmt: skip
 
     def finish(self) -> list[tuple[Any, ...]]:
@@ -403,12 +403,14 @@ class _Block:
             self._totals[:] = 0
         at_once = self._at_once()
         if at_once is None:
+            self.product.hold(self.tiles.add_to)
             self.stage.step()
             return []
         if bias is not None:
             self.product.module.bias.grad = bias
         at_once.step(but=self.product.module.weight)
-        return self.product.step_sums(at_once, self.workers)
+        self.product.clear_gradients()
+        return self.tiles.calls_to_step(at_once)
 
     def _at_once(self) -> CompiledAdam | None:
         """Return the optimiser, if its step can sum what the workers have."""
@@ -466,6 +468,8 @@ class GroupedRun:
         self._ranges = spans(n_recordings, workers)
         self._rule, self._tensors, self._filters = rule, tensors, filters
         self._same: Tensor | None = None
+        #: Whether weights have changed since they were packed.
+        self._stale = True
         self._dtype, classes = dtype, rule.num_classes
         kept = 1 if isinstance(filters[0], Instantaneous) else 2
         self._blocks = [
@@ -529,11 +533,21 @@ class GroupedRun:
             self._entering = [signal.flatten(1).numpy() for signal in signals]
             self._same = self._always_same(span, signals)
         entering = [self._same, *[None] * (len(self._blocks) - 1)]
-        self._span = span
+        if self._stale:
+            self._pack(steps)
+        self._span, self._stale = span, span.full
         self._windows = [
             block.begin(span, weights, signal)
             for block, signal in zip(self._blocks, entering, strict=True)
         ]
+
+    def _pack(self, steps: int) -> None:
+        """Prepare for weights that are new."""
+        rows, calls = steps * self._ranges[-1][1], []
+        for block in self._blocks:
+            block.stage.settle()
+            calls += [block.tiles.calls_to_pack(rows)]
+        self._meet(_pack, list(zip(*[own for own in calls if own], strict=True)))
 
     def _always_same(self, span: Step, entering: list[Tensor]) -> Tensor | None:
         """Return the signals' currents if they have been the same since the sequence began."""
@@ -614,4 +628,10 @@ def _some(x: Rows, which: slice) -> Rows:
 def _step(*calls: tuple[Any, ...]) -> None:
     """Make a worker's part of the blocks' steps."""
     for arguments in calls:
-        adam.step(*arguments)
+        adam.step_on_tiles(*arguments)
+
+
+def _pack(*calls: tuple[Any, ...]) -> None:
+    """Make a worker's part of the blocks' tiles."""
+    for arguments in calls:
+        sparse.pack_all(*arguments)

@@ -12,20 +12,20 @@ every time step"). A window of one step is one product with the ``e_k`` of that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.chain import Link, flatten_rows
 from spikeprop.engines.delays import DenseDelay, SparseDelay, delays_of
 from spikeprop.engines.filters import Advance, as_tensor
 from spikeprop.engines.pools import Pool
 from spikeprop.engines.rows import Rows
-from spikeprop.kernels import runs, share, spans, sparse, worth
+from spikeprop.kernels import share, spans, sparse, worth
 from spikeprop.neurons import Delay
 from spikeprop.synapses import Synapse, pull_back, synapse_of
 from spikeprop.threads import kernel_threads
@@ -120,7 +120,7 @@ class Product(ABC):
         self.bias_carried = np.zeros(1 + filters)
         self.started = False
         self.gradient: Tensor | None = None
-        #: Workers whose sums hold something; whatever is in the others' counts as zero.
+        #: Threads whose sums hold something; whatever is in the others' counts as zero.
         self._filled: set[int] = set()
         self.bias_gradient: Tensor | None = None
         self.learns = learns
@@ -340,7 +340,7 @@ class RowsProduct(Product):
         self._delays: dict[int, SparseDelay] = {}
 
     def share_among(self, workers: int) -> None:
-        """Prepare for so many workers at a time, before anything is learned.
+        """Prepare for so many workers at a time.
 
         Each has its own recordings, and so its own delay lines, and others for its class signals:
         worker k's are those of -1 - k.
@@ -391,24 +391,12 @@ class SparseProduct(RowsProduct):
         module: Any = link.block.synapse
         super().__init__(link, n_rows, filters, buffers, module.in_features, learns=learns)
         self.outputs = module.out_features
-        self._weights = module.weight.detach().t().numpy()
-        no_bias = np.empty(0, dtype=self._weights.dtype)
-        self._offset = no_bias if module.bias is None else module.bias.detach().numpy()
-        self._by_input = np.empty(0, dtype=self._weights.dtype)
+        #: ``(inputs, outputs)``, and the bias, which may be empty.
+        self.weights = module.weight.detach().t().numpy()
+        no_bias = np.empty(0, dtype=self.weights.dtype)
+        self.offset = no_bias if module.bias is None else module.bias.detach().numpy()
+        self._by_input = np.empty(0, dtype=self.weights.dtype)
         self.share_among(1)
-
-    def _take_sums(self, workers: int) -> Tensor:
-        # Fresh pages for every batch would cost as much as a pass over them.
-        shape = (workers, *self.module.weight.shape[::-1])
-        return self._buffers.take(f"gradient.{self.block.index}", shape, self.dtype)
-
-    def share_among(self, workers: int) -> None:
-        """Prepare for workers, as :class:`RowsProduct`, each with a sum of gradients of its own."""
-        super().share_among(workers)
-        if self.learns:
-            self._sums = self._take_sums(workers)
-            self._sum_arrays = self._sums.numpy()
-            self.gradient = self._sums[0].t()
 
     def arrive_in_group(self, x: Rows, first_row: int, first_step: int, worker: int) -> Rows:
         """Do the same for rows ``first_row, ...`` of ``x`` ``(R, L)``, a worker's."""
@@ -427,7 +415,7 @@ class SparseProduct(RowsProduct):
         """Gather the weights of rows ``(A, B)`` into ``out`` ``(A, B or more, N)``."""
         groups, listed = x.starts.shape
         events = x.events
-        weights, _, bias = self.synapse(events, 0)
+        weights, bias = self.weights, self.offset
         target, threads = out.numpy(), kernel_threads()
         calls: list[tuple[Any, ...]]
         if self._packs(events):
@@ -446,29 +434,24 @@ class SparseProduct(RowsProduct):
             ]
         share(sparse.gather_tiles, calls, threads)
 
-    def fill(self, x: Rows, out: Any, worker: int) -> None:
-        """Gather the weights of a worker's rows ``(A, B)`` into ``out`` ``(A, B, N or more)``."""
-        sparse.gather_tiles(
-            *x, *self.synapse(x.events, worker), out, 0, x.starts.shape[1], 0, self.outputs
-        )
-
-    def synapse(self, events: int, worker: int) -> tuple[Any, Any, Any]:
-        """Return weights, room for a tile of them if that pays, and bias, for compiled code.
-
-        Every worker has room of its own.
-        """
-        shape = (self.inputs if self._packs(events) else 0, self.tile)
-        return self._weights, self._buffers.array(f"tile.{worker}", shape, self.dtype), self._offset
-
     def _packs(self, events: int) -> bool:
-        return self._weights.nbytes > PACKED_FROM and events > PACKED_AFTER * self.inputs
+        return self.weights.nbytes > PACKED_FROM and events > PACKED_AFTER * self.inputs
+
+    def _whole(self) -> Tensor:
+        """Return the gradient ``(inputs, outputs)`` to add to."""
+        if self.gradient is None:
+            # Fresh pages for every batch would cost as much as a pass over them.
+            name = f"gradient.{self.block.index}"
+            self.gradient = self._buffers.take(name, self.weights.shape, self.dtype).t()
+        return self.gradient.t()
 
     def _fill_zeros(self) -> Tensor:
-        gradient = super()._fill_zeros()
-        for worker in sorted(self._filled - {0}):
-            gradient.t().add_(self._sums[worker])
-        self._filled &= {0}
-        return gradient
+        self._whole()
+        return super()._fill_zeros()
+
+    def hold(self, add: Callable[[Tensor], None]) -> None:
+        """Let the gradient ``(inputs, outputs)`` be added to that was summed elsewhere."""
+        add(self._fill_zeros().t())
 
     def make_room_to_carry(self, kept: int) -> None:
         """Prepare for :meth:`carried` of windows that others follow, before workers come.
@@ -491,11 +474,8 @@ class SparseProduct(RowsProduct):
         return traces.reshape(self.inputs if traces.size else 0, terms), table
 
     def _add(self, delta: Tensor, k: int) -> None:
-        self._add_product(self._traces()[k], delta, self._sums[0], float(0 in self._filled))
+        traces, out, weight = self._traces()[k], self._whole(), float(0 in self._filled)
         self._filled.add(0)
-
-    def _add_product(self, traces: Tensor, delta: Tensor, out: Tensor, weight: float = 1.0) -> None:
-        """Add ``traces^T delta`` to what is in ``out``, that times a weight."""
         threads = kernel_threads()
         parts = spans(delta.shape[1], threads, worth(self.inputs * len(traces)))
 
@@ -511,7 +491,8 @@ class SparseProduct(RowsProduct):
         if not count and 0 in self._filled:
             return
         threads, table = kernel_threads(), backward.tiles.numpy()
-        out = self.sum_of(0)
+        out = self._whole().numpy()[None], 0 not in self._filled
+        self._filled.add(0)
         calls = [(*events, table, *out, a, b) for a, b in sparse.columns(self.outputs, threads)]
         share(sparse.sum_products, calls, threads)
 
@@ -521,23 +502,6 @@ class SparseProduct(RowsProduct):
         rows = self._buffers.array(name, (count,), torch.int32)
         values = np.empty(count if x.values.size else 0, dtype=x.values.dtype)
         return Sorted(np.empty(self.inputs + 1, dtype=np.int64), rows, values)
-
-    def sum_of(self, worker: int) -> tuple[Any, bool]:
-        """Return a worker's sum for compiled code to add to, and whether it counts as zero."""
-        fresh = worker not in self._filled
-        self._filled.add(worker)
-        return self._sum_arrays[worker], fresh
-
-    def step_sums(self, optimizer: CompiledAdam, parts: int) -> list[tuple[Any, ...]]:
-        """Return the calls of :func:`spikeprop.kernels.adam.step` on all workers' sums.
-
-        In so many parts, some of them perhaps of nothing; sums begin anew.
-        """
-        held = np.array(sorted(self._filled), dtype=np.int64)
-        self.clear_gradients()
-        flat = self._sum_arrays.reshape(len(self._sum_arrays), -1)
-        numbers, size = optimizer.arguments(self.module.weight), flat.shape[1]
-        return [(flat, held, *numbers, a, b) for a, b in runs(size, parts)]
 
     def _add_bias(self, total: Tensor) -> None:
         assert self.bias_gradient is not None

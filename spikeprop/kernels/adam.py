@@ -18,14 +18,33 @@ from spikeprop.kernels import kernel
 
 Array = NDArray[Any]
 
-__all__ = ["corrections", "step", "step_row"]
-
-#: Entries whose gradients are summed at a time, in the first-level cache.
-CHUNK = 2048
+__all__ = ["corrections", "step", "step_on_tiles", "step_row"]
 
 
 @kernel
 def step(
+    gradient: Array,
+    weights: Array,
+    first_moment: Array,
+    second_moment: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    t: float,
+    first: int,
+    last: int,
+) -> None:
+    """Step on the entries ``first`` to ``last`` of flat arrays; ``t`` counts from 1."""
+    size, root = corrections(lr, beta1, beta2, t)
+    step_row(
+        weights[first:last], first_moment[first:last], second_moment[first:last],
+        gradient[first:last], beta1, beta2, size, root, eps,
+    )  # fmt: skip
+
+
+@kernel
+def step_on_tiles(
     gradients: Array,
     held: Array,
     weights: Array,
@@ -39,24 +58,22 @@ def step(
     first: int,
     last: int,
 ) -> None:
-    """Step on the entries ``first`` to ``last`` of flat arrays; ``t`` counts from 1.
+    """Step on rows ``first`` to ``last`` of weights and moments ``(inputs, outputs)``.
 
-    The gradient is the sum of the ``held`` ones of ``gradients`` ``(any number, entries)``.
+    The gradient is the sum of the ``held`` ones of ``gradients``, each in tiles of columns
+    ``(tiles, inputs, width)``.
     """
     size, root = corrections(lr, beta1, beta2, t)
-    summed = np.empty(CHUNK, weights.dtype)
-    for begin in range(first, last, CHUNK):
-        end = min(begin + CHUNK, last)
-        g = summed[: end - begin]
+    outputs, width = weights.shape[1], gradients.shape[3]
+    g = np.empty(outputs, weights.dtype)
+    for j in range(first, last):
         g[:] = 0
         for k in range(held.size):
-            more = gradients[held[k], begin:end]
-            for i in range(g.size):
-                g[i] += more[i]
-        step_row(
-            weights[begin:end], first_moment[begin:end], second_moment[begin:end], g, beta1,
-            beta2, size, root, eps,
-        )  # fmt: skip
+            for tile in range(gradients.shape[1]):
+                more, part = gradients[held[k], tile, j], g[tile * width : (tile + 1) * width]
+                for i in range(part.size):
+                    part[i] += more[i]
+        step_row(weights[j], first_moment[j], second_moment[j], g, beta1, beta2, size, root, eps)
 
 
 @kernel

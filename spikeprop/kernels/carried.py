@@ -39,10 +39,11 @@ def sum_with_traces(
     table: Array,
     traces: Array,
     cotangents: Array,
-    out: Array,
+    outs: Array,
+    size: int,
     fresh: bool,
 ) -> None:
-    """Add what events teach, and what traces do, to ``out`` ``(inputs, outputs)``.
+    """Add what events teach, and what traces do, to the gradient of ``size`` outputs.
 
     Parameters
     ----------
@@ -52,28 +53,31 @@ def sum_with_traces(
         What came out of the reverse filter.
     traces, cotangents : ndarray, shape (inputs, terms) and (terms, N or more)
         See above; one or two terms a row.
-    out, fresh
-        Is added to; if fresh, whatever is in it counts as zero.
+    outs, fresh
+        ``(tiles, inputs, TILE)``, or ``(1, inputs, outputs)``, is added to; if fresh, whatever is
+        in it counts as zero.
     """
-    inputs, size = out.shape
-    terms, wide = traces.shape[1], ABREAST * lanes(out)
+    inputs, long = outs.shape[1], outs.shape[2]
+    terms, wide = traces.shape[1], ABREAST * lanes(outs)
     for column in range(0, size, TILE):
         end = min(column + TILE, size)
+        out, place = outs[column // long], column % long
+        shift, stop = place - column, place + end - column
         whole = end - column == TILE and values.size == 0
         for begin in range(0, inputs, INPUTS):
             behind = min(begin + INPUTS, inputs)
             if fresh:
                 for j in range(begin, behind):
-                    for n in range(column, end):
+                    for n in range(place, stop):
                         out[j, n] = 0
             if behind - begin == INPUTS and (end - column) % wide == 0:  # no call for so little
                 for n in range(column, end, wide):
                     for r in range(begin, behind, HEIGHT):
-                        add_block(traces, r, cotangents, n, out, r, n, 0, terms)
+                        add_block(traces, r, cotangents, n, out, r, n + shift, 0, terms)
             else:
-                add_part(traces, begin, behind, cotangents, 0, out, column, end, 0, terms)
+                add_part(traces, begin, behind, cotangents, shift, out, place, stop, 0, terms)
             for j in range(begin, behind):
-                row, i, k = out[j, column:end], pointers[j], pointers[j + 1]
+                row, i, k = out[j, place:stop], pointers[j], pointers[j + 1]
                 if not whole:
                     sum_rows(table, column, rows, values, i, k, row)
                 elif i < k:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spikeprop.kernels import kernel
 from spikeprop.kernels.carried import go_on, sum_biases, sum_with_traces
 from spikeprop.kernels.recordings import learn_with_signals, learn_with_vectors
-from spikeprop.kernels.sparse import gather_tiles, sort_events, sum_products
+from spikeprop.kernels.sparse import gather_from_tiles, sort_events, sum_products
 
 Array = NDArray[Any]
 
@@ -23,7 +23,7 @@ __all__ = ["carry", "teach", "with_signals", "with_vectors"]
 @kernel
 def with_vectors(
     events: tuple[Array, Array, Array, Array],
-    synapse: tuple[Array, Array, Array],
+    synapse: tuple[Array, Array],
     learning: Any,
     lists: tuple[Array, Array, Array],
     carried: Any,
@@ -37,7 +37,7 @@ def with_vectors(
     events : tuple
         Starts, ends ``(R, L)``, channels and values of the block's input.
     synapse : tuple
-        Weights, tile and bias of :func:`spikeprop.kernels.sparse.gather_tiles`.
+        Tiles and bias of :func:`spikeprop.kernels.sparse.gather_from_tiles`.
     learning : tuple
         What :func:`spikeprop.kernels.recordings.learn_with_vectors` wants.
     lists : tuple
@@ -46,7 +46,7 @@ def with_vectors(
         These recordings' traces and cotangents (:mod:`spikeprop.kernels.carried`), whether there
         are traces from before the window, whether they go on behind it, and, in tuples, how, and
         the bias's own traces and its sum.
-    out : ndarray, shape (inputs, outputs)
+    out : ndarray, shape (tiles, inputs, TILE or all outputs)
         Sum of gradients that these recordings' part is added to; empty: nothing is learned.
     fresh : bool
         Whatever is in ``out`` counts as zero.
@@ -56,17 +56,16 @@ def with_vectors(
     float
         Their part of the mean loss, summed over time.
     """
-    x, rows, columns = learning[0], events[0].shape[1], synapse[0].shape[1]
-    gather_tiles(*events, *synapse, x, 0, rows, 0, columns)
+    gather_from_tiles(*events, *synapse, learning[0], carried[5][1].size)
     loss = learn_with_vectors(*learning)
-    teach(events, x, lists, carried, out, fresh)
+    teach(events, learning[0], lists, carried, out, fresh)
     return loss
 
 
 @kernel
 def with_signals(
     events: tuple[Array, Array, Array, Array],
-    synapse: tuple[Array, Array, Array],
+    synapse: tuple[Array, Array],
     learning: Any,
     lists: tuple[Array, Array, Array],
     carried: Any,
@@ -74,10 +73,9 @@ def with_signals(
     fresh: bool,
 ) -> float:
     """Do as :func:`with_vectors` against class signals."""
-    x, rows, columns = learning[0], events[0].shape[1], synapse[0].shape[1]
-    gather_tiles(*events, *synapse, x, 0, rows, 0, columns)
+    gather_from_tiles(*events, *synapse, learning[0], carried[5][1].size)
     loss = learn_with_signals(*learning)
-    teach(events, x, lists, carried, out, fresh)
+    teach(events, learning[0], lists, carried, out, fresh)
     return loss
 
 
@@ -97,13 +95,13 @@ def teach(
     if out.size == 0:
         return
     traces, cotangents, started, _, _, bias = carried
-    n = events[0].size
+    n, size = events[0].size, bias[1].size
     sort_rows(events, lists)
     if started:
-        sum_with_traces(*lists, x.reshape(n, x.shape[2]), traces, cotangents, out, fresh)
+        sum_with_traces(*lists, x.reshape(n, x.shape[2]), traces, cotangents, out, size, fresh)
         sum_biases(cotangents, *bias)
     else:
-        sum_products(*lists, x.reshape(1, n, x.shape[2]), out, fresh, 0, out.shape[1])
+        sum_products(*lists, x.reshape(1, n, x.shape[2]), out, fresh, 0, size)
     _take_on(events[0].shape, lists, carried)
 
 
@@ -122,7 +120,8 @@ def carry(
         out[:] = 0
     if started:
         lists[0][:] = 0
-        sum_with_traces(*lists, x.reshape(-1, x.shape[2]), traces, cotangents, out, False)
+        table, size = x.reshape(-1, x.shape[2]), bias[1].size
+        sum_with_traces(*lists, table, traces, cotangents, out, size, False)
         sum_biases(cotangents, *bias)
     sort_rows(events, lists)
     _take_on(events[0].shape, lists, carried)

@@ -28,9 +28,11 @@ __all__ = [
     "fill_dense",
     "fit",
     "gather",
+    "gather_from_tiles",
     "gather_rows",
     "gather_tiles",
     "pack",
+    "pack_all",
     "sort_events",
     "sum_products",
     "sum_rows",
@@ -54,6 +56,17 @@ def pack(weights: Array, first: int, last: int, tile: Array) -> None:
         row, packed = weights[j, first:last], tile[j]
         for n in range(width):
             packed[n] = row[n]
+
+
+@kernel
+def pack_all(weights: Array, tiles: Array, first: int, last: int) -> None:
+    """Copy rows ``first`` to ``last`` of ``weights`` into tiles ``(tiles, inputs, TILE)``."""
+    outputs = weights.shape[1]
+    for j in range(first, last):
+        for k in range(tiles.shape[0]):
+            row, packed = weights[j, k * TILE : min(k * TILE + TILE, outputs)], tiles[k, j]
+            for n in range(row.size):
+                packed[n] = row[n]
 
 
 @kernel
@@ -175,6 +188,30 @@ def gather_tiles(
 
 
 @kernel
+def gather_from_tiles(
+    starts: Array,
+    ends: Array,
+    channels: Array,
+    values: Array,
+    tiles: Array,
+    bias: Array,
+    out: Array,
+    outputs: int,
+) -> None:
+    """Do as :func:`gather` for all rows and columns.
+
+    Of weights in tiles ``(any number, inputs, TILE)``, or as they stand ``(1, inputs, outputs)``.
+    """
+    rows = starts.shape[1]
+    if tiles.shape[2] != TILE:
+        gather_rows(starts, ends, channels, values, tiles[0], bias, out, 0, rows, 0, outputs)
+        return
+    for k in range(tiles.shape[0]):
+        first, last = k * TILE, min(k * TILE + TILE, outputs)
+        gather(starts, ends, channels, values, tiles[k], 0, bias, out, 0, rows, first, last)
+
+
+@kernel
 def spread(
     starts: Array,
     ends: Array,
@@ -247,12 +284,12 @@ def sum_products(
     rows: Array,
     values: Array,
     tables: Array,
-    out: Array,
+    outs: Array,
     fresh: bool,
     first_column: int,
     last_column: int,
 ) -> None:
-    """``out[j, n] += sum over channel j's events of values * table[row, n]``.
+    """``out[j, n] += sum over channel j's events of values * table[row, n]``, all in tiles or not.
 
     Parameters
     ----------
@@ -265,24 +302,25 @@ def sum_products(
     tables : ndarray, shape (A, all rows, C)
         The table: its column ``n`` is column ``n % C`` of ``tables[n // C]``; unless A is 1, C is
         ``TILE``.
-    out : ndarray, shape (inputs, outputs)
-        Is added to.
+    outs : ndarray, shape (B, inputs, D)
+        What is added to, its columns as those of the tables.
     fresh : bool
-        Whatever is in ``out`` counts as zero.
+        Whatever is in ``outs`` counts as zero.
     first_column, last_column : int
         Range of columns; begins at a tile.
     """
-    zeros, wide = np.zeros(TILE, out.dtype), tables.shape[2]
+    zeros, wide, long = np.zeros(TILE, outs.dtype), tables.shape[2], outs.shape[2]
     for first in range(first_column, last_column, TILE):
         width = min(TILE, last_column - first)
         table, column = tables[first // wide], first % wide
+        out, place = outs[first // long], first % long
         # Calls for every row would take as long as a few events each.
         whole = width == TILE and values.size == 0
         for j in range(out.shape[0]):
             if j + 1 < out.shape[0]:
-                for n in range(first, first + width, lanes(out)):
+                for n in range(place, place + width, lanes(out)):
                     prefetch(out[j + 1], n)
-            row = out[j, first : first + width]
+            row = out[j, place : place + width]
             i, end = pointers[j], pointers[j + 1]
             if not whole:
                 if fresh:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner, kernels
 from spikeprop.datasets import EventBatch
-from spikeprop.engines import grouped, live, plain_steps, scans, windows
+from spikeprop.engines import grouped, live, plain_steps, scans, tiles, windows
 from spikeprop.engines.plain_steps import run_plain_steps
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Instantaneous, Leaky, RunningMean
 from spikeprop.kernels import meeting
+from spikeprop.kernels.sparse import TILE
 from spikeprop.neurons import LIF, Delay
 from spikeprop.rules import SigProp
 
@@ -91,6 +92,36 @@ def test_groups_of_any_size(
     rule = SigProp(C, signal=signal, evidence=RunningMean() if rows > 8 else Leaky(0.4))
     adam = partial(torch.optim.Adam, lr=1e-2)
     both(rule, net(), update_every=update_every, optimizer=adam)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("update_every", [2, 9])
+@pytest.mark.parametrize("signal", ["propagated", "projection"])
+@pytest.mark.parametrize("values", [True, False])
+def test_weights_and_gradients_in_tiles(
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    optimizer: str,
+    update_every: int,
+    signal: str,
+    values: bool,
+) -> None:
+    monkeypatch.setattr(grouped, "GROUP_ROWS", 20)
+    monkeypatch.setattr(grouped, "SIGNAL_ROWS", 20)
+    monkeypatch.setattr(tiles, "PACKED_FROM", 0)
+    monkeypatch.setattr(tiles, "PACKED_AFTER", 0)
+    packed = []
+    pack = grouped.sparse.pack_all
+    monkeypatch.setattr(
+        grouped.sparse, "pack_all", lambda *given: packed.append(given[1].shape) or pack(*given)
+    )
+    kinds = {
+        "adam": partial(torch.optim.Adam, lr=1e-2),
+        "sgd": partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+    }
+    rule = SigProp(C, signal=signal)
+    both(rule, net(), values, update_every=update_every, optimizer=kinds[optimizer])
+    assert (2, 30, TILE) in packed  # a tile that is full, and one that is not
 
 
 @pytest.mark.parametrize("reset", ["zero", "none"])
@@ -307,7 +338,7 @@ def test_signals_that_stand_still_have_one_direction_in_the_first_block(
     seen, work = list[int](), grouped.groups.with_vectors
 
     def watch(*given: Any) -> float:
-        seen.append(given[1][0].shape[1])
+        seen.append(given[1][0].shape[2])
         return float(work(*given))
 
     monkeypatch.setattr(grouped.groups, "with_vectors", watch)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from spikeprop import kernels
 from spikeprop.engines.filters import advance_over
 from spikeprop.kernels.carried import INPUTS, go_on, sum_with_traces
-from spikeprop.kernels.sparse import sort_events
+from spikeprop.kernels.sparse import TILE, sort_events
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
 
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs numba")
     beside=st.integers(0, 3),
     density=st.sampled_from([0.0, 0.2, 1.0]),
     valued=st.booleans(),
+    tiled=st.booleans(),
     fresh=st.booleans(),
     started=st.booleans(),
     kept=st.sampled_from([1, 2]),
@@ -38,6 +39,7 @@ def test_traces_teach_and_go_on_as_dense_ones_would(
     beside: int,
     density: float,
     valued: bool,
+    tiled: bool,
     fresh: bool,
     started: bool,
     kept: int,
@@ -60,9 +62,11 @@ def test_traces_teach_and_go_on_as_dense_ones_would(
     traces = random.standard_normal((inputs, kept * rows)).astype(dtype)
     cotangents = random.standard_normal((kept * rows, size + beside)).astype(dtype)
     table = random.standard_normal((rows * steps, size + beside)).astype(dtype)
-    out = random.standard_normal((inputs, size)).astype(dtype)
-    before = np.zeros_like(out) if fresh else out.copy()
-    sum_with_traces(*lists, table, traces, cotangents, out, fresh)
+    shape = (-(-size // TILE), inputs, TILE) if tiled else (1, inputs, size)
+    outs = random.standard_normal(shape).astype(dtype)
+    before = np.concatenate(outs, axis=1)[:, :size] * (not fresh)
+    sum_with_traces(*lists, table, traces, cotangents, outs, size, fresh)
+    out = np.concatenate(outs, axis=1)[:, :size]
     wanted = before + x.T @ table[:, :size] + traces @ cotangents[:, :size]
     close = {"rtol": 1e-4, "atol": 1e-4} if dtype is np.float32 else {"rtol": 1e-10, "atol": 1e-12}
     np.testing.assert_allclose(out, wanted, **close)

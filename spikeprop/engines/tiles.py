@@ -1,0 +1,104 @@
+"""A ``Linear`` in tiles of columns, for runs in which its weights stand still for a while.
+
+Every group of recordings reads all of the weights, and adds to all of a gradient, some columns at a
+time. In a matrix whose rows are a power of two apart these columns would share a few sets of the
+cache, and three quarters of what memory sends ahead would be of other columns. So weights are
+copied, once between two updates, into tiles ``(tiles, inputs, TILE)``, whose rows lie one behind
+another, and each worker's sum of gradients is in such tiles, from which the optimiser steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikeprop.engines.adam import CompiledAdam
+from spikeprop.engines.buffers import Buffers
+from spikeprop.engines.products import PACKED_AFTER, PACKED_FROM, SparseProduct
+from spikeprop.engines.rows import Rows
+from spikeprop.kernels import runs, sparse
+
+__all__ = ["Tiles"]
+
+#: Share of inputs that are expected to fire in a row, where nothing is known of that.
+DENSITY = 0.02
+
+
+class Tiles:
+    """Weights and gradients of one block.
+
+    Parameters
+    ----------
+    product : SparseProduct
+        The synapse.
+    workers : int
+        Threads that each have a sum of gradients of their own.
+    buffers : Buffers
+        Working memory.
+
+    Attributes
+    ----------
+    weights : ndarray
+        In tiles since :meth:`calls_to_pack`; or ``(1, inputs, outputs)``, as they stand.
+    """
+
+    def __init__(self, product: SparseProduct, workers: int, buffers: Buffers) -> None:
+        self._product, self._buffers, self._workers = product, buffers, workers
+        self.weights, self._filled = product.weights[None], set[int]()
+        inputs, outputs = product.weights.shape
+        self._large = product.weights.nbytes > PACKED_FROM
+        self._shape = (1, inputs, outputs)
+        if self._large:
+            self._shape = (-(-outputs // sparse.TILE), inputs, sparse.TILE)
+        self._sums = np.empty((0, 0, 0, 0), product.weights.dtype)
+        if product.learns:
+            self._sums = self._take("sums", (workers, *self._shape))
+
+    def _take(self, name: str, shape: tuple[int, ...]) -> Any:
+        product = self._product
+        return self._buffers.array(f"{name}.{product.block.index}", shape, product.dtype)
+
+    def calls_to_pack(self, rows: int) -> list[tuple[Any, ...]]:
+        """Return each worker's call that copies its part of the weights, for so many rows to come.
+
+        None if that does not pay: the copy costs about what a few events of each input do.
+        """
+        weights = self._product.weights
+        self.weights = weights[None]
+        if not self._large or DENSITY * rows <= PACKED_AFTER:
+            return []
+        self.weights = self._take("tiles", self._shape)
+        return [(weights, self.weights, a, b) for a, b in runs(len(weights), self._workers)]
+
+    def fill(self, x: Rows, out: Any) -> None:
+        """Gather the weights of rows ``x`` ``(A, B)`` into ``out`` ``(A, B, N or more)``."""
+        outputs = self._product.outputs
+        sparse.gather_from_tiles(*x, self.weights, self._product.offset, out, outputs)
+
+    def sum_of(self, worker: int) -> tuple[Any, bool]:
+        """Return a worker's sum for compiled code to add to, and whether it counts as zero."""
+        fresh = worker not in self._filled
+        self._filled.add(worker)
+        return self._sums[worker], fresh
+
+    def add_to(self, gradient: Tensor) -> None:
+        """Add all workers' sums to a gradient ``(inputs, outputs)``; they begin anew."""
+        for worker in sorted(self._filled):
+            for k, tile in enumerate(self._sums[worker]):
+                columns = gradient[:, k * tile.shape[1] : (k + 1) * tile.shape[1]]
+                columns += torch.from_numpy(tile[:, : columns.shape[1]])
+        self._filled.clear()
+
+    def calls_to_step(self, optimizer: CompiledAdam) -> list[tuple[Any, ...]]:
+        """Return each worker's call of :func:`spikeprop.kernels.adam.step_on_tiles`.
+
+        On its part of the weights, by all workers' sums, which begin anew.
+        """
+        held = np.array(sorted(self._filled), dtype=np.int64)
+        self._filled.clear()
+        numbers = optimizer.arguments(self._product.module.weight)
+        parts = runs(self._product.inputs, self._workers)
+        return [(self._sums, held, *numbers, a, b) for a, b in parts]
