@@ -24,9 +24,9 @@ is a dense product. Memory holds one group, and of class signals one window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -62,6 +62,8 @@ GROUP_ROWS = 2240
 #: sequence carries to the next costs a dense product, and the more rows the fewer of these. So many
 #: for a sequence that is one window; if it is not, a fifth of them makes room for the traces.
 SIGNAL_ROWS = 1024
+#: Share of a block's inputs that are expected to be active where nothing is known of that.
+DENSITY = 0.05
 #: Processes that split a batch divide the products of class signals among them if these have so
 #: many numbers, and so many events a row: else two messages cost more.
 DIVIDED_NUMBERS, DIVIDED_EVENTS = 1 << 17, 100
@@ -143,6 +145,15 @@ class _Window:
     def steps(self) -> int:
         """Time steps."""
         return int(self.weights.shape[1])
+
+
+class _Call(NamedTuple):
+    """A group of recordings' way through a block, in compiled code."""
+
+    block: _Block
+    worker: int
+    kernel: Callable[..., float]
+    arguments: tuple[Any, ...]
 
 
 class _Block:
@@ -307,13 +318,20 @@ class _Block:
         pays = rows * self.size >= DIVIDED_NUMBERS and below.events >= DIVIDED_EVENTS * rows
         return shared.sharing if pays else None
 
-    def learn(self, below: Rows, group: tuple[int, int], window: _Window, worker: int) -> Rows:
-        """Run a group of recordings, and add what they teach to the worker's own sum."""
+    def prepare(
+        self, below: Rows, group: tuple[int, int], window: _Window, worker: int
+    ) -> tuple[_Call, Rows]:
+        """Return the call that runs a group, and its spikes, which are there once that has run.
+
+        The call adds what the group teaches to the worker's own sum. It is for :meth:`run`, after
+        those that were prepared before it; only a block whose input is delayed looks at ``below``
+        at once.
+        """
         count, steps = group[1] - group[0], window.steps
         below = self.product.arrive_in_group(below, group[0], window.span.first, worker)
         x = self._currents(worker, count, steps)
         found = self._spikes(f"spikes.{self.index % 2}.{worker}", count, steps)
-        lists = self.product.room_to_sort(below, below.events if self.learns else 0, worker)
+        lists = self.product.room_to_sort(below, self._most_events(below), worker)
         out = self.tiles.sum_of(worker) if self.learns else self._no_sum
         learning = self._learning(x, group, window, found, worker)
         work = groups.with_signals if self._follows else groups.with_vectors
@@ -321,9 +339,20 @@ class _Block:
         given = (below.starts, below.ends, below.channels, below.values)
         room = (lists.pointers, lists.rows, lists.values)  # plain tuples, for one compilation
         carried = self._carried(group, window, worker)
-        self._losses[worker] += work(given, synapse, learning, room, carried, *out)
         spikes, starts, ends = found
-        return Rows(starts, ends, spikes, self.logits[:0, 0])
+        call = _Call(self, worker, work, (given, synapse, learning, room, carried, *out))
+        return call, Rows(starts, ends, spikes, self.logits[:0, 0])
+
+    def _most_events(self, below: Rows) -> int:
+        """Return how many events there are to sort, or may be where they are not there yet."""
+        if not self.learns:
+            return 0
+        counted = self.index == 0 or self.product.delayed
+        return below.events if counted else below.starts.size * self.product.inputs
+
+    def run(self, call: _Call) -> None:
+        """Run a group that is prepared."""
+        self._losses[call.worker] += call.kernel(*call.arguments)
 
     def _carried(self, rows: tuple[int, int], window: _Window, worker: int) -> tuple[Any, ...]:
         goes_on, taught = self.learns and window.span.goes_on, rows if self.learns else (0, 0)
@@ -468,6 +497,8 @@ class GroupedRun:
         self._ranges = spans(n_recordings, workers)
         self._rule, self._tensors, self._filters = rule, tensors, filters
         self._same: Tensor | None = None
+        #: Share of the first block's inputs that are active, if that is known.
+        self._density: float | None = None
         #: Whether weights have changed since they were packed.
         self._stale = True
         self._dtype, classes = dtype, rule.num_classes
@@ -497,13 +528,15 @@ class GroupedRun:
 
     def run(self, x: EventBatch, windows: Iterable[Step]) -> None:
         """Learn from all recordings, window by window."""
+        cells = x.batch * x.time_steps * self._blocks[0].product.inputs
+        self._density = len(x.channels) / cells
         before: list[_Window] = []
         for span in windows:
             self.begin(span)
             self._meet(self._turn, [(before, part) for part in self._parts] if self.signals else [])
             self._meet(self._work, [(x, worker) for worker in range(len(self._ranges))])
-            before = self._windows if len(self._ranges) > 1 and not span.full else []
-            if len(self._ranges) > 1 and span.full:
+            before = [] if span.full else self._windows
+            if span.full:
                 self._meet(self._answer, [(self._windows, part) for part in self._parts])
                 self._finish(self._blocks)
         self.report()
@@ -518,8 +551,20 @@ class GroupedRun:
         self._send(own)
 
     def _work(self, x: EventBatch, worker: int) -> None:
+        calls: Iterable[_Call] = self._calls(x, worker)
+        if not any(block.product.delayed for block in self._blocks):
+            # All at once: what Python reads for the first is then still near for the others, and
+            # between two kernels, where other threads may want to run it, next to nothing is left.
+            calls = list(calls)
+        for call in calls:
+            call.block.run(call)
+
+    def _calls(self, x: EventBatch, worker: int) -> Iterator[_Call]:
         for group in self.groups(worker):
-            self.learn(self.input(x, group), group, worker)
+            rows = self.input(x, group)
+            for block, window in zip(self._blocks, self._windows, strict=True):
+                call, rows = block.prepare(rows, group, window, worker)
+                yield call
 
     @torch.no_grad()
     def begin(self, span: Step) -> None:
@@ -543,10 +588,12 @@ class GroupedRun:
 
     def _pack(self, steps: int) -> None:
         """Prepare for weights that are new."""
-        rows, calls = steps * self._ranges[-1][1], []
+        first, last = self.groups()[0]
+        rows, calls = steps * (last - first), []
         for block in self._blocks:
             block.stage.settle()
-            calls += [block.tiles.calls_to_pack(rows)]
+            density = DENSITY if block.index or self._density is None else self._density
+            calls += [block.tiles.calls_to_pack(density * rows * block.product.inputs)]
         self._meet(_pack, list(zip(*[own for own in calls if own], strict=True)))
 
     def _always_same(self, span: Step, entering: list[Tensor]) -> Tensor | None:
@@ -582,15 +629,16 @@ class GroupedRun:
         return Rows.of_group(x, values, group, (self._span.first, self._span.last))
 
     @torch.no_grad()
-    def learn(self, rows: Rows, group: tuple[int, int], worker: int = 0) -> Rows:
-        """Run a group of recordings through the blocks, and let these learn.
+    def learn(self, rows: Rows, group: tuple[int, int]) -> Rows:
+        """Run a group of recordings through the blocks, and let these learn, on one thread.
 
-        With the last group of all a block ends the window at once where there is one worker.
+        With the last group of all a block ends the window at once.
         """
-        last = group[1] == self._ranges[worker][1]
+        last = group[1] == self._ranges[0][1]
         for block, window in zip(self._blocks, self._windows, strict=True):
-            rows = block.learn(rows, group, window, worker)
-            if last and len(self._ranges) == 1:
+            call, rows = block.prepare(rows, group, window, 0)
+            block.run(call)
+            if last:
                 block.answer(window, self._parts[0])
                 if self._span.full:
                     self._finish([block])

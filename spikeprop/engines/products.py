@@ -349,6 +349,11 @@ class RowsProduct(Product):
             self._delays = {worker: SparseDelay(self._steps) for worker in range(-workers, workers)}
 
     @property
+    def delayed(self) -> bool:
+        """Whether events arrive later than they come."""
+        return self._steps is not None
+
+    @property
     def dtype(self) -> torch.dtype:
         """Type of the weights."""
         dtype: torch.dtype = self.module.weight.dtype

@@ -23,9 +23,6 @@ from spikeprop.kernels import runs, sparse
 
 __all__ = ["Tiles"]
 
-#: Share of inputs that are expected to fire in a row, where nothing is known of that.
-DENSITY = 0.02
-
 
 class Tiles:
     """Weights and gradients of one block.
@@ -61,14 +58,15 @@ class Tiles:
         product = self._product
         return self._buffers.array(f"{name}.{product.block.index}", shape, product.dtype)
 
-    def calls_to_pack(self, rows: int) -> list[tuple[Any, ...]]:
-        """Return each worker's call that copies its part of the weights, for so many rows to come.
+    def calls_to_pack(self, events: float) -> list[tuple[Any, ...]]:
+        """Return each worker's call that copies its part of the weights.
 
-        None if that does not pay: the copy costs about what a few events of each input do.
+        None if that does not pay: of an input with few of a group's ``events`` nothing is read
+        again while it is near.
         """
         weights = self._product.weights
         self.weights = weights[None]
-        if not self._large or DENSITY * rows <= PACKED_AFTER:
+        if not self._large or events <= PACKED_AFTER * len(weights):
             return []
         self.weights = self._take("tiles", self._shape)
         return [(weights, self.weights, a, b) for a, b in runs(len(weights), self._workers)]
