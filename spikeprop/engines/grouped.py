@@ -59,8 +59,7 @@ Array = NDArray[Any]
 #: and more of them mean fewer passes over weights and gradient.
 GROUP_ROWS = 2240
 #: Rows (steps times signals) that are kept of class signals, of each block: what a window of a long
-#: sequence carries to the next costs a dense product, and the more rows the fewer of these. So many
-#: for a sequence that is one window; if it is not, a fifth of them makes room for the traces.
+#: sequence carries to the next costs a dense product, and the more rows the fewer of these.
 SIGNAL_ROWS = 1024
 #: Share of a block's inputs that are expected to be active where nothing is known of that.
 DENSITY = 0.05
@@ -514,12 +513,10 @@ class GroupedRun:
         padded = [*parts, *[none] * (len(self._ranges) - len(parts))]
         self._parts: list[Part] = [(k, first, last) for k, (first, last) in enumerate(padded)]
 
-    def most_steps(self, steps: int) -> int:
-        """Return how many time steps a window of a sequence of ``steps`` may have."""
-        if not self.signals:
-            return GROUP_ROWS
-        carries = steps * self.signals > SIGNAL_ROWS
-        return max(1, (4 * SIGNAL_ROWS // 5 if carries else SIGNAL_ROWS) // self.signals)
+    @property
+    def most_steps(self) -> int:
+        """How many time steps a window may have."""
+        return max(1, SIGNAL_ROWS // self.signals) if self.signals else GROUP_ROWS
 
     @property
     def signals(self) -> int:
@@ -605,7 +602,6 @@ class GroupedRun:
         """Run the window's class signals; ``below`` are their spikes, None in the first block."""
         return self._send((0, 0, self.signals), below)
 
-    @torch.no_grad()
     def _send(self, own: Part, below: Rows | None = None) -> Rows:
         for block, window in zip(self._blocks, self._windows, strict=True):
             below = block.send(below, self._entering, window, own)
@@ -628,7 +624,6 @@ class GroupedRun:
             values = x.values.to(self._dtype).numpy()
         return Rows.of_group(x, values, group, (self._span.first, self._span.last))
 
-    @torch.no_grad()
     def learn(self, rows: Rows, group: tuple[int, int]) -> Rows:
         """Run a group of recordings through the blocks, and let these learn, on one thread.
 
@@ -644,7 +639,6 @@ class GroupedRun:
                     self._finish([block])
         return rows
 
-    @torch.no_grad()
     def _answer(self, windows: list[_Window], own: Part) -> None:
         for block, window in zip(self._blocks, windows, strict=False):
             block.answer(window, own)
@@ -655,7 +649,6 @@ class GroupedRun:
         steps = [block.finish() for block in blocks]
         self._meet(_step, list(zip(*[own for own in steps if own], strict=True)))
 
-    @torch.no_grad()
     def report(self) -> None:
         """Say what has been measured."""
         for block in self._blocks:

@@ -335,7 +335,7 @@ class WindowedEngine:
             return False
         if period > 1:
             grouped = self.in_groups(passage, numbers, kernel_threads())
-            grouped.run(x, spans_of(x.time_steps, 1, period, grouped.most_steps(x.time_steps)))
+            grouped.run(x, spans_of(x.time_steps, 1, period, grouped.most_steps))
             return True
         return every_step and (
             run_plain_steps(self, x, passage)

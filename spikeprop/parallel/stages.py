@@ -115,7 +115,7 @@ class Stage:
     ) -> Iterator[Rows]:
         assert isinstance(self.engine, WindowedEngine), "groups are its"
         run = self.engine.in_groups(batch, comparisons)
-        for span in spans_of(steps, 1, batch.update_every, run.most_steps(steps)):
+        for span in spans_of(steps, 1, batch.update_every, run.most_steps):
             run.begin(span)
             if run.signals:
                 yield run.send(receive(run.signals) if x is None else None)
