@@ -147,9 +147,11 @@ class _Window:
 
 
 class _Call(NamedTuple):
-    """A group of recordings' way through a block, in compiled code."""
+    """A worker's group of recordings on its way through a block, in compiled code."""
 
     block: _Block
+    window: _Window
+    group: tuple[int, int]
     worker: int
     kernel: Callable[..., float]
     arguments: tuple[Any, ...]
@@ -339,7 +341,8 @@ class _Block:
         room = (lists.pointers, lists.rows, lists.values)  # plain tuples, for one compilation
         carried = self._carried(group, window, worker)
         spikes, starts, ends = found
-        call = _Call(self, worker, work, (given, synapse, learning, room, carried, *out))
+        arguments = (given, synapse, learning, room, carried, *out)
+        call = _Call(self, window, group, worker, work, arguments)
         return call, Rows(starts, ends, spikes, self.logits[:0, 0])
 
     def _most_events(self, below: Rows) -> int:
@@ -532,8 +535,9 @@ class GroupedRun:
             self.begin(span)
             self._meet(self._turn, [(before, part) for part in self._parts] if self.signals else [])
             self._meet(self._work, [(x, worker) for worker in range(len(self._ranges))])
-            before = [] if span.full else self._windows
-            if span.full:
+            several = len(self._ranges) > 1
+            before = self._windows if several and not span.full else []
+            if several and span.full:
                 self._meet(self._answer, [(self._windows, part) for part in self._parts])
                 self._finish(self._blocks)
         self.report()
@@ -554,7 +558,20 @@ class GroupedRun:
             # between two kernels, where other threads may want to run it, next to nothing is left.
             calls = list(calls)
         for call in calls:
-            call.block.run(call)
+            self._run(call)
+
+    def _run(self, call: _Call) -> None:
+        """Run a prepared group.
+
+        With the last of all a block ends the window at once where there is one worker: processes
+        that share a batch sum its gradient while the next block computes.
+        """
+        block, window = call.block, call.window
+        block.run(call)
+        if len(self._ranges) == 1 and call.group[1] == self._ranges[0][1]:
+            block.answer(window, self._parts[0])
+            if window.span.full:
+                self._finish([block])
 
     def _calls(self, x: EventBatch, worker: int) -> Iterator[_Call]:
         for group in self.groups(worker):
@@ -625,21 +642,14 @@ class GroupedRun:
         return Rows.of_group(x, values, group, (self._span.first, self._span.last))
 
     def learn(self, rows: Rows, group: tuple[int, int]) -> Rows:
-        """Run a group of recordings through the blocks, and let these learn, on one thread.
-
-        With the last group of all a block ends the window at once.
-        """
-        last = group[1] == self._ranges[0][1]
+        """Run a group of recordings through the blocks, and let these learn, on one thread."""
         for block, window in zip(self._blocks, self._windows, strict=True):
             call, rows = block.prepare(rows, group, window, 0)
-            block.run(call)
-            if last:
-                block.answer(window, self._parts[0])
-                if self._span.full:
-                    self._finish([block])
+            self._run(call)
         return rows
 
     def _answer(self, windows: list[_Window], own: Part) -> None:
+        """Make what a worker's signals of a window teach, if there is one."""
         for block, window in zip(self._blocks, windows, strict=False):
             block.answer(window, own)
 
