@@ -54,15 +54,12 @@ def measure(
     else:
         steps, logits = passage.steps, mean_logits(passage)
         spikes = [torch.as_tensor(item.spike_sum) for item in passage.blocks]
-    count = len(passage.blocks)
-    if label is None:
-        loss = logits.new_zeros(count)
-    else:
+    loss = logits.new_zeros(len(passage.blocks))
+    accuracy = torch.full_like(loss, float("nan"))
+    if label is not None:
         loss = torch.stack([torch.as_tensor(item.loss_sum) for item in passage.blocks]) / steps
-    if label is None or regression:
-        accuracy = logits.new_full((count,), float("nan"))
-    else:
-        accuracy = (logits.argmax(dim=2) == label).to(logits.dtype).mean(dim=1)
+        if not regression:
+            accuracy = (logits.argmax(dim=2) == label).to(logits.dtype).mean(dim=1)
     rate = torch.stack([item.to(logits.dtype).mean() for item in spikes])
     rate /= steps * passage.n_recordings
     return Metrics(loss, accuracy, rate, logits, read_out(logits, predict_from, regression))

@@ -42,7 +42,7 @@ from spikeprop.engines.products import Product, SparseProduct
 from spikeprop.engines.rows import Rows
 from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer, Sharing
-from spikeprop.engines.signal_rows import signals_of
+from spikeprop.engines.signal_rows import put_signals, signals_of
 from spikeprop.engines.tiles import Tiles
 from spikeprop.evidence import Evidence, Instantaneous
 from spikeprop.kernels import adam, cosine, groups, lanes, recordings, share, spans, sparse
@@ -221,11 +221,6 @@ class _Block:
         first = float(weights[0, 0])
         return first > 0 and self._stay_with(signals.flatten(1), self.compare.smallest / first)
 
-    @property
-    def waits(self) -> bool:
-        """Whether it has something to learn once all of a window's recordings are through."""
-        return self.learns and self.answers
-
     def _take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Array:
         return self._buffers.array(name, shape, dtype or self._dtype)
 
@@ -293,9 +288,8 @@ class _Block:
             return Rows(starts, ends, spikes, self.logits[:0, 0])
         x = self._currents(worker, last - first, steps)
         if below is None:
-            for step, current in enumerate(entering):
-                which = slice(step, step + 1) if len(entering) > 1 else slice(None)
-                x[:, which, : self.size] = current[first:last, None]
+            own_rows = [current[first:last] for current in entering]
+            put_signals(own_rows, x[:, :, : self.size].transpose(1, 0, 2))
         else:
             below = self.product.arrive_in_group(below, n + first, window.span.first, -1 - worker)
             window.divided = self._divide(below)
@@ -393,7 +387,7 @@ class _Block:
         After all recordings, of all workers.
         """
         steps, n, (worker, first, last) = window.steps, self.scan.n_recordings, own
-        if not self.waits or first == last:
+        if not self.answers or first == last:
             return
         x, below = self._currents(worker, last - first, steps), window.below[worker]
         assert below is not None, "the first block's signals teach it nothing"
@@ -434,7 +428,7 @@ class _Block:
             self._totals[:] = 0
         at_once = self._at_once()
         if at_once is None:
-            self.product.hold(self.tiles.add_to)
+            self.tiles.add_to(self.product.gradient_by_input())
             self.stage.step()
             return []
         if bias is not None:
@@ -546,6 +540,17 @@ class GroupedRun:
     def _meet(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
         share(work, calls, len(calls))
 
+    def _meet_over(
+        self, kernel: Callable[..., None], blocks: Sequence[Sequence[tuple[Any, ...]]]
+    ) -> None:
+        """Let every worker make its own of each block's calls, where there are some."""
+
+        def work(*calls: tuple[Any, ...]) -> None:
+            for arguments in calls:
+                kernel(*arguments)
+
+        self._meet(work, list(zip(*[own for own in blocks if own], strict=True)))
+
     def _turn(self, before: list[_Window], own: Part) -> None:
         """Make what a worker's signals of the window before teach, and send those of this one."""
         self._answer(before, own)
@@ -594,7 +599,7 @@ class GroupedRun:
         entering = [self._same, *[None] * (len(self._blocks) - 1)]
         if self._stale:
             self._pack(steps)
-        self._span, self._stale = span, span.full
+        self._stale = span.full
         self._windows = [
             block.begin(span, weights, signal)
             for block, signal in zip(self._blocks, entering, strict=True)
@@ -608,7 +613,7 @@ class GroupedRun:
             block.stage.settle()
             density = DENSITY if block.index or self._density is None else self._density
             calls += [block.tiles.calls_to_pack(density * rows * block.product.inputs)]
-        self._meet(_pack, list(zip(*[own for own in calls if own], strict=True)))
+        self._meet_over(sparse.pack_all, calls)
 
     def _always_same(self, span: Step, entering: list[Tensor]) -> Tensor | None:
         """Return the signals' currents if they have been the same since the sequence began."""
@@ -639,7 +644,8 @@ class GroupedRun:
         values = np.empty(0, dtype=self._blocks[0].logits.dtype)
         if x.values is not None:
             values = x.values.to(self._dtype).numpy()
-        return Rows.of_group(x, values, group, (self._span.first, self._span.last))
+        span = self._windows[0].span
+        return Rows.of_group(x, values, group, (span.first, span.last))
 
     def learn(self, rows: Rows, group: tuple[int, int]) -> Rows:
         """Run a group of recordings through the blocks, and let these learn, on one thread."""
@@ -656,8 +662,7 @@ class GroupedRun:
     @torch.no_grad()
     def _finish(self, blocks: list[_Block]) -> None:
         """Make the optimisers' steps."""
-        steps = [block.finish() for block in blocks]
-        self._meet(_step, list(zip(*[own for own in steps if own], strict=True)))
+        self._meet_over(adam.step_on_tiles, [block.finish() for block in blocks])
 
     def report(self) -> None:
         """Say what has been measured."""
@@ -674,15 +679,3 @@ def _own(below: Rows, divided: Sharing | None) -> slice:
 def _some(x: Rows, which: slice) -> Rows:
     """Return some of rows ``(A, B)``."""
     return x._replace(starts=x.starts[which], ends=x.ends[which])
-
-
-def _step(*calls: tuple[Any, ...]) -> None:
-    """Make a worker's part of the blocks' steps."""
-    for arguments in calls:
-        adam.step_on_tiles(*arguments)
-
-
-def _pack(*calls: tuple[Any, ...]) -> None:
-    """Make a worker's part of the blocks' tiles."""
-    for arguments in calls:
-        sparse.pack_all(*arguments)

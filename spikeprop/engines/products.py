@@ -12,7 +12,6 @@ every time step"). A window of one step is one product with the ``e_k`` of that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -419,11 +418,9 @@ class SparseProduct(RowsProduct):
     def _gather(self, x: Rows, out: Tensor) -> None:
         """Gather the weights of rows ``(A, B)`` into ``out`` ``(A, B or more, N)``."""
         groups, listed = x.starts.shape
-        events = x.events
         weights, bias = self.weights, self.offset
         target, threads = out.numpy(), kernel_threads()
-        calls: list[tuple[Any, ...]]
-        if self._packs(events):
+        if self.packs(x.events):
             # A thread keeps its tile in its own cache.
             parts = sparse.columns(self.outputs, threads)
             shape = (len(parts), self.inputs, self.tile)
@@ -432,15 +429,22 @@ class SparseProduct(RowsProduct):
                 (*x, weights, tile, bias, target, 0, listed, a, b)
                 for tile, (a, b) in zip(tiles, parts, strict=True)
             ]
+            share(sparse.gather_tiles, calls, threads)
         else:  # one after another over rows that stay in the cache
-            calls = [
-                (*x, weights, weights[:0], bias, target, a, b, 0, self.outputs)
+            rows = [
+                (*x, weights, bias, target, a, b, 0, self.outputs)
                 for a, b in spans(listed, threads, worth(groups * self.outputs))
             ]
-        share(sparse.gather_tiles, calls, threads)
+            share(sparse.gather_rows, rows, threads)
 
-    def _packs(self, events: int) -> bool:
-        return self.weights.nbytes > PACKED_FROM and events > PACKED_AFTER * self.inputs
+    @property
+    def large(self) -> bool:
+        """Whether weights are better read in tiles, if they are read often."""
+        return bool(self.weights.nbytes > PACKED_FROM)
+
+    def packs(self, events: float) -> bool:
+        """Tell whether for so many events it pays to copy the weights into tiles."""
+        return self.large and events > PACKED_AFTER * self.inputs
 
     def _whole(self) -> Tensor:
         """Return the gradient ``(inputs, outputs)`` to add to."""
@@ -454,9 +458,9 @@ class SparseProduct(RowsProduct):
         self._whole()
         return super()._fill_zeros()
 
-    def hold(self, add: Callable[[Tensor], None]) -> None:
-        """Let the gradient ``(inputs, outputs)`` be added to that was summed elsewhere."""
-        add(self._fill_zeros().t())
+    def gradient_by_input(self) -> Tensor:
+        """Return the gradient ``(inputs, outputs)``, to be added to."""
+        return self._fill_zeros().t()
 
     def make_room_to_carry(self, kept: int) -> None:
         """Prepare for :meth:`carried` of windows that others follow, before workers come.

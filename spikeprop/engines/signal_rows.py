@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -21,7 +22,7 @@ def signals_of(rule: LocalRule, tensors: dict[str, Tensor], first: int, steps: i
     return found[:1] if all(signal is found[0] for signal in found) else found
 
 
-def put_signals(signals: Sequence[Tensor], currents: Tensor) -> None:
-    """Fill the first block's currents ``(L, C, *features)`` of signal rows."""
+def put_signals(signals: Sequence[Any], currents: Any) -> None:
+    """Fill the first block's currents ``(L, C, N)`` of signal rows; all tensors, or all arrays."""
     for step, signal in enumerate(signals):
-        currents[step if len(signals) > 1 else slice(None)] = signal.flatten(1)
+        currents[step if len(signals) > 1 else slice(None)] = signal.reshape(len(signal), -1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
-from spikeprop.engines.products import PACKED_AFTER, PACKED_FROM, SparseProduct
+from spikeprop.engines.products import SparseProduct
 from spikeprop.engines.rows import Rows
 from spikeprop.kernels import runs, sparse
 
@@ -46,9 +46,8 @@ class Tiles:
         self._product, self._buffers, self._workers = product, buffers, workers
         self.weights, self._filled = product.weights[None], set[int]()
         inputs, outputs = product.weights.shape
-        self._large = product.weights.nbytes > PACKED_FROM
         self._shape = (1, inputs, outputs)
-        if self._large:
+        if product.large:
             self._shape = (-(-outputs // sparse.TILE), inputs, sparse.TILE)
         self._sums = np.empty((0, 0, 0, 0), product.weights.dtype)
         if product.learns:
@@ -66,7 +65,7 @@ class Tiles:
         """
         weights = self._product.weights
         self.weights = weights[None]
-        if not self._large or events <= PACKED_AFTER * len(weights):
+        if not self._product.packs(events):
             return []
         self.weights = self._take("tiles", self._shape)
         return [(weights, self.weights, a, b) for a, b in runs(len(weights), self._workers)]

@@ -170,15 +170,8 @@ def gather_tiles(
 ) -> None:
     """Do as :func:`gather` for any number of columns, tile by tile.
 
-    Each is packed into ``tile`` ``(inputs, TILE)`` first; if that is empty, do as
-    :func:`gather_rows`.
+    Each is packed into ``tile`` ``(inputs, TILE)`` first.
     """
-    if tile.size == 0:
-        gather_rows(
-            starts, ends, channels, values, weights, bias, out, first_row, last_row, first_column,
-            last_column,
-        )  # fmt: skip
-        return
     for first in range(first_column, last_column, TILE):
         last = min(first + TILE, last_column)
         pack(weights, first, last, tile)

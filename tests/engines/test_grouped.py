@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner, kernels
 from spikeprop.datasets import EventBatch
-from spikeprop.engines import grouped, live, plain_steps, scans, tiles, windows
+from spikeprop.engines import grouped, live, plain_steps, products, scans, windows
 from spikeprop.engines.plain_steps import run_plain_steps
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Instantaneous, Leaky, RunningMean
@@ -108,8 +108,8 @@ def test_weights_and_gradients_in_tiles(
 ) -> None:
     monkeypatch.setattr(grouped, "GROUP_ROWS", 20)
     monkeypatch.setattr(grouped, "SIGNAL_ROWS", 20)
-    monkeypatch.setattr(tiles, "PACKED_FROM", 0)
-    monkeypatch.setattr(tiles, "PACKED_AFTER", 0)
+    monkeypatch.setattr(products, "PACKED_FROM", 0)
+    monkeypatch.setattr(products, "PACKED_AFTER", 0)
     packed = []
     pack = grouped.sparse.pack_all
     monkeypatch.setattr(
