@@ -123,12 +123,10 @@ class CompiledAdam:
                     return False
         return True
 
-    def step(self, but: Tensor | None = None) -> None:
-        """Step on the gradients that the parameters hold, of all parameters but one."""
+    def step(self) -> None:
+        """Step on the gradients that the parameters hold."""
         threads = kernel_threads()
         for parameter, moments in self._moments:
-            if parameter is but:
-                continue
             assert parameter.grad is not None, "every parameter of a block has a gradient"
             assert parameter.grad.stride() == parameter.stride(), "gradients lie as parameters do"
             gradient = _flat(parameter.grad).numpy()
@@ -150,9 +148,13 @@ class CompiledAdam:
         first, second = moments.first.reshape(shape), moments.second.reshape(shape)
         return (first, second, *moments.begin(steps))
 
-    def arguments(self, weight: Tensor) -> tuple[Any, ...]:
-        """Begin a step of a weight; return it and its moments, transposed, and its numbers."""
-        moments, shape = self._moments_of(weight), weight.t().shape
+    def arguments(self, parameter: Tensor) -> tuple[Any, ...]:
+        """Begin a step of a parameter; return it and its moments, transposed, and its numbers.
+
+        A bias is the weight of one input.
+        """
+        moments = self._moments_of(parameter)
+        shape = parameter.t().shape if parameter.dim() == 2 else (1, parameter.numel())
         arrays = (moments.weights, moments.first, moments.second)
         return (*(array.reshape(shape) for array in arrays), *moments.begin())
 

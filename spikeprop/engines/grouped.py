@@ -26,7 +26,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from itertools import chain
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ from torch import Tensor
 from spikeprop.datasets import EventBatch
 from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
+from spikeprop.engines.calls import Call, meet, run
 from spikeprop.engines.filters import Advance, advance_over, weights_of
 from spikeprop.engines.passage import BlockRecord
 from spikeprop.engines.products import Product, SparseProduct
@@ -45,7 +47,7 @@ from spikeprop.engines.shared import SharedOptimizer, Sharing
 from spikeprop.engines.signal_rows import put_signals, signals_of
 from spikeprop.engines.tiles import Tiles
 from spikeprop.evidence import Evidence, Instantaneous
-from spikeprop.kernels import adam, cosine, groups, lanes, recordings, share, spans, sparse
+from spikeprop.kernels import adam, cosine, groups, lanes, recordings, spans
 from spikeprop.kernels.lanes import WIDE
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
@@ -146,17 +148,6 @@ class _Window:
         return int(self.weights.shape[1])
 
 
-class _Call(NamedTuple):
-    """A worker's group of recordings on its way through a block, in compiled code."""
-
-    block: _Block
-    window: _Window
-    group: tuple[int, int]
-    worker: int
-    kernel: Callable[..., float]
-    arguments: tuple[Any, ...]
-
-
 class _Block:
     """One block of a run."""
 
@@ -185,7 +176,7 @@ class _Block:
         self.workers, self.kept = workers, kept
         self.product.share_among(workers)
         self.tiles = Tiles(self.product, workers, buffers)
-        self._losses = [0.0] * workers
+        self._losses = np.zeros(workers, kind)
         self._counts = np.zeros((workers, self.size), np.int64)
         #: Sums over the rows since the last update, of what comes out of the reverse filter.
         self._totals = np.zeros((workers, self.size), kind)
@@ -274,53 +265,68 @@ class _Block:
         spikes = self._take(name, (rows * steps * self.size,), torch.int32)
         return spikes, np.empty((rows, steps), np.int64), np.empty((rows, steps), np.int64)
 
-    def send(
+    def calls_to_send(
         self, below: Rows | None, entering: Sequence[Array], window: _Window, own: Part
-    ) -> Rows:
-        """Run a worker's class signals, ``below`` their rows.
+    ) -> tuple[list[Call], Rows]:
+        """Return the calls that run a worker's class signals, and their spikes.
 
-        In the first block, to which nothing is below, their currents are ``entering``, ``(C, N)``:
-        of each step, or one for all.
+        These are there once that has run. ``below`` are the signals' rows; in the first block, to
+        which nothing is below, their currents are ``entering``, ``(C, N)``: of each step, or one
+        for all.
         """
         steps, n, (worker, first, last) = window.steps, self.scan.n_recordings, own
         spikes, starts, ends = self._spikes(f"sent.{self.index}.{worker}", last - first, steps)
+        sent = Rows(starts, ends, spikes, self.logits[:0, 0])
         if first == last:  # who has no signals has no message for other processes, either
-            return Rows(starts, ends, spikes, self.logits[:0, 0])
-        x = self._currents(worker, last - first, steps)
+            return [], sent
+        x, calls = self._currents(worker, last - first, steps), list[Call]()
         if below is None:
             own_rows = [current[first:last] for current in entering]
-            put_signals(own_rows, x[:, :, : self.size].transpose(1, 0, 2))
+            calls.append((put_signals, (own_rows, x[:, :, : self.size].transpose(1, 0, 2))))
         else:
             below = self.product.arrive_in_group(below, n + first, window.span.first, -1 - worker)
             window.divided = self._divide(below)
             mine = _own(below, window.divided)
-            self.tiles.fill(_some(below, mine), x[mine])
+            calls.append(self.tiles.call_to_fill(_some(below, mine), x[mine]))
             if window.divided is not None:
-                window.divided.spread(torch.from_numpy(x))
+                calls.append((window.divided.spread, (torch.from_numpy(x),)))
         window.below[worker] = below
-        recordings.send_signals(
-            x, *self._neurons(window.weights, n, n + self.signals), spikes, starts, ends,
-            self.compare.smallest, window.directions, window.lengths, first, last,
-        )  # fmt: skip
-        return Rows(starts, ends, spikes, self.logits[:0, 0])
+        neurons = self._neurons(window.weights, n, n + self.signals)
+        signals = self.compare.smallest, window.directions, window.lengths, first, last
+        calls.append((recordings.send_signals, (x, *neurons, spikes, starts, ends, *signals)))
+        return calls, sent
 
-    def _divide(self, below: Rows) -> Sharing | None:
-        """Return the processes that each make some of the signals' products, if that pays."""
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether calls can be prepared before those in front of them have run.
+
+        Not where events are counted first: to let them wait, or to share products of signals out.
+        """
+        return not self.product.delayed and self._sharing is None
+
+    @property
+    def _sharing(self) -> Sharing | None:
+        """Processes to which messages cost little, if there are some and signals teach."""
         shared = self.stage.optimizer
         if not self.answers or not isinstance(shared, SharedOptimizer) or not shared.sharing.near:
             return None
+        return shared.sharing
+
+    def _divide(self, below: Rows) -> Sharing | None:
+        """Return the processes that each make some of the signals' products, if that pays."""
+        if self._sharing is None:
+            return None
         rows = below.starts.size
         pays = rows * self.size >= DIVIDED_NUMBERS and below.events >= DIVIDED_EVENTS * rows
-        return shared.sharing if pays else None
+        return self._sharing if pays else None
 
-    def prepare(
+    def call_to_learn(
         self, below: Rows, group: tuple[int, int], window: _Window, worker: int
-    ) -> tuple[_Call, Rows]:
+    ) -> tuple[Call, Rows]:
         """Return the call that runs a group, and its spikes, which are there once that has run.
 
-        The call adds what the group teaches to the worker's own sum. It is for :meth:`run`, after
-        those that were prepared before it; only a block whose input is delayed looks at ``below``
-        at once.
+        The call adds what the group teaches to the worker's own sum. Only a block whose input is
+        delayed looks at ``below`` at once.
         """
         count, steps = group[1] - group[0], window.steps
         below = self.product.arrive_in_group(below, group[0], window.span.first, worker)
@@ -336,8 +342,11 @@ class _Block:
         carried = self._carried(group, window, worker)
         spikes, starts, ends = found
         arguments = (given, synapse, learning, room, carried, *out)
-        call = _Call(self, window, group, worker, work, arguments)
+        call = (self._run, (worker, work, arguments))
         return call, Rows(starts, ends, spikes, self.logits[:0, 0])
+
+    def _run(self, worker: int, kernel: Callable[..., float], arguments: tuple[Any, ...]) -> None:
+        self._losses[worker] += kernel(*arguments)
 
     def _most_events(self, below: Rows) -> int:
         """Return how many events there are to sort, or may be where they are not there yet."""
@@ -345,10 +354,6 @@ class _Block:
             return 0
         counted = self.index == 0 or self.product.delayed
         return below.events if counted else below.starts.size * self.product.inputs
-
-    def run(self, call: _Call) -> None:
-        """Run a group that is prepared."""
-        self._losses[call.worker] += call.kernel(*call.arguments)
 
     def _carried(self, rows: tuple[int, int], window: _Window, worker: int) -> tuple[Any, ...]:
         goes_on, taught = self.learns and window.span.goes_on, rows if self.learns else (0, 0)
@@ -381,28 +386,31 @@ class _Block:
         window.answered.add(worker)
         return (*common, answers, window.along[worker], fresh, 0, last - first)
 
-    def answer(self, window: _Window, own: Part) -> None:
-        """Make a worker's signals' modulators, and add the gradient that they are for.
+    def calls_to_answer(self, window: _Window, own: Part) -> list[Call]:
+        """Return the calls that make a worker's signals' modulators, and add what these teach.
 
-        After all recordings, of all workers.
+        They are for after all recordings, of all workers.
         """
         steps, n, (worker, first, last) = window.steps, self.scan.n_recordings, own
         if not self.answers or first == last:
-            return
+            return []
         x, below = self._currents(worker, last - first, steps), window.below[worker]
         assert below is not None, "the first block's signals teach it nothing"
-        recordings.answer_signals(
+        answers = (
             window.directions, window.lengths, window.answers, window.along, x, window.weights,
             self.scan.membrane.beta, self._cotangents[n:], self._totals[worker], first, last,
         )  # fmt: skip
+        made = (recordings.answer_signals, answers)
         carried = self._carried((n + first, n + last), window, worker)
         if window.divided is None:
-            self._teach(groups.teach, below, x, carried, worker)
-            return
-        self._teach(groups.carry, below, x, carried, worker)
-        window.divided.collect(torch.from_numpy(x))
+            return [made, self._teach(groups.teach, below, x, carried, worker)]
         mine, nothing = _own(below, window.divided), (*carried[:2], False, False, *carried[4:])
-        self._teach(groups.teach, _some(below, mine), x[mine], nothing, worker)
+        return [
+            made,
+            self._teach(groups.carry, below, x, carried, worker),
+            (window.divided.collect, (torch.from_numpy(x),)),
+            self._teach(groups.teach, _some(below, mine), x[mine], nothing, worker),
+        ]
 
     def _teach(
         self,
@@ -411,31 +419,47 @@ class _Block:
         x: Array,
         carried: tuple[Any, ...],
         worker: int,
-    ) -> None:
-        lists = self.product.room_to_sort(below, below.events, worker)
-        kernel(
+    ) -> Call:
+        lists = self.product.room_to_sort(below, self._most_events(below), worker)
+        return kernel, (
             (below.starts, below.ends, below.channels, below.values), x,
             (lists.pointers, lists.rows, lists.values), carried, *self.tiles.sum_of(worker),
         )  # fmt: skip
 
-    def finish(self) -> list[tuple[Any, ...]]:
-        """End a window that an update ends; return the calls that step on the weights, if any."""
+    def calls_to_step(self) -> list[list[Call]]:
+        """Return each worker's calls that step on the weights."""
+        calls = [list[Call]() for _ in range(self.workers)]
         if not self.learns:
-            return []
-        bias = self.product.bias_gradient
-        if bias is not None:
-            bias += torch.from_numpy(self._totals.sum(axis=0))
-            self._totals[:] = 0
+            return calls
         at_once = self._at_once()
         if at_once is None:
-            self.tiles.add_to(self.product.gradient_by_input())
-            self.stage.step()
-            return []
-        if bias is not None:
-            self.product.module.bias.grad = bias
-        at_once.step(but=self.product.module.weight)
-        self.product.clear_gradients()
-        return self.tiles.calls_to_step(at_once)
+            calls[0].append((self._step, ()))
+            return calls
+        for own, call in zip(calls, self.tiles.calls_to_step(at_once), strict=True):
+            own.append(call)
+        if self.product.bias_gradient is not None:
+            # The bias is a synapse from one input, and lies in one tile.
+            totals, everyone = self._totals[:, None, None], np.arange(self.workers)
+            numbers = at_once.arguments(self.product.module.bias)
+            calls[0].append((adam.step_on_tiles, (totals, everyone, *numbers, 0, 1)))
+        return calls
+
+    @torch.no_grad()
+    def _step(self) -> None:
+        """Let the optimiser itself step."""
+        if self.product.bias_gradient is not None:
+            self.product.bias_gradient += torch.from_numpy(self._totals.sum(axis=0))
+        self.tiles.add_to(self.product.gradient_by_input())
+        self.stage.step()
+
+    def renew(self, events: float) -> list[Call]:
+        """Prepare for weights that are new; return each worker's call that copies them, if any.
+
+        ``events`` are expected in a group's input.
+        """
+        self.stage.settle()
+        self._totals[:] = 0
+        return self.tiles.calls_to_pack(events)
 
     def _at_once(self) -> CompiledAdam | None:
         """Return the optimiser, if its step can sum what the workers have."""
@@ -445,9 +469,9 @@ class _Block:
     def report(self) -> None:
         """Say what has been measured."""
         self.scan.counts += self._counts.sum(axis=0)
-        record, logits = self.stage.record, torch.from_numpy(self.logits)
-        record.logits, record.logits_sum = logits, torch.from_numpy(self.logits_sum)
-        record.loss_sum = logits.new_tensor(sum(self._losses))
+        record, found = self.stage.record, (self.logits, self.logits_sum, self._losses)
+        record.logits, record.logits_sum, losses = (torch.from_numpy(array) for array in found)
+        record.loss_sum = losses.sum()
 
 
 class GroupedRun:
@@ -509,6 +533,7 @@ class GroupedRun:
         none = (self.signals, self.signals)
         padded = [*parts, *[none] * (len(self._ranges) - len(parts))]
         self._parts: list[Part] = [(k, first, last) for k, (first, last) in enumerate(padded)]
+        self._looks_ahead = all(block.looks_ahead for block in self._blocks)
 
     @property
     def most_steps(self) -> int:
@@ -524,70 +549,70 @@ class GroupedRun:
         """Learn from all recordings, window by window."""
         cells = x.batch * x.time_steps * self._blocks[0].product.inputs
         self._density = len(x.channels) / cells
+        several = len(self._ranges) > 1
         before: list[_Window] = []
         for span in windows:
-            self.begin(span)
-            self._meet(self._turn, [(before, part) for part in self._parts] if self.signals else [])
-            self._meet(self._work, [(x, worker) for worker in range(len(self._ranges))])
-            several = len(self._ranges) > 1
+            packing = self._begin(span)
+            phases: Iterable[list[Iterable[Call]]] = self._phases(x, span, before)
+            if self._looks_ahead:
+                # All at once: what Python reads for the first call is then still near for the
+                # others, and between two kernels, where other threads may want to run it, next to
+                # nothing is left.
+                phases = [[list(own) for own in phase] for phase in phases]
+            meet(packing)
+            for phase in phases:
+                meet(phase)
             before = self._windows if several and not span.full else []
-            if several and span.full:
-                self._meet(self._answer, [(self._windows, part) for part in self._parts])
-                self._finish(self._blocks)
         self.report()
 
-    @staticmethod
-    def _meet(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
-        share(work, calls, len(calls))
+    def _phases(
+        self, x: EventBatch, span: Step, before: list[_Window]
+    ) -> Iterator[list[Iterable[Call]]]:
+        """Yield each worker's calls from one meeting to the next.
 
-    def _meet_over(
-        self, kernel: Callable[..., None], blocks: Sequence[Sequence[tuple[Any, ...]]]
-    ) -> None:
-        """Let every worker make its own of each block's calls, where there are some."""
+        ``before`` are the blocks' windows that still have answers to the signals.
+        """
+        if self.signals:
+            yield [
+                chain(self._calls_to_answer(before, part), self._calls_to_send(part))
+                for part in self._parts
+            ]
+        yield [self._calls_to_learn(x, worker) for worker in range(len(self._ranges))]
+        if len(self._ranges) > 1 and span.full:
+            yield [self._calls_to_answer(self._windows, part) for part in self._parts]
+            ends = [block.calls_to_step() for block in self._blocks]
+            yield [chain(*own) for own in zip(*ends, strict=True)]
 
-        def work(*calls: tuple[Any, ...]) -> None:
-            for arguments in calls:
-                kernel(*arguments)
+    def _calls_to_learn(self, x: EventBatch, worker: int) -> Iterator[Call]:
+        """Yield the calls of a worker's recordings."""
+        for group in self.groups(worker):
+            rows = self.input(x, group)
+            for block, window in zip(self._blocks, self._windows, strict=True):
+                call, rows = block.call_to_learn(rows, group, window, worker)
+                yield call
+                yield from self._calls_to_end(block, window, group)
 
-        self._meet(work, list(zip(*[own for own in blocks if own], strict=True)))
-
-    def _turn(self, before: list[_Window], own: Part) -> None:
-        """Make what a worker's signals of the window before teach, and send those of this one."""
-        self._answer(before, own)
-        self._send(own)
-
-    def _work(self, x: EventBatch, worker: int) -> None:
-        calls: Iterable[_Call] = self._calls(x, worker)
-        if not any(block.product.delayed for block in self._blocks):
-            # All at once: what Python reads for the first is then still near for the others, and
-            # between two kernels, where other threads may want to run it, next to nothing is left.
-            calls = list(calls)
-        for call in calls:
-            self._run(call)
-
-    def _run(self, call: _Call) -> None:
-        """Run a prepared group.
+    def _calls_to_end(
+        self, block: _Block, window: _Window, group: tuple[int, int]
+    ) -> Iterator[Call]:
+        """Yield what follows a group in a block.
 
         With the last of all a block ends the window at once where there is one worker: processes
         that share a batch sum its gradient while the next block computes.
         """
-        block, window = call.block, call.window
-        block.run(call)
-        if len(self._ranges) == 1 and call.group[1] == self._ranges[0][1]:
-            block.answer(window, self._parts[0])
-            if window.span.full:
-                self._finish([block])
+        if len(self._ranges) > 1 or group[1] != self._ranges[0][1]:
+            return
+        yield from block.calls_to_answer(window, self._parts[0])
+        if window.span.full:
+            yield from block.calls_to_step()[0]
 
-    def _calls(self, x: EventBatch, worker: int) -> Iterator[_Call]:
-        for group in self.groups(worker):
-            rows = self.input(x, group)
-            for block, window in zip(self._blocks, self._windows, strict=True):
-                call, rows = block.prepare(rows, group, window, worker)
-                yield call
-
-    @torch.no_grad()
     def begin(self, span: Step) -> None:
         """Start a window."""
+        meet(self._begin(span))
+
+    @torch.no_grad()
+    def _begin(self, span: Step) -> list[Iterable[Call]]:
+        """Start a window; return each worker's calls before any other."""
         steps = span.last - span.first
         if span.first == 0:
             self._most = max(1, GROUP_ROWS // steps)
@@ -597,23 +622,22 @@ class GroupedRun:
             self._entering = [signal.flatten(1).numpy() for signal in signals]
             self._same = self._always_same(span, signals)
         entering = [self._same, *[None] * (len(self._blocks) - 1)]
-        if self._stale:
-            self._pack(steps)
+        packing = self._pack(steps) if self._stale else []
         self._stale = span.full
         self._windows = [
             block.begin(span, weights, signal)
             for block, signal in zip(self._blocks, entering, strict=True)
         ]
+        return packing
 
-    def _pack(self, steps: int) -> None:
-        """Prepare for weights that are new."""
+    def _pack(self, steps: int) -> list[Iterable[Call]]:
+        """Prepare for weights that are new; return each worker's calls that copy them."""
         first, last = self.groups()[0]
         rows, calls = steps * (last - first), []
         for block in self._blocks:
-            block.stage.settle()
             density = DENSITY if block.index or self._density is None else self._density
-            calls += [block.tiles.calls_to_pack(density * rows * block.product.inputs)]
-        self._meet_over(sparse.pack_all, calls)
+            calls.append(block.renew(density * rows * block.product.inputs))
+        return list(zip(*[own for own in calls if own], strict=True))
 
     def _always_same(self, span: Step, entering: list[Tensor]) -> Tensor | None:
         """Return the signals' currents if they have been the same since the sequence began."""
@@ -622,13 +646,18 @@ class GroupedRun:
 
     def send(self, below: Rows | None) -> Rows:
         """Run the window's class signals; ``below`` are their spikes, None in the first block."""
-        return self._send((0, 0, self.signals), below)
-
-    def _send(self, own: Part, below: Rows | None = None) -> Rows:
         for block, window in zip(self._blocks, self._windows, strict=True):
-            below = block.send(below, self._entering, window, own)
+            calls, below = block.calls_to_send(below, self._entering, window, self._parts[0])
+            run(calls)
         assert below is not None, "there are blocks"
         return below
+
+    def _calls_to_send(self, own: Part) -> Iterator[Call]:
+        """Yield the calls of a worker's class signals."""
+        below: Rows | None = None
+        for block, window in zip(self._blocks, self._windows, strict=True):
+            calls, below = block.calls_to_send(below, self._entering, window, own)
+            yield from calls
 
     def groups(self, worker: int = 0) -> list[tuple[int, int]]:
         """Return the groups of a worker's recordings, the same in all windows.
@@ -650,19 +679,14 @@ class GroupedRun:
     def learn(self, rows: Rows, group: tuple[int, int]) -> Rows:
         """Run a group of recordings through the blocks, and let these learn, on one thread."""
         for block, window in zip(self._blocks, self._windows, strict=True):
-            call, rows = block.prepare(rows, group, window, 0)
-            self._run(call)
+            call, rows = block.call_to_learn(rows, group, window, 0)
+            run([call, *self._calls_to_end(block, window, group)])
         return rows
 
-    def _answer(self, windows: list[_Window], own: Part) -> None:
-        """Make what a worker's signals of a window teach, if there is one."""
+    def _calls_to_answer(self, windows: Sequence[_Window], own: Part) -> Iterator[Call]:
+        """Yield the calls that make what a worker's signals of a window teach, if there is one."""
         for block, window in zip(self._blocks, windows, strict=False):
-            block.answer(window, own)
-
-    @torch.no_grad()
-    def _finish(self, blocks: list[_Block]) -> None:
-        """Make the optimisers' steps."""
-        self._meet_over(adam.step_on_tiles, [block.finish() for block in blocks])
+            yield from block.calls_to_answer(window, own)
 
     def report(self) -> None:
         """Say what has been measured."""

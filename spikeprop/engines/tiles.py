@@ -17,9 +17,10 @@ from torch import Tensor
 
 from spikeprop.engines.adam import CompiledAdam
 from spikeprop.engines.buffers import Buffers
+from spikeprop.engines.calls import Call
 from spikeprop.engines.products import SparseProduct
 from spikeprop.engines.rows import Rows
-from spikeprop.kernels import runs, sparse
+from spikeprop.kernels import adam, runs, sparse
 
 __all__ = ["Tiles"]
 
@@ -57,7 +58,7 @@ class Tiles:
         product = self._product
         return self._buffers.array(f"{name}.{product.block.index}", shape, product.dtype)
 
-    def calls_to_pack(self, events: float) -> list[tuple[Any, ...]]:
+    def calls_to_pack(self, events: float) -> list[Call]:
         """Return each worker's call that copies its part of the weights.
 
         None if that does not pay: of an input with few of a group's ``events`` nothing is read
@@ -68,12 +69,17 @@ class Tiles:
         if not self._product.packs(events):
             return []
         self.weights = self._take("tiles", self._shape)
-        return [(weights, self.weights, a, b) for a, b in runs(len(weights), self._workers)]
+        parts = runs(len(weights), self._workers)
+        return [(sparse.pack_all, (weights, self.weights, a, b)) for a, b in parts]
 
-    def fill(self, x: Rows, out: Any) -> None:
-        """Gather the weights of rows ``x`` ``(A, B)`` into ``out`` ``(A, B, N or more)``."""
-        outputs = self._product.outputs
-        sparse.gather_from_tiles(*x, self.weights, self._product.offset, out, outputs)
+    def call_to_fill(self, x: Rows, out: Any) -> Call:
+        """Return the call that gathers the weights of rows ``x`` ``(A, B)``.
+
+        Into ``out`` ``(A, B, N or more)``.
+        """
+        product = self._product
+        arguments = (*x, self.weights, product.offset, out, product.outputs)
+        return sparse.gather_from_tiles, arguments
 
     def sum_of(self, worker: int) -> tuple[Any, bool]:
         """Return a worker's sum for compiled code to add to, and whether it counts as zero."""
@@ -89,13 +95,13 @@ class Tiles:
                 columns += torch.from_numpy(tile[:, : columns.shape[1]])
         self._filled.clear()
 
-    def calls_to_step(self, optimizer: CompiledAdam) -> list[tuple[Any, ...]]:
-        """Return each worker's call of :func:`spikeprop.kernels.adam.step_on_tiles`.
+    def calls_to_step(self, optimizer: CompiledAdam) -> list[Call]:
+        """Return each worker's call that steps on its part of the weights, by all workers' sums.
 
-        On its part of the weights, by all workers' sums, which begin anew.
+        These begin anew.
         """
         held = np.array(sorted(self._filled), dtype=np.int64)
         self._filled.clear()
         numbers = optimizer.arguments(self._product.module.weight)
         parts = runs(self._product.inputs, self._workers)
-        return [(self._sums, held, *numbers, a, b) for a, b in parts]
+        return [(adam.step_on_tiles, (self._sums, held, *numbers, a, b)) for a, b in parts]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner, kernels
 from spikeprop.datasets import EventBatch
-from spikeprop.engines import grouped, live, plain_steps, products, scans, windows
+from spikeprop.engines import grouped, live, plain_steps, products, scans, tiles, windows
 from spikeprop.engines.plain_steps import run_plain_steps
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Instantaneous, Leaky, RunningMean
@@ -111,9 +111,9 @@ def test_weights_and_gradients_in_tiles(
     monkeypatch.setattr(products, "PACKED_FROM", 0)
     monkeypatch.setattr(products, "PACKED_AFTER", 0)
     packed = []
-    pack = grouped.sparse.pack_all
+    pack = tiles.sparse.pack_all
     monkeypatch.setattr(
-        grouped.sparse, "pack_all", lambda *given: packed.append(given[1].shape) or pack(*given)
+        tiles.sparse, "pack_all", lambda *given: packed.append(given[1].shape) or pack(*given)
     )
     kinds = {
         "adam": partial(torch.optim.Adam, lr=1e-2),
