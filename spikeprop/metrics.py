@@ -54,13 +54,15 @@ def measure(
     else:
         steps, logits = passage.steps, mean_logits(passage)
         spikes = [torch.as_tensor(item.spike_sum) for item in passage.blocks]
-    loss = logits.new_zeros(len(passage.blocks))
-    accuracy = torch.full_like(loss, float("nan"))
-    if label is not None:
+    if label is None:
+        loss = logits.new_zeros(len(passage.blocks))
+    else:
         loss = torch.stack([torch.as_tensor(item.loss_sum) for item in passage.blocks]) / steps
-        if not regression:
-            accuracy = (logits.argmax(dim=2) == label).to(logits.dtype).mean(dim=1)
-    rate = torch.stack([item.to(logits.dtype).mean() for item in spikes])
+    if label is None or regression:
+        accuracy = torch.full_like(loss, float("nan"))
+    else:
+        accuracy = (logits.argmax(dim=2) == label).mean(dim=1, dtype=logits.dtype)
+    rate = torch.stack([item.mean(dtype=logits.dtype) for item in spikes])
     rate /= steps * passage.n_recordings
     return Metrics(loss, accuracy, rate, logits, read_out(logits, predict_from, regression))
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-import torch
 from torch import Tensor
 
 from spikeprop.blocks import Block
@@ -45,7 +44,7 @@ class BlockRecord:
     logits: Tensor | None = None
     logits_sum: Tensor | float = 0.0
     loss_sum: Tensor | float = 0.0
-    spikes: Tensor | float = field(default_factory=lambda: torch.zeros(()))
+    spikes: Tensor | float = 0.0
     spike_sum: Tensor | float = 0.0
 
 

@@ -103,21 +103,19 @@ class CompiledScan(Scan):
     ) -> None:
         super().__init__(block, n_rows, n_recordings, filters)
         self.membrane, self._buffers, self._dtype = membrane, buffers, dtype
-        self.mem = self._zeros("mem", (n_rows, self.size))
         # A neuron that never resets has its free potential for a voltage.
-        apart = free and membrane.reset != "none"
-        self.free_mem = self._zeros("free", (n_rows if apart else 0, self.size))
-        self.evidence = self._zeros("evidence", (filters, n_rows, self.size))
+        voltages = 2 if free and membrane.reset != "none" else 1
+        state = self._buffers.array(
+            f"state.{block.index}", (voltages + filters, n_rows, self.size), dtype
+        )
+        state[:] = 0
+        self.mem, self.evidence = state[0], state[voltages:]
+        self.free_mem = state[1] if voltages == 2 else state[0, :0]
         self.threshold = membrane.threshold.contiguous().numpy()
         self.counts = np.zeros(self.size, dtype=np.int64)
 
     def _take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
         return self._buffers.take(f"{name}.{self.block.index}", shape, dtype or self._dtype)
-
-    def _zeros(self, name: str, shape: tuple[int, ...]) -> Any:
-        found = self._buffers.array(f"{name}.{self.block.index}", shape, self._dtype)
-        found[:] = 0
-        return found
 
     def begin(self, currents: Tensor, weights: Any) -> Tensor:
         """Take a window's currents; with one filter the evidence takes their place."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from toy import CLASSES, INPUTS, network, recordings
 
-from spikeprop import ForwardLearner
+from spikeprop import ForwardLearner, checks
 from spikeprop.evidence import Leaky, as_filters
 from spikeprop.fit import TensorBatches
 from spikeprop.homeostasis import Homeostasis
@@ -91,6 +91,21 @@ def test_nan_that_comes_later_is_refused_by_update_predict_and_load() -> None:
     for call in (lambda: learner.update(X, LABELS), lambda: learner.predict(X)):
         with pytest.raises(ValueError, match=r"'2\.weight' has values that are NaN"):
             call()
+
+
+@pytest.mark.parametrize("shape", [(300, 400), (20, 10, 40, 10)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_numbers_of_large_weights_are_seen_however_they_lie(
+    shape: tuple[int, ...], turned: bool
+) -> None:
+    weight = torch.zeros(shape[::-1]).permute(*range(len(shape))[::-1])
+    weight = weight if turned else weight.contiguous()
+    weight[0] = 1e38  # the sum is not finite, the numbers are
+    checks.finite("the network", {"0.weight": weight})
+    for value in (float("nan"), float("inf")):
+        weight[7, 9] = value
+        with pytest.raises(ValueError, match=r"the network's '0\.weight' has values that are NaN"):
+            checks.finite("the network", {"0.weight": weight})
 
 
 def test_a_loss_that_explodes_names_its_block() -> None:
