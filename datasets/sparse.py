@@ -43,7 +43,7 @@ class EventBatch(NamedTuple):
     @property
     def batch(self) -> int:
         """Number of samples B."""
-        return (len(self.offsets) - 1) // self.time_steps
+        return (self.offsets.shape[0] - 1) // self.time_steps
 
     @property
     def shape(self) -> torch.Size:

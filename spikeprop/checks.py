@@ -55,12 +55,12 @@ def sequence(
         raise ValueError(f"x needs at least one time step and one sample, got {tuple(x.shape)}")
     if label is None:
         return torch.empty(0)
-    return _labels(label, x.shape[1], num_classes, f"x of shape {tuple(x.shape)}", x.shape[0])
+    return _labels(label, x.shape[1], num_classes, "x", x.shape, x.shape[0])
 
 
 def labels(x: Tensor | EventBatch, label: Tensor, num_classes: int) -> Tensor:
     """Check the labels of a batch of sequences that is checked elsewhere; return them as int64."""
-    return _labels(label, x.shape[1], num_classes, f"x of shape {tuple(x.shape)}", x.shape[0])
+    return _labels(label, x.shape[1], num_classes, "x", x.shape, x.shape[0])
 
 
 def vectors(label: Tensor, n: int, size: int, like: Tensor) -> Tensor:
@@ -82,8 +82,8 @@ def single_step(
         _events("x_t", x_t)
         if x_t.time_steps != 1:
             raise ValueError(f"x_t has to be one time step, got {x_t.time_steps} of them")
-        shown = f"x_t of shape {tuple(x_t.shape[1:])}"
-        return None if label is None else _labels(label, x_t.batch, num_classes, shown, None)
+        shape = x_t.shape[1:]
+        return None if label is None else _labels(label, shape[0], num_classes, "x_t", shape)
     _input("x_t", x_t, net)
     if x_t.dim() < 2 or len(x_t) == 0:
         raise ValueError(
@@ -92,7 +92,7 @@ def single_step(
         )
     if label is None:
         return None
-    return _labels(label, len(x_t), num_classes, f"x_t of shape {tuple(x_t.shape)}", None)
+    return _labels(label, len(x_t), num_classes, "x_t", x_t.shape)
 
 
 def _input(name: str, x: Tensor, net: nn.Module) -> None:
@@ -165,7 +165,12 @@ def _fit(x: EventBatch) -> bool:
 
 
 def _labels(
-    label: Tensor, n: int, num_classes: int, of_what: str, time_steps: int | None
+    label: Tensor,
+    n: int,
+    num_classes: int,
+    name: str,
+    shape: torch.Size,
+    time_steps: int | None = None,
 ) -> Tensor:
     if not isinstance(label, Tensor):
         raise TypeError(f"label has to be a torch.Tensor, got {type(label).__name__}")
@@ -176,9 +181,11 @@ def _labels(
         if label.dim() == 1 and len(label) == time_steps:
             advice = "; x looks batch-first, and has to be time-first: x.transpose(0, 1)"
         raise ValueError(
-            f"label has to have shape ({n},) for {of_what}, got {tuple(label.shape)}{advice}"
+            f"label has to have shape ({n},) for {name} of shape {tuple(shape)}, got "
+            f"{tuple(label.shape)}{advice}"
         )
-    low, high = (int(value) for value in label.aminmax())
+    values = label.tolist()
+    low, high = min(values), max(values)
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"label has to lie in 0 .. {num_classes - 1} (num_classes={num_classes}), got values "

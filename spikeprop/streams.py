@@ -183,7 +183,7 @@ class LiveStream(Stream):
         if labels is None:
             sums[1] = np.nan
         chosen = scores[-1] if self._from_last else scores.sum(axis=0)
-        loss, right, rate = torch.from_numpy(sums.astype(scores.dtype))
+        loss, right, rate = map(torch.from_numpy, sums.astype(scores.dtype))
         best = chosen.argmax(axis=-1)
         if not every_step:
             scores, best = scores[:, 0], best[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,16 +45,14 @@ class Rows(NamedTuple):
     @classmethod
     def of_window(cls, x: EventBatch, first: int, last: int, dtype: torch.dtype) -> Rows:
         """Return the rows of the time steps ``first`` to ``last`` (exclusive) of a batch."""
-        offsets = x.offsets.numpy()
-        begin = offsets[:-1].reshape(x.batch, x.time_steps)[:, first:last].T
-        end = offsets[1:].reshape(x.batch, x.time_steps)[:, first:last].T
-        empty = torch.empty(0, dtype=dtype)
-        values = empty if x.values is None else x.values.to(dtype)
+        offsets, shape = x.offsets.numpy(), (x.batch, x.time_steps)
+        begin = offsets[:-1].reshape(shape)[:, first:last].T
+        end = offsets[1:].reshape(shape)[:, first:last].T
         return cls(
             np.ascontiguousarray(begin),
             np.ascontiguousarray(end),
             x.channels.numpy(),
-            values.numpy(),
+            _ones(dtype) if x.values is None else x.values.to(dtype).numpy(),
         )
 
     @classmethod
@@ -96,6 +95,12 @@ class Rows(NamedTuple):
         ]
         share(sparse.spread, calls, threads)
         return out
+
+
+@lru_cache(maxsize=8)
+def _ones(dtype: torch.dtype) -> Array:
+    """Return the values of events that are all 1."""
+    return torch.empty(0, dtype=dtype).numpy()
 
 
 def as_events(x: Tensor) -> EventBatch:
