@@ -63,12 +63,17 @@ def wait_for(device: torch.device) -> None:
 
 
 def interleave(
-    works: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, repeats: int = 1
+    works: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warm_up: int = 1,
+    repeats: int = 1,
+    least: float = 0.0,
 ) -> dict[str, Samples]:
     """Do every piece of work in turn, and time the rounds after the warm-up.
 
-    A turn is ``repeats`` times the same work, and a sample their mean, the first included: what
-    finds the caches full of another's data is a step after a stranger's, not one of a training.
+    A turn is ``repeats`` times the same work, more often if that takes less than ``least`` seconds,
+    and a sample their mean, the first included: what finds the caches full of another's data is a
+    step after a stranger's, not one of a training.
 
     Garbage is collected between rounds and not within one: a collection would be charged to whoever
     happens to run.
@@ -82,12 +87,14 @@ def interleave(
             gc.disable()
             for name, work in works.items():
                 wall, cpu = time.perf_counter(), time.process_time()
-                for _ in range(repeats):
+                made = 0
+                while made < repeats or time.perf_counter() < wall + least:
                     work()
+                    made += 1
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
                 if turn >= warm_up:
-                    samples[name].wall.append(wall / repeats)
-                    samples[name].cpu.append(cpu / repeats)
+                    samples[name].wall.append(wall / made)
+                    samples[name].cpu.append(cpu / made)
     finally:
         gc.unfreeze()
         if enabled:

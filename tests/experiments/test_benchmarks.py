@@ -20,6 +20,7 @@ from spikeprop.experiments.benchmarks import (
     open_neuromorphic,
     report,
     steps,
+    timing,
 )
 from spikeprop.experiments.benchmarks.__main__ import BenchConfig
 from spikeprop.experiments.benchmarks.bptt_peers import PEERS, Backpropagation
@@ -191,6 +192,20 @@ def test_a_turn_is_several_calls_and_a_sample_their_mean() -> None:
     )
     assert calls == [*"aaabbb"]
     assert [len(item.cpu) for item in samples.values()] == [1, 1]
+
+
+def test_a_turn_lasts_as_long_as_it_is_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [0.0], list[str]()
+
+    def work(name: str, seconds: float) -> None:
+        calls.append(name)
+        now[0] += seconds
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    works = {"short": lambda: work("short", 0.25), "long": lambda: work("long", 2.0)}
+    samples = interleave(works, 1, warm_up=0, least=1.0)
+    assert calls == [*["short"] * 4, "long"]
+    assert [item.wall for item in samples.values()] == [[0.25], [2.0]]
 
 
 def test_ratios_are_taken_within_rounds() -> None:
