@@ -17,7 +17,16 @@ from torch import Tensor, nn
 
 from spikeprop import ForwardLearner, kernels
 from spikeprop.datasets import EventBatch
-from spikeprop.engines import grouped, live, plain_steps, products, scans, tiles, windows
+from spikeprop.engines import (
+    grouped,
+    grouped_block,
+    live,
+    plain_steps,
+    products,
+    scans,
+    tiles,
+    windows,
+)
 from spikeprop.engines.plain_steps import run_plain_steps
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Instantaneous, Leaky, RunningMean
@@ -244,8 +253,8 @@ class Alone:
 
 def test_processes_with_several_threads_divide_signals(threads: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grouped, "DIVIDED_NUMBERS", 1)
-        patch.setattr(grouped, "DIVIDED_EVENTS", 0)
+        patch.setattr(grouped_block, "DIVIDED_NUMBERS", 1)
+        patch.setattr(grouped_block, "DIVIDED_EVENTS", 0)
         learner = ForwardLearner(net(), SigProp(C), engine="event", update_every=9)
         x, labels = batch(0)
         events = EventBatch.from_dense(x)
@@ -335,13 +344,13 @@ def test_signals_that_stand_still_have_one_direction_in_the_first_block(
     fixed: list[int],
 ) -> None:
     monkeypatch.setattr(grouped, "SIGNAL_ROWS", 8)  # windows of two steps
-    seen, work = list[int](), grouped.groups.with_vectors
+    seen, work = list[int](), grouped_block.groups.with_vectors
 
     def watch(*given: Any) -> float:
         seen.append(given[1][0].shape[2])
         return float(work(*given))
 
-    monkeypatch.setattr(grouped.groups, "with_vectors", watch)
+    monkeypatch.setattr(grouped_block.groups, "with_vectors", watch)
     rule = Altered(C, alter=alter, **{"evidence": Leaky(0.5), **options})
     # Adam would make differences of a rounding in weights that hardly move as large as a step.
     both(rule, net(), update_every=9, optimizer=partial(torch.optim.SGD, lr=0.1))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from toy import CLASSES
 
-from spikeprop.engines import grouped
+from spikeprop.engines import grouped, grouped_block
 from spikeprop.parallel import Ranks
 from spikeprop.rules import RULES
 
@@ -43,8 +43,8 @@ def test_so_do_ranks_that_divide_the_class_signals(
     size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Uneven parts of the batch and of the signals; a rank without a recording has no signals."""
-    monkeypatch.setattr(grouped, "DIVIDED_NUMBERS", 0)
-    monkeypatch.setattr(grouped, "DIVIDED_EVENTS", 0)
+    monkeypatch.setattr(grouped_block, "DIVIDED_NUMBERS", 0)
+    monkeypatch.setattr(grouped_block, "DIVIDED_EVENTS", 0)
     monkeypatch.setattr(grouped, "SIGNAL_ROWS", 2 * CLASSES)  # two windows between two updates
     collect = Ranks.collect
 
