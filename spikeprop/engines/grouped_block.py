@@ -270,7 +270,7 @@ class GroupedBlock:
     def looks_ahead(self) -> bool:
         """Whether calls can be prepared before those in front of them have run.
 
-        Not where events are counted first: to let them wait, or to share products of signals out.
+        Not where events are counted first: to delay them, or to share products of signals out.
         """
         return not self.product.delayed and self._sharing is None
 
