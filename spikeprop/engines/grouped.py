@@ -171,8 +171,8 @@ class GroupedRun:
         for group in self.groups(worker):
             rows = self.input(x, group)
             for block, window in zip(self._blocks, self._windows, strict=True):
-                call, rows = block.call_to_learn(rows, group, window, worker)
-                yield call
+                calls, rows = block.calls_to_learn(rows, group, window, worker)
+                yield from calls
                 yield from self._calls_to_end(block, window, group)
 
     def _calls_to_end(
@@ -262,8 +262,8 @@ class GroupedRun:
     def learn(self, rows: Rows, group: tuple[int, int]) -> Rows:
         """Run a group of recordings through the blocks, and let these learn, on one thread."""
         for block, window in zip(self._blocks, self._windows, strict=True):
-            call, rows = block.call_to_learn(rows, group, window, 0)
-            run([call, *self._calls_to_end(block, window, group)])
+            calls, rows = block.calls_to_learn(rows, group, window, 0)
+            run([*calls, *self._calls_to_end(block, window, group)])
         return rows
 
     def _calls_to_answer(self, windows: Sequence[Window], own: Part) -> Iterator[Call]:

@@ -26,7 +26,7 @@ from spikeprop.engines.scans import CompiledScan, Scan
 from spikeprop.engines.shared import SharedOptimizer, Sharing
 from spikeprop.engines.signal_rows import put_signals
 from spikeprop.engines.tiles import Tiles
-from spikeprop.kernels import adam, cosine, groups, lanes, recordings
+from spikeprop.kernels import adam, cosine, lanes, recordings, teaching
 from spikeprop.kernels.lanes import WIDE
 from spikeprop.kernels.neuron import RESETS
 from spikeprop.losses import Comparison
@@ -154,7 +154,6 @@ class GroupedBlock:
         self._wide = self.size + WIDE // int(self.logits.itemsize)
         learning = self.product.n_rows if self.learns else 0
         self._cotangents = self._take(f"cotangents.{self.index}", (learning, kept, self._wide))
-        self._no_sum = np.empty((0, 0, 0), kind), True
         #: Whether class vectors are signals whose directions are others at every step.
         self._follows = compare.vectors is None
         if compare.vectors is not None:
@@ -290,46 +289,39 @@ class GroupedBlock:
         pays = rows * self.size >= DIVIDED_NUMBERS and below.events >= DIVIDED_EVENTS * rows
         return self._sharing if pays else None
 
-    def call_to_learn(
+    def calls_to_learn(
         self, below: Rows, group: tuple[int, int], window: Window, worker: int
-    ) -> tuple[Call, Rows]:
-        """Return the call that runs a group, and its spikes, which are there once that has run.
+    ) -> tuple[list[Call], Rows]:
+        """Return the calls that run a group, and its spikes, which are there once these have run.
 
-        The call adds what the group teaches to the worker's own sum. Only a block whose input is
-        delayed looks at ``below`` at once.
+        They add what the group teaches to the worker's own sum. Only a block whose input is delayed
+        looks at ``below`` at once.
         """
         count, steps = group[1] - group[0], window.steps
         below = self.product.arrive_in_group(below, group[0], window.span.first, worker)
         x = self._currents(worker, count, steps)
         found = self._spikes(f"spikes.{self.index % 2}.{worker}", count, steps)
-        lists = self.product.room_to_sort(below, self._most_events(below), worker)
-        out = self.tiles.sum_of(worker) if self.learns else self._no_sum
+        learn = recordings.learn_with_signals if self._follows else recordings.learn_with_vectors
         learning = self._learning(x, group, window, found, worker)
-        work = groups.with_signals if self._follows else groups.with_vectors
-        synapse = self.tiles.weights, self.product.offset
-        given = (below.starts, below.ends, below.channels, below.values)
-        room = (lists.pointers, lists.rows, lists.values)  # plain tuples, for one compilation
-        carried = self._carried(group, window, worker)
+        calls = [self.tiles.call_to_fill(below, x), (self._learn, (worker, learn, learning))]
+        if self.learns:
+            carried = self._carried(group, window, worker)
+            calls.append(self._teach(teaching.teach, below, x, carried, worker))
         spikes, starts, ends = found
-        arguments = (given, synapse, learning, room, carried, *out)
-        call = (self._run, (worker, work, arguments))
-        return call, Rows(starts, ends, spikes, self.logits[:0, 0])
+        return calls, Rows(starts, ends, spikes, self.logits[:0, 0])
 
-    def _run(self, worker: int, kernel: Callable[..., float], arguments: tuple[Any, ...]) -> None:
+    def _learn(self, worker: int, kernel: Callable[..., float], arguments: tuple[Any, ...]) -> None:
         self._losses[worker] += kernel(*arguments)
 
     def _most_events(self, below: Rows) -> int:
         """Return how many events there are to sort, or may be where they are not there yet."""
-        if not self.learns:
-            return 0
         counted = self.index == 0 or self.product.delayed
         return below.events if counted else below.starts.size * self.product.inputs
 
     def _carried(self, rows: tuple[int, int], window: Window, worker: int) -> tuple[Any, ...]:
-        goes_on, taught = self.learns and window.span.goes_on, rows if self.learns else (0, 0)
-        traces, table = self.product.carried(self._cotangents, taught)
-        bias = window.bias, self._totals[worker]
-        return traces, table, window.started, goes_on, tuple(window.advance), bias
+        traces, table = self.product.carried(self._cotangents, rows)
+        bias, how = (window.bias, self._totals[worker]), tuple(window.advance)
+        return traces, table, window.started, window.span.goes_on, how, bias
 
     def _learning(
         self,
@@ -373,13 +365,13 @@ class GroupedBlock:
         made = (recordings.answer_signals, answers)
         carried = self._carried((n + first, n + last), window, worker)
         if window.divided is None:
-            return [made, self._teach(groups.teach, below, x, carried, worker)]
+            return [made, self._teach(teaching.teach, below, x, carried, worker)]
         mine, nothing = _own(below, window.divided), (*carried[:2], False, False, *carried[4:])
         return [
             made,
-            self._teach(groups.carry, below, x, carried, worker),
+            self._teach(teaching.carry, below, x, carried, worker),
             (window.divided.collect, (torch.from_numpy(x),)),
-            self._teach(groups.teach, _some(below, mine), x[mine], nothing, worker),
+            self._teach(teaching.teach, _some(below, mine), x[mine], nothing, worker),
         ]
 
     def _teach(
@@ -391,6 +383,7 @@ class GroupedBlock:
         worker: int,
     ) -> Call:
         lists = self.product.room_to_sort(below, self._most_events(below), worker)
+        # Plain tuples, for one compilation.
         return kernel, (
             (below.starts, below.ends, below.channels, below.values), x,
             (lists.pointers, lists.rows, lists.values), carried, *self.tiles.sum_of(worker),

@@ -344,13 +344,13 @@ def test_signals_that_stand_still_have_one_direction_in_the_first_block(
     fixed: list[int],
 ) -> None:
     monkeypatch.setattr(grouped, "SIGNAL_ROWS", 8)  # windows of two steps
-    seen, work = list[int](), grouped_block.groups.with_vectors
+    seen, work = list[int](), grouped_block.recordings.learn_with_vectors
 
     def watch(*given: Any) -> float:
-        seen.append(given[1][0].shape[2])
+        seen.append(given[1].shape[1])
         return float(work(*given))
 
-    monkeypatch.setattr(grouped_block.groups, "with_vectors", watch)
+    monkeypatch.setattr(grouped_block.recordings, "learn_with_vectors", watch)
     rule = Altered(C, alter=alter, **{"evidence": Leaky(0.5), **options})
     # Adam would make differences of a rounding in weights that hardly move as large as a step.
     both(rule, net(), update_every=9, optimizer=partial(torch.optim.SGD, lr=0.1))
