@@ -401,10 +401,11 @@ class GroupedBlock:
         for own, call in zip(calls, self.tiles.calls_to_step(at_once), strict=True):
             own.append(call)
         if self.product.bias_gradient is not None:
-            # The bias is a synapse from one input, and lies in one tile.
+            # A bias is a synapse from one input, in one tile; workers take turns with the blocks'.
             totals, everyone = self._totals[:, None, None], np.arange(self.workers)
             numbers = at_once.arguments(self.product.module.bias)
-            calls[0].append((adam.step_on_tiles, (totals, everyone, *numbers, 0, 1)))
+            own = calls[self.index % self.workers]
+            own.append((adam.step_on_tiles, (totals, everyone, *numbers, 0, 1)))
         return calls
 
     @torch.no_grad()
