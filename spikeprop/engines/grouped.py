@@ -199,6 +199,7 @@ class GroupedRun:
         steps = span.last - span.first
         if span.first == 0:
             self._most = max(1, GROUP_ROWS // steps)
+            self._make_room(steps)
         weights = weights_of(self._filters, span.first + 1, steps)
         if self.signals:
             signals = signals_of(self._rule, self._tensors, span.first, steps)
@@ -212,6 +213,14 @@ class GroupedRun:
             for block, signal in zip(self._blocks, entering, strict=True)
         ]
         return packing
+
+    def _make_room(self, steps: int) -> None:
+        """Take memory for the first window, to which no other is longer."""
+        groups = [group for worker in range(len(self._ranges)) for group in self.groups(worker)]
+        recordings = max(last - first for first, last in groups)
+        signals = max(last - first for _, first, last in self._parts)
+        for block in self._blocks:
+            block.make_room(recordings, signals, steps)
 
     def _pack(self, steps: int) -> list[Iterable[Call]]:
         """Prepare for weights that are new; return each worker's calls that copy them."""

@@ -226,13 +226,30 @@ class GroupedBlock:
             self.product.carry_bias(window.advance)
         return window
 
+    def make_room(self, recordings: int, signals: int, steps: int) -> None:
+        """Take what each worker's largest part needs, before calls are prepared.
+
+        Else the first of them would hold memory that is too small for the others, beside theirs.
+        """
+        for worker in range(self.workers):
+            self._currents(worker, max(recordings, signals), steps)
+            self._take_spikes(self._fired(worker), recordings, steps)
+
     def _currents(self, worker: int, rows: int, steps: int) -> Array:
         """Return a worker's room for currents ``(rows, steps, N or more)``."""
         return self._take(f"currents.{worker}", (rows, steps, self._wide))
 
-    def _spikes(self, name: str, rows: int, steps: int) -> tuple[Array, Array, Array]:
-        spikes = self._take(name, (rows * steps * self.size,), torch.int32)
-        return spikes, np.empty((rows, steps), np.int64), np.empty((rows, steps), np.int64)
+    def _fired(self, worker: int) -> str:
+        """Name the room for recordings' spikes, which nobody reads but the next block."""
+        return f"spikes.{self.index % 2}.{worker}"
+
+    def _take_spikes(self, name: str, rows: int, steps: int) -> Array:
+        return self._take(name, (rows * steps * self.size,), torch.int32)
+
+    def _spikes(self, name: str, rows: int, steps: int) -> Rows:
+        """Return room for spikes of ``(rows, steps)``."""
+        starts, ends = np.empty((rows, steps), np.int64), np.empty((rows, steps), np.int64)
+        return Rows(starts, ends, self._take_spikes(name, rows, steps), self.logits[:0, 0])
 
     def calls_to_send(
         self, below: Rows | None, entering: Sequence[Array], window: Window, own: Part
@@ -244,8 +261,7 @@ class GroupedBlock:
         for all.
         """
         steps, n, (worker, first, last) = window.steps, self.scan.n_recordings, own
-        spikes, starts, ends = self._spikes(f"sent.{self.index}.{worker}", last - first, steps)
-        sent = Rows(starts, ends, spikes, self.logits[:0, 0])
+        sent = self._spikes(f"sent.{self.index}.{worker}", last - first, steps)
         if first == last:  # who has no signals has no message for other processes, either
             return [], sent
         x, calls = self._currents(worker, last - first, steps), list[Call]()
@@ -262,7 +278,8 @@ class GroupedBlock:
         window.below[worker] = below
         neurons = self._neurons(window.weights, n, n + self.signals)
         signals = self.compare.smallest, window.directions, window.lengths, first, last
-        calls.append((recordings.send_signals, (x, *neurons, spikes, starts, ends, *signals)))
+        fired = sent.channels, sent.starts, sent.ends
+        calls.append((recordings.send_signals, (x, *neurons, *fired, *signals)))
         return calls, sent
 
     @property
@@ -300,15 +317,14 @@ class GroupedBlock:
         count, steps = group[1] - group[0], window.steps
         below = self.product.arrive_in_group(below, group[0], window.span.first, worker)
         x = self._currents(worker, count, steps)
-        found = self._spikes(f"spikes.{self.index % 2}.{worker}", count, steps)
+        fired = self._spikes(self._fired(worker), count, steps)
         learn = recordings.learn_with_signals if self._follows else recordings.learn_with_vectors
-        learning = self._learning(x, group, window, found, worker)
+        learning = self._learning(x, group, window, fired, worker)
         calls = [self.tiles.call_to_fill(below, x), (self._learn, (worker, learn, learning))]
         if self.learns:
             carried = self._carried(group, window, worker)
             calls.append(self._teach(teaching.teach, below, x, carried, worker))
-        spikes, starts, ends = found
-        return calls, Rows(starts, ends, spikes, self.logits[:0, 0])
+        return calls, fired
 
     def _learn(self, worker: int, kernel: Callable[..., float], arguments: tuple[Any, ...]) -> None:
         self._losses[worker] += kernel(*arguments)
@@ -328,14 +344,15 @@ class GroupedBlock:
         x: Array,
         group: tuple[int, int],
         window: Window,
-        found: tuple[Array, Array, Array],
+        fired: Rows,
         worker: int,
     ) -> tuple[Any, ...]:
         """Return what the kernels in :mod:`spikeprop.kernels.recordings` want of a group."""
         first, last = group
         rows, compare = slice(first, last) if self.learns else slice(0), self.compare
         common = (
-            x, *self._neurons(window.weights, first, last), *found, self._counts[worker],
+            x, *self._neurons(window.weights, first, last),
+            fired.channels, fired.starts, fired.ends, self._counts[worker],
             self.labels[first:last], window.directions if self._follows else self._vectors,
             compare.tau, compare.rectify, compare.smallest, 1.0 / self.scan.n_recordings,
             self.logits_sum[first:last], self.logits[first:last], self.learns,

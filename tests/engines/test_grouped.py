@@ -27,6 +27,7 @@ from spikeprop.engines import (
     tiles,
     windows,
 )
+from spikeprop.engines.buffers import Buffers
 from spikeprop.engines.plain_steps import run_plain_steps
 from spikeprop.engines.shared import SharedOptimizer
 from spikeprop.evidence import Instantaneous, Leaky, RunningMean
@@ -355,6 +356,27 @@ def test_signals_that_stand_still_have_one_direction_in_the_first_block(
     # Adam would make differences of a rounding in weights that hardly move as large as a step.
     both(rule, net(), update_every=9, optimizer=partial(torch.optim.SGD, lr=0.1))
     assert seen == fixed * 4
+
+
+@pytest.mark.parametrize("signal", ["propagated", "projection"])
+def test_prepared_calls_hold_no_memory_that_was_too_small(
+    monkeypatch: pytest.MonkeyPatch, threads: int, signal: str
+) -> None:
+    monkeypatch.setattr(grouped, "GROUP_ROWS", 18)  # seven recordings make unequal groups
+    taken, room = list[str](), Buffers._room
+
+    def watch(self: Buffers, key: Any, size: int) -> Tensor:
+        before, found = self._flat.get(key), room(self, key, size)
+        if found is not before:
+            taken.append(key[0])
+        return found
+
+    monkeypatch.setattr(Buffers, "_room", watch)
+    learner = ForwardLearner(net(), SigProp(C, signal=signal), engine="event", update_every=9)
+    x, labels = batch(0)
+    learner.update(EventBatch.from_dense(x), labels)
+    twice = {name for name in taken if taken.count(name) > 1}
+    assert not {name for name in twice if name.startswith(("currents", "spikes"))}
 
 
 @pytest.mark.parametrize("frozen", [0, 2])
