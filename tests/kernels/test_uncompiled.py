@@ -21,7 +21,7 @@ from spikeprop.kernels import (
     cosine,
     deferred,
     every_step,
-    groups,
+    finite,
     lanes,
     live,
     meeting,
@@ -29,6 +29,7 @@ from spikeprop.kernels import (
     recordings,
     sparse,
     table,
+    teaching,
     vector,
 )
 from spikeprop.neurons import LIF
@@ -38,8 +39,8 @@ from spikeprop.rules import SigProp
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = (
-        adam, blocks, carried, convolution, cosine, deferred, every_step, groups, lanes, live,
-        meeting, neuron, recordings, sparse, table,
+        adam, blocks, carried, convolution, cosine, deferred, every_step, finite, lanes, live,
+        meeting, neuron, recordings, sparse, table, teaching,
     )  # fmt: skip
     for module in modules:
         for name, value in list(vars(module).items()):
