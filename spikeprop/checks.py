@@ -12,13 +12,10 @@ from torch import Tensor, nn
 
 from spikeprop.blocks import Block
 from spikeprop.datasets import EventBatch
-from spikeprop.kernels import available, can_run_on, sparse
-from spikeprop.kernels import finite as compiled
+from spikeprop.kernels import available, sparse
 from spikeprop.names import meant
 
 LOSS_ADVICE = "; its weights may be damaged. Lower the learning rate, or load the last checkpoint"
-#: Numbers from which compiled code sums them sooner than torch.
-_LARGE = 1 << 16
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
 
@@ -223,17 +220,8 @@ def finite(owner: str, tensors: dict[str, Tensor]) -> None:
         if not value.is_floating_point():
             continue
         # A sum is a tenth of the work; finite numbers whose sum is not are looked at one by one.
-        if not math.isfinite(_sum(value.detach())) and not torch.isfinite(value).all():
+        if not math.isfinite(float(value.detach().sum())) and not torch.isfinite(value).all():
             raise ValueError(f"{owner}'s '{name}' has values that are NaN or infinite")
-
-
-def _sum(value: Tensor) -> float:
-    """Return a sum, in the order that is fastest."""
-    if value.numel() >= _LARGE:
-        value = value if value.is_contiguous() or value.dim() != 2 else value.t()
-        if can_run_on(value):
-            return float(compiled.total(value.view(-1).numpy()))
-    return float(value.sum())
 
 
 def finite_loss(loss: Tensor, blocks: Sequence[Block], updates: int) -> None:

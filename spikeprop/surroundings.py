@@ -36,22 +36,15 @@ def mode(net: nn.Module, *, training: bool) -> Iterator[None]:
 @contextmanager
 def randomness(seed: int, update: int, device: torch.device) -> Iterator[None]:
     """Make dropout a function of seed and update meanwhile, whatever else is drawn elsewhere."""
-    # Not torch.random.fork_rng and torch.manual_seed, which look for every kind of device: they
-    # take a millisecond.
-    cuda = device.type == "cuda"
-    generator = torch.default_generator
-    states = generator.get_state(), torch.cuda.get_rng_state(device) if cuda else None
-    seed = int(np.random.SeedSequence((seed, update)).generate_state(1)[0])
-    generator.manual_seed(seed)
-    if cuda:
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
-    try:
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        words = np.random.SeedSequence((seed, update)).generate_state(1)
+        # Not torch.manual_seed, which looks for every kind of device and takes a millisecond.
+        torch.default_generator.manual_seed(int(words[0]))
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(int(words[0]))
         yield
-    finally:
-        generator.set_state(states[0])
-        if states[1] is not None:
-            torch.cuda.set_rng_state(states[1], device)
 
 
 @contextmanager

@@ -27,7 +27,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -135,14 +134,12 @@ class GroupedRun:
         self._density = len(x.channels) / cells
         before: list[Window] = []
         for span in windows:
-            packing = self._begin(span)
             phases: Iterable[list[Iterable[Call]]] = self._phases(x, span, before)
             if self._looks_ahead:
                 # All at once: what Python reads for the first call is then still near for the
                 # others, and between two kernels, where other threads may want to run it, next to
                 # nothing is left.
                 phases = [[list(own) for own in phase] for phase in phases]
-            meet(packing)
             for phase in phases:
                 meet(phase)
             before = self._windows if self._several and not span.full else []
@@ -155,6 +152,7 @@ class GroupedRun:
 
         ``before`` are the blocks' windows that still have answers to the signals.
         """
+        yield self._begin(span)
         if self.signals:
             yield [
                 chain(self._calls_to_answer(before, part), self._calls_to_send(part))
@@ -262,11 +260,8 @@ class GroupedRun:
 
     def input(self, x: EventBatch, group: tuple[int, int]) -> Rows:
         """Return the first block's rows of a group."""
-        values = np.empty(0, dtype=self._blocks[0].logits.dtype)
-        if x.values is not None:
-            values = x.values.to(self._dtype).numpy()
         span = self._windows[0].span
-        return Rows.of_group(x, values, group, (span.first, span.last))
+        return Rows.of_group(x, group, (span.first, span.last), self._dtype)
 
     def learn(self, rows: Rows, group: tuple[int, int]) -> Rows:
         """Run a group of recordings through the blocks, and let these learn, on one thread."""

@@ -146,7 +146,7 @@ class GroupedBlock:
         self.workers, self.kept = workers, kept
         self.product.share_among(workers)
         self.tiles = Tiles(self.product, workers, buffers)
-        self._losses = np.zeros(workers, kind)
+        self._losses = np.zeros(workers)
         self._counts = np.zeros((workers, self.size), np.int64)
         #: Sums over the rows since the last update, of what comes out of the reverse filter.
         self._totals = np.zeros((workers, self.size), kind)
@@ -452,7 +452,7 @@ class GroupedBlock:
         self.scan.counts += self._counts.sum(axis=0)
         record, found = self.stage.record, (self.logits, self.logits_sum, self._losses)
         record.logits, record.logits_sum, losses = (torch.from_numpy(array) for array in found)
-        record.loss_sum = losses.sum()
+        record.loss_sum = losses.sum(dtype=self._dtype)
 
 
 def _own(below: Rows, divided: Sharing | None) -> slice:

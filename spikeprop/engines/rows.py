@@ -45,30 +45,25 @@ class Rows(NamedTuple):
     @classmethod
     def of_window(cls, x: EventBatch, first: int, last: int, dtype: torch.dtype) -> Rows:
         """Return the rows of the time steps ``first`` to ``last`` (exclusive) of a batch."""
-        offsets, shape = x.offsets.numpy(), (x.batch, x.time_steps)
-        begin = offsets[:-1].reshape(shape)[:, first:last].T
-        end = offsets[1:].reshape(shape)[:, first:last].T
+        begin, end = _bounds(x, slice(None), slice(first, last))
         return cls(
-            np.ascontiguousarray(begin),
-            np.ascontiguousarray(end),
+            np.ascontiguousarray(begin.T),
+            np.ascontiguousarray(end.T),
             x.channels.numpy(),
-            _ones(dtype) if x.values is None else x.values.to(dtype).numpy(),
+            _values(x, dtype),
         )
 
     @classmethod
     def of_group(
-        cls, x: EventBatch, values: Array, recordings: tuple[int, int], steps: tuple[int, int]
+        cls, x: EventBatch, recordings: tuple[int, int], steps: tuple[int, int], dtype: torch.dtype
     ) -> Rows:
-        """Return some recordings' rows, recording by recording: ``(R, L)`` in place of ``(L, R)``.
-
-        ``values`` are those of all events, in the type that is computed in.
-        """
-        offsets = x.offsets.numpy()
-        (a, b), (first, last) = recordings, steps
-        begin = offsets[:-1].reshape(x.batch, x.time_steps)[a:b, first:last]
-        end = offsets[1:].reshape(x.batch, x.time_steps)[a:b, first:last]
+        """Return recordings' rows, recording by recording: ``(R, L)`` in place of ``(L, R)``."""
+        begin, end = _bounds(x, slice(*recordings), slice(*steps))
         return cls(
-            np.ascontiguousarray(begin), np.ascontiguousarray(end), x.channels.numpy(), values
+            np.ascontiguousarray(begin),
+            np.ascontiguousarray(end),
+            x.channels.numpy(),
+            _values(x, dtype),
         )
 
     def dense(
@@ -95,6 +90,20 @@ class Rows(NamedTuple):
         ]
         share(sparse.spread, calls, threads)
         return out
+
+
+def _bounds(x: EventBatch, recordings: slice, steps: slice) -> tuple[Array, Array]:
+    """Return where the events of some recordings' steps begin and end, ``(R, L)``."""
+    offsets, shape = x.offsets.numpy(), (x.batch, x.time_steps)
+    return (
+        offsets[:-1].reshape(shape)[recordings, steps],
+        offsets[1:].reshape(shape)[recordings, steps],
+    )
+
+
+def _values(x: EventBatch, dtype: torch.dtype) -> Array:
+    """Return what all events hold, in the type that is computed in."""
+    return _ones(dtype) if x.values is None else x.values.to(dtype).numpy()
 
 
 @lru_cache(maxsize=8)

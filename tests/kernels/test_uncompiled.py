@@ -21,7 +21,6 @@ from spikeprop.kernels import (
     cosine,
     deferred,
     every_step,
-    finite,
     lanes,
     live,
     meeting,
@@ -39,7 +38,7 @@ from spikeprop.rules import SigProp
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = (
-        adam, blocks, carried, convolution, cosine, deferred, every_step, finite, lanes, live,
+        adam, blocks, carried, convolution, cosine, deferred, every_step, lanes, live,
         meeting, neuron, recordings, sparse, table, teaching,
     )  # fmt: skip
     for module in modules:
